@@ -1,0 +1,49 @@
+"""Where records live: ``open_log("kafka://…" | "sqlite:///…" | "memory://…")``."""
+
+from odradek.log.errors import (
+    AppendFailed,
+    AppendQueueFull,
+    LogError,
+    LogUnavailable,
+    OffsetOutOfRange,
+    RecordTooLarge,
+    TopicCreationRefused,
+    TopicMissing,
+)
+from odradek.log.interface import (
+    Appender,
+    Committed,
+    Log,
+    Membership,
+    MembershipListener,
+    Offsets,
+    OnAppended,
+    Reader,
+    Record,
+    TopicInfo,
+)
+from odradek.log.opening import open_log
+from odradek.log.partitioning import partition_of
+
+__all__ = [
+    "AppendFailed",
+    "AppendQueueFull",
+    "Appender",
+    "Committed",
+    "Log",
+    "LogError",
+    "LogUnavailable",
+    "Membership",
+    "MembershipListener",
+    "OffsetOutOfRange",
+    "Offsets",
+    "OnAppended",
+    "Reader",
+    "Record",
+    "RecordTooLarge",
+    "TopicCreationRefused",
+    "TopicInfo",
+    "TopicMissing",
+    "open_log",
+    "partition_of",
+]

@@ -1,0 +1,1 @@
+"""The contract: Avro schemas, typed records, codec, topic names. Imports nothing else of odradek."""

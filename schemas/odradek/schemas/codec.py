@@ -1,0 +1,201 @@
+"""Records to bytes and back. The version of the writer's schema stands first in every record, so it can be read before the rest.
+
+A value is plain Avro, or Avro behind the Schema Registry's five bytes; the first byte tells (a version is never 0).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+import json
+import typing
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any, Final, TypeVar
+
+import fastavro
+
+from odradek.schemas import compiled, records
+from odradek.schemas.compiled import members
+from odradek.schemas.errors import NewerSchema, UnreadableRecord
+from odradek.schemas.records import SCHEMA_VERSION, Event
+
+R = TypeVar("R")
+
+FILES: Final[Mapping[type, str]] = {
+    records.InboxRecord: "inbox",
+    records.HistoryRecord: "history",
+    records.ArchiveRecord: "archive",
+    records.TaskRecord: "task",
+    records.ReplyRecord: "reply",
+    records.VisibilityRecord: "visibility",
+    records.WorkersRecord: "workers",
+    records.DeadLetterRecord: "dead_letter",
+}
+_REGISTRY_MAGIC = 0
+_REGISTRY_PREFIX_BYTES = 5
+
+
+class Codec:
+    """Encodes at the namespace's feature level; decodes every released version.
+
+    ``registry_ids`` (schema ID by record type) puts the Schema Registry's prefix before every value.
+    """
+
+    def __init__(self, level: int = SCHEMA_VERSION, registry_ids: Mapping[type, int] | None = None) -> None:
+        self.level = level
+        self._prefixes = {
+            record_type: bytes([_REGISTRY_MAGIC]) + schema_id.to_bytes(4, "big")
+            for record_type, schema_id in (registry_ids or {}).items()
+        }
+
+    def encode(self, record: Any) -> bytes:
+        """The record as bytes, in the form of the feature level."""
+        record_type = type(record)
+        prefix = self._prefixes.get(record_type, b"") if self._prefixes else b""
+        if self.level == SCHEMA_VERSION:
+            parts = [prefix]
+            compiled.writer(record_type)(record, parts.append)
+            return b"".join(parts)
+        value = to_dict(record)
+        value["schema_version"] = self.level
+        return prefix + _general(schema(record_type, self.level), value)
+
+    def encode_events(self, events: Sequence[Event]) -> bytes:
+        """The events as one block of an Avro array; blocks can be joined, see ``encode_with_events``."""
+        parts = [compiled.encode_long(len(events))]
+        if self.level == SCHEMA_VERSION:
+            write = compiled.writer(Event)
+            for event in events:
+                write(event, parts.append)
+        else:
+            parts += (_general(schema(Event, self.level), to_dict(event)) for event in events)
+        return b"".join(parts)
+
+    def encode_with_events(self, record: Any, blocks: bytes) -> bytes:
+        """A record whose last field is an empty array of events, with ``blocks`` put in their place."""
+        return self.encode(record)[:-1] + blocks + b"\0"
+
+    def decode(self, record_type: type[R], value: bytes) -> R:
+        """Raises ``NewerSchema`` for a version that this build does not know, else ``UnreadableRecord``."""
+        try:
+            start = _REGISTRY_PREFIX_BYTES if value[0] == _REGISTRY_MAGIC else 0
+            version = _peek_version(value, start)
+            if version > SCHEMA_VERSION:
+                raise NewerSchema(record_type.__name__, version, SCHEMA_VERSION)
+            if version == SCHEMA_VERSION:
+                decoded, end = compiled.reader(record_type)(value, start)
+                if end != len(value):
+                    raise ValueError(f"{len(value) - end} bytes too many")
+                return typing.cast(R, decoded)
+            return _decode_older(record_type, value[start:], version)
+        except NewerSchema:
+            raise
+        except Exception as error:  # decoding raises whatever the bytes lead it into
+            raise UnreadableRecord(record_type.__name__, f"{type(error).__name__}: {error}") from error
+
+
+def _decode_older(record_type: type[R], value: bytes, version: int) -> R:
+    read = fastavro.schemaless_reader(
+        io.BytesIO(value),
+        schema(record_type, version),
+        schema(record_type, SCHEMA_VERSION),
+        return_record_name=True,
+        return_record_name_override=True,
+    )
+    return from_dict(record_type, typing.cast(dict[str, Any], read))
+
+
+def _general(avro_schema: Any, value: Any) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, avro_schema, value)
+    return out.getvalue()
+
+
+def _peek_version(value: bytes, start: int) -> int:
+    version, _ = compiled.read_long(value, start)
+    if version < 1:
+        raise ValueError(f"schema version {version}")
+    return version
+
+
+# -------------------------------------------------------------------------------------------------------- schemas
+
+
+@functools.cache
+def schema(record_type: type, version: int) -> Any:
+    """The parsed schema of a record type, as released in ``version``."""
+    if record_type is Event:
+        return fastavro.parse_schema(_definition_of("Event", source(records.ArchiveRecord, version)))
+    return fastavro.parse_schema(source(record_type, version))
+
+
+def source(record_type: type, version: int) -> Any:
+    """The schema of a record type as it stands in its file."""
+    file = resources.files("odradek.schemas") / f"v{version}" / f"{FILES[record_type]}.avsc"
+    return json.loads(file.read_text())
+
+
+def _definition_of(name: str, tree: Any) -> Any:
+    """The definition of a named type inside a schema, made to stand alone."""
+    found = next(node for node in _nodes(tree) if node.get("name") == name and node.get("type") == "record")
+    return {**found, "namespace": "odradek"}
+
+
+def _nodes(tree: Any) -> typing.Iterator[dict[str, Any]]:
+    if isinstance(tree, dict):
+        yield tree
+        for child in tree.values():
+            yield from _nodes(child)
+    elif isinstance(tree, list):
+        for child in tree:
+            yield from _nodes(child)
+
+
+# ----------------------------------------------------------------------- records to fastavro's dicts and back, for other versions
+
+
+def to_dict(value: Any) -> Any:
+    """A record as fastavro takes it; a member of a union becomes (name, dict)."""
+    return {
+        f.name: _written(hint, getattr(value, f.name)) for f, hint in _fields(type(value))
+    }
+
+
+def from_dict(record_type: type[R], value: dict[str, Any]) -> R:
+    return record_type(**{f.name: _read(hint, value[f.name]) for f, hint in _fields(record_type)})
+
+
+@functools.cache
+def _fields(record_type: type) -> list[tuple[dataclasses.Field[Any], Any]]:
+    hints = typing.get_type_hints(record_type)
+    return [(f, hints[f.name]) for f in dataclasses.fields(typing.cast(Any, record_type))]
+
+
+def _written(hint: Any, value: Any) -> Any:
+    kinds, _ = members(hint)
+    if len(kinds) > 1:
+        return f"odradek.{type(value).__name__}", to_dict(value)
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    arguments = typing.get_args(kinds[0])
+    if isinstance(value, dict):
+        return {key: _written(arguments[1], item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_written(arguments[0], item) for item in value]
+    return value
+
+
+def _read(hint: Any, value: Any) -> Any:
+    kinds, _ = members(hint)
+    if len(kinds) > 1:
+        return from_dict(next(kind for kind in kinds if value[0] == f"odradek.{kind.__name__}"), value[1])
+    arguments = typing.get_args(kinds[0])
+    if isinstance(value, list):
+        return tuple(_read(arguments[0], item) for item in value)
+    if isinstance(value, dict):
+        if dataclasses.is_dataclass(kinds[0]):
+            return from_dict(typing.cast(type, kinds[0]), value)
+        return {key: _read(arguments[1], item) for key, item in value.items()}
+    return value

@@ -1,0 +1,268 @@
+"""Avro in the form of the current schemas, compiled per record type to straight-line Python.
+
+The general library builds a dict per record and a call per field, five to ten times the cost; these are the hottest lines
+of every process. A test holds the bytes against fastavro's. See docs/decisions/0002-compiled-codec.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import struct
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+Out = Callable[[bytes], object]
+Write = Callable[[Any, Out], None]
+Read = Callable[[bytes, int], tuple[Any, int]]
+
+
+def _zigzag(number: int) -> bytes:
+    rest = (number << 1) ^ (number >> 63)
+    out = bytearray()
+    while rest > 0x7F:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
+
+
+_SMALL: Final = tuple(_zigzag(number) for number in range(4096))
+_zigzag_cached: Final = functools.lru_cache(8192)(_zigzag)
+_DOUBLE: Final = struct.Struct("<d")
+
+
+def encode_long(number: int) -> bytes:
+    return _SMALL[number] if -1 < number < 4096 else _zigzag_cached(number)
+
+
+def read_long(data: bytes, at: int) -> tuple[int, int]:
+    byte = data[at]
+    at += 1
+    value, shift = byte & 0x7F, 7
+    while byte > 0x7F:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+    return (value >> 1) ^ -(value & 1), at
+
+
+def order(record_type: type) -> list[str]:
+    """Field names as the schema has them: the version stands first, wherever the dataclass must keep it."""
+    names = [f.name for f in dataclasses.fields(record_type)]
+    return sorted(names, key=lambda name: name != "schema_version")
+
+
+@functools.cache
+def writer(record_type: type) -> Write:
+    """``write(record, append)`` gives the record's bytes to ``append`` piece by piece."""
+    return typing.cast(Write, _Writer(record_type).compile())
+
+
+@functools.cache
+def reader(record_type: type) -> Read:
+    """``read(data, at)`` returns the record that begins there and the place after it."""
+    return typing.cast(Read, _Reader(record_type).compile())
+
+
+def members(hint: Any) -> tuple[list[Any], bool]:
+    """The types of a union without None, and whether None was among them."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        found = [t for t in typing.get_args(hint) if t is not type(None)]
+        return found, len(found) < len(typing.get_args(hint))
+    return [hint], False
+
+
+class _Compiler:
+    """Collects the lines of one function; what it calls is bound by name."""
+
+    signature = ""
+
+    def __init__(self, record_type: type) -> None:
+        self.record_type = record_type
+        self.hints = typing.get_type_hints(record_type)
+        self.lines: list[str] = []
+        self.scope: dict[str, Any] = {
+            "S": _SMALL, "zz": _zigzag_cached, "long": read_long, "pack": _DOUBLE.pack, "unpack": _DOUBLE.unpack_from
+        }  # fmt: skip
+        self.depth = 1
+        self.names = 0
+
+    def compile(self) -> Callable[..., Any]:
+        self.body()
+        text = "\n".join([f"def f({self.signature}):", *self.lines])
+        exec(text, self.scope)  # noqa: S102 - built from our own field names
+        made: Callable[..., Any] = self.scope["f"]
+        return made
+
+    def body(self) -> None:
+        raise NotImplementedError
+
+    def line(self, text: str) -> None:
+        self.lines.append("    " * self.depth + text)
+
+    def name(self, thing: Any = None) -> str:
+        self.names += 1
+        name = f"v{self.names}"
+        if thing is not None:
+            self.scope[name] = thing
+        return name
+
+
+class _Writer(_Compiler):
+    signature = "r, out"
+
+    def body(self) -> None:
+        for name in order(self.record_type):
+            self.value(self.hints[name], f"r.{name}")
+        if not self.lines:
+            self.line("pass")
+
+    def value(self, hint: Any, source: str) -> None:
+        kinds, optional = members(hint)
+        if optional:
+            local = self.name()
+            self.line(f"{local} = {source}")
+            self.line(f"if {local} is None: out(b'\\0')")
+            self.line("else:")
+            self.depth += 1
+            self.line("out(b'\\2')")
+            self.value(kinds[0], local)
+            self.depth -= 1
+        elif len(kinds) > 1:
+            table = self.name({kind: (encode_long(i), _Late(writer, kind)) for i, kind in enumerate(kinds)})
+            tag, write = self.name(), self.name()
+            self.line(f"{tag}, {write} = {table}[type({source})]")
+            self.line(f"out({tag}); {write}({source}, out)")
+        else:
+            self.plain(hint, source)
+
+    def plain(self, hint: Any, source: str) -> None:
+        if hint is int:
+            local = self.name()
+            self.line(f"{local} = {source}; out(S[{local}] if -1 < {local} < 4096 else zz({local}))")
+        elif hint is str or hint is bytes:
+            self.text(source + (".encode()" if hint is str else ""))
+        elif hint is bool:
+            self.line(f"out(b'\\1' if {source} else b'\\0')")
+        elif hint is float:
+            self.line(f"out(pack({source}))")
+        elif dataclasses.is_dataclass(hint):
+            self.line(f"{self.name(_Late(writer, typing.cast(type, hint)))}({source}, out)")
+        else:
+            self.many(typing.get_args(hint), source)
+
+    def text(self, source: str) -> None:
+        local, size = self.name(), self.name()
+        self.line(f"{local} = {source}; {size} = len({local})")
+        self.line(f"out(S[{size}] if {size} < 4096 else zz({size})); out({local})")
+
+    def many(self, arguments: Sequence[Any], source: str) -> None:
+        local, item = self.name(), self.name()
+        self.line(f"{local} = {source}")
+        self.line(f"if {local}:")
+        self.depth += 1
+        self.line(f"out(S[len({local})] if len({local}) < 4096 else zz(len({local})))")
+        if len(arguments) == 2:
+            key = self.name()
+            self.line(f"for {key}, {item} in {local}.items():")
+        else:
+            self.line(f"for {item} in {local}:")
+        self.depth += 1
+        if len(arguments) == 2:
+            self.text(f"{key}.encode()")
+        self.value(arguments[-1], item)
+        self.depth -= 2
+        self.line("out(b'\\0')")
+
+
+class _Reader(_Compiler):
+    signature = "d, p"
+
+    def body(self) -> None:
+        targets = {name: self.name() for name in order(self.record_type)}
+        for name, target in targets.items():
+            self.value(self.hints[name], target)
+        made = self.name(self.record_type)
+        self.line(f"return {made}({', '.join(targets[f.name] for f in self.fields())}), p")
+
+    def fields(self) -> tuple[dataclasses.Field[Any], ...]:
+        return dataclasses.fields(typing.cast(Any, self.record_type))
+
+    def value(self, hint: Any, target: str) -> None:
+        kinds, optional = members(hint)
+        if optional:
+            self.line(f"{target} = None; p += 1")
+            self.line("if d[p-1] == 2:")
+            self.depth += 1
+            self.value(kinds[0], target)
+            self.depth -= 1
+            self.line("elif d[p-1]: raise ValueError('no such branch of a union')")
+        elif len(kinds) > 1:
+            table = self.name(tuple(_Late(reader, kind) for kind in kinds))
+            self.line(f"p += 1; {target}, p = {table}[d[p-1] >> 1](d, p)")
+        else:
+            self.plain(hint, target)
+
+    def plain(self, hint: Any, target: str) -> None:
+        if hint is int:
+            self.line(f"{target} = d[p]")
+            self.line(f"if {target} < 128: {target} = ({target} >> 1) ^ -({target} & 1); p += 1")
+            self.line(f"else: {target}, p = long(d, p)")
+        elif hint is str or hint is bytes:
+            self.text(target, hint is str)
+        elif hint is bool:
+            self.line(f"{target} = d[p] == 1; p += 1")
+        elif hint is float:
+            self.line(f"{target} = unpack(d, p)[0]; p += 8")
+        elif dataclasses.is_dataclass(hint):
+            self.line(f"{target}, p = {self.name(_Late(reader, typing.cast(type, hint)))}(d, p)")
+        else:
+            self.many(typing.get_args(hint), target)
+
+    def text(self, target: str, is_str: bool) -> None:
+        size = self.name()
+        self.plain(int, size)
+        self.line(f"{target} = d[p:p+{size}]; p += {size}")
+        self.line(f"if len({target}) != {size}: raise ValueError('cut off')")
+        if is_str:
+            self.line(f"{target} = {target}.decode()")
+
+    def many(self, arguments: Sequence[Any], target: str) -> None:
+        count, item = self.name(), self.name()
+        is_map = len(arguments) == 2
+        self.plain(int, count)
+        self.line(f"{target} = {'{}' if is_map else '[] if ' + count + ' else ()'}")
+        self.line(f"while {count}:")
+        self.depth += 1
+        self.line(f"if {count} < 0: {count} = -{count}; p = long(d, p)[1]")
+        self.line(f"for _ in range({count}):")
+        self.depth += 1
+        if is_map:
+            key = self.name()
+            self.text(key, is_str=True)
+        self.value(arguments[-1], item)
+        self.line(f"{target}[{key}] = {item}" if is_map else f"{target}.append({item})")
+        self.depth -= 1
+        self.plain(int, count)
+        self.depth -= 1
+        if not is_map:
+            self.line(f"{target} = tuple({target})")
+
+
+class _Late:
+    """A function that is compiled at its first use, since record types refer to themselves and to each other."""
+
+    __slots__ = ("make", "made", "record_type")
+
+    def __init__(self, make: Callable[[type], Any], record_type: type) -> None:
+        self.make, self.record_type = make, record_type
+        self.made: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.made is None:
+            self.made = self.make(self.record_type)
+        return self.made(*arguments)

@@ -1,0 +1,836 @@
+"""Typed records over the Avro schemas: what stands in every topic of a namespace.
+
+A field here is a field there, in the same order (a test compares them). Times are milliseconds since 1970 in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar, dataclass_transform
+
+SCHEMA_VERSION = 1
+"""The newest schema version that this build reads, and the one it writes once the namespace's feature level allows."""
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def record(cls: type[T]) -> type[T]:
+    """A slotted dataclass that type checkers see as frozen; freezing at run time would triple the cost of making one."""
+    return dataclass(slots=True)(cls)
+
+
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. Everything but RUNNING is final."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TERMINATED = "terminated"
+    TIMED_OUT = "timed-out"
+    CONTINUED_AS_NEW = "continued-as-new"
+    REFUSED = "refused"
+    """A start request that was refused; kept so that the refusal stands in the log."""
+
+
+class FailureKind(StrEnum):
+    """Which exception a failure becomes."""
+
+    APPLICATION = "application"
+    ACTIVITY = "activity"
+    CHILD_WORKFLOW = "child-workflow"
+    CANCELLED = "cancelled"
+    TERMINATED = "terminated"
+    TIMEOUT = "timeout"
+    SERVER = "server"
+
+
+# ---------------------------------------------------------------------------------------------------- shared parts
+
+
+@record
+class Payload:
+    """One value as bytes. ``encoding`` says how to read ``data``; a codec may add ``metadata``."""
+
+    encoding: str
+    data: bytes
+    metadata: dict[str, bytes] = field(default_factory=dict)
+
+
+@record
+class Failure:
+    """An exception as data."""
+
+    kind: str
+    message: str
+    type: str | None = None
+    stack_trace: str = ""
+    non_retryable: bool = False
+    details: Sequence[Payload] = ()
+    next_retry_delay_ms: int | None = None
+    timeout_type: str | None = None
+    category: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+    """Facts of an activity's or child's failure: activity_type, activity_id, worker, retry_state, …"""
+    encoded: Payload | None = None
+    """Message and stack trace, when a failure converter hides them."""
+    cause: Failure | None = None
+
+
+@record
+class RetryPolicy:
+    initial_interval_ms: int = 1000
+    backoff_coefficient: float = 2.0
+    maximum_interval_ms: int | None = None
+    maximum_attempts: int = 0
+    non_retryable_error_types: Sequence[str] = ()
+
+
+@record
+class Request:
+    """Who asks, and where the answer goes. ``reply_partition`` -1: no answer is wanted."""
+
+    id: str
+    expires_ms: int
+    recipient: str
+    reply_partition: int
+    identity: str = ""
+
+
+@record
+class RequestSeen:
+    """A request that has been taken in, remembered until it expires."""
+
+    id: str
+    expires_ms: int
+
+
+@record
+class MessageOrigin:
+    """The run that sent a message to another workflow, and its number there."""
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    number: int
+    expires_ms: int
+
+
+@record
+class MessagesSeen:
+    """Numbers of messages taken in from one source run, as pairs first, last."""
+
+    run_id: str
+    ranges: Sequence[int]
+    expires_ms: int
+
+
+@record
+class ActivityTimeouts:
+    schedule_to_close_ms: int | None = None
+    schedule_to_start_ms: int | None = None
+    start_to_close_ms: int | None = None
+    heartbeat_ms: int | None = None
+
+
+# ---------------------------------------------------------------------------------------------------- <ns>.inbox
+
+
+@record
+class StartWorkflow:
+    request: Request
+    workflow_type: str
+    task_queue: str
+    input: Sequence[Payload] = ()
+    headers: dict[str, Payload] = field(default_factory=dict)
+    execution_timeout_ms: int | None = None
+    run_timeout_ms: int | None = None
+    task_timeout_ms: int | None = None
+    retry_policy: RetryPolicy | None = None
+    id_reuse_policy: str = "allow-duplicate"
+    id_conflict_policy: str = "fail"
+    memo: dict[str, Payload] = field(default_factory=dict)
+    search_attributes: dict[str, Payload] = field(default_factory=dict)
+    start_delay_ms: int | None = None
+    wait_result: bool = False
+    """Also answer with the run's result once it closes."""
+    static_summary: str = ""
+    static_details: str = ""
+
+
+@record
+class SignalWorkflow:
+    name: str
+    input: Sequence[Payload] = ()
+    headers: dict[str, Payload] = field(default_factory=dict)
+    run_id: str | None = None
+    request: Request | None = None
+    origin: MessageOrigin | None = None
+    """Exactly one of ``request`` (from a client) and ``origin`` (from a workflow) is set."""
+
+
+@record
+class QueryWorkflow:
+    request: Request
+    name: str
+    input: Sequence[Payload] = ()
+    headers: dict[str, Payload] = field(default_factory=dict)
+    run_id: str | None = None
+    reject_condition: str = "none"
+    consistent: bool = False
+
+
+@record
+class CancelWorkflow:
+    reason: str = ""
+    run_id: str | None = None
+    request: Request | None = None
+    origin: MessageOrigin | None = None
+
+
+@record
+class TerminateWorkflow:
+    request: Request
+    reason: str = ""
+    details: Sequence[Payload] = ()
+    run_id: str | None = None
+
+
+@record
+class AwaitResult:
+    request: Request
+    run_id: str | None = None
+
+
+@record
+class DescribeWorkflow:
+    request: Request
+    run_id: str | None = None
+
+
+@record
+class FetchHistory:
+    """Asks for events ``first_event`` and on, as many as fit one answer."""
+
+    request: Request
+    run_id: str | None = None
+    first_event: int = 0
+
+
+@record
+class ActivityStarted:
+    """A worker holds this attempt; sent when an attempt lasts longer than about a second."""
+
+    run_id: str
+    seq: int
+    attempt: int
+    worker: str
+    started_ms: int
+
+
+@record
+class ActivityHeartbeat:
+    run_id: str
+    seq: int
+    attempt: int
+    worker: str
+    started_ms: int
+    details: Sequence[Payload] = ()
+
+
+@record
+class ActivityResult:
+    """How an attempt ended: with ``failure`` None it succeeded."""
+
+    run_id: str
+    seq: int
+    attempt: int
+    worker: str
+    started_ms: int
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+@record
+class MessageAnswer:
+    """The answer to a message that this run sent to another workflow: ``failure`` None means taken in."""
+
+    run_id: str
+    number: int
+    failure: Failure | None = None
+
+
+InboxBody = (
+    StartWorkflow
+    | SignalWorkflow
+    | QueryWorkflow
+    | CancelWorkflow
+    | TerminateWorkflow
+    | AwaitResult
+    | DescribeWorkflow
+    | FetchHistory
+    | ActivityStarted
+    | ActivityHeartbeat
+    | ActivityResult
+    | MessageAnswer
+)
+
+
+@record
+class InboxRecord:
+    """Anything addressed to a workflow; the record's key is the workflow ID."""
+
+    sent_ms: int
+    body: InboxBody
+    schema_version: int = SCHEMA_VERSION
+
+
+# ---------------------------------------------------------------------------------------------------- events
+
+
+@record
+class RunStarted:
+    workflow_type: str
+    task_queue: str
+    first_run_id: str
+    attempt: int = 1
+    input: Sequence[Payload] = ()
+    headers: dict[str, Payload] = field(default_factory=dict)
+    request: RequestSeen | None = None
+    identity: str = ""
+    execution_timeout_ms: int | None = None
+    run_timeout_ms: int | None = None
+    task_timeout_ms: int | None = None
+    retry_policy: RetryPolicy | None = None
+    memo: dict[str, Payload] = field(default_factory=dict)
+    search_attributes: dict[str, Payload] = field(default_factory=dict)
+    start_delay_ms: int | None = None
+    static_summary: str = ""
+    static_details: str = ""
+
+
+@record
+class RequestJoined:
+    """A start request that found this run open and was content with it."""
+
+    request: RequestSeen
+
+
+@record
+class RequestRefused:
+    request: RequestSeen
+    code: str
+    message: str
+
+
+@record
+class SignalReceived:
+    name: str
+    input: Sequence[Payload] = ()
+    headers: dict[str, Payload] = field(default_factory=dict)
+    request: RequestSeen | None = None
+    origin: MessageOrigin | None = None
+    identity: str = ""
+
+
+@record
+class CancelRequested:
+    reason: str = ""
+    request: RequestSeen | None = None
+    origin: MessageOrigin | None = None
+
+
+@record
+class ActivityScheduled:
+    seq: int
+    activity_id: str
+    activity_type: str
+    task_queue: str
+    input: Sequence[Payload] = ()
+    headers: dict[str, Payload] = field(default_factory=dict)
+    timeouts: ActivityTimeouts = field(default_factory=ActivityTimeouts)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    cancellation_type: str = "try-cancel"
+    summary: str = ""
+    priority: int = 0
+
+
+@record
+class ActivityCompleted:
+    seq: int
+    result: Payload | None
+    attempt: int
+    started_ms: int
+    worker: str
+    last_failure: Failure | None = None
+
+
+@record
+class ActivityFailed:
+    """The activity is over without a result: failed, timed out or cancelled, as ``failure.kind`` says."""
+
+    seq: int
+    failure: Failure
+    attempt: int
+    retry_state: str
+    started_ms: int | None = None
+    worker: str = ""
+
+
+@record
+class ActivityCancelRequested:
+    seq: int
+
+
+@record
+class TimerStarted:
+    seq: int
+    due_ms: int
+    summary: str = ""
+
+
+@record
+class TimerFired:
+    seq: int
+
+
+@record
+class TimerCancelled:
+    seq: int
+
+
+@record
+class MessageSent:
+    """A signal or a cancel request to another workflow; ``name`` None is a cancel request."""
+
+    seq: int
+    workflow_id: str
+    run_id: str | None
+    name: str | None
+    expires_ms: int
+    input: Sequence[Payload] = ()
+    headers: dict[str, Payload] = field(default_factory=dict)
+    reason: str = ""
+
+
+@record
+class MessageAnswered:
+    seq: int
+    failure: Failure | None = None
+
+
+@record
+class DeferredApplied:
+    """The oldest input that was recorded while the run was parked reaches its code now."""
+
+    remaining: int
+
+
+@record
+class RunCompleted:
+    result: Payload | None = None
+
+
+@record
+class RunFailed:
+    failure: Failure
+
+
+@record
+class RunCancelled:
+    details: Sequence[Payload] = ()
+
+
+@record
+class RunTerminated:
+    reason: str
+    details: Sequence[Payload] = ()
+    request: RequestSeen | None = None
+    identity: str = ""
+
+
+@record
+class RunTimedOut:
+    timeout_type: str
+
+
+EventBody = (
+    RunStarted
+    | RequestJoined
+    | RequestRefused
+    | SignalReceived
+    | CancelRequested
+    | ActivityScheduled
+    | ActivityCompleted
+    | ActivityFailed
+    | ActivityCancelRequested
+    | TimerStarted
+    | TimerFired
+    | TimerCancelled
+    | MessageSent
+    | MessageAnswered
+    | DeferredApplied
+    | RunCompleted
+    | RunFailed
+    | RunCancelled
+    | RunTerminated
+    | RunTimedOut
+)
+
+
+@record
+class Event:
+    """One event of a run; ``n`` is the number of the transition that it belongs to."""
+
+    n: int
+    time_ms: int
+    body: EventBody
+    deferred: bool = False
+    """An input that was recorded while the run was parked; ``DeferredApplied`` says when its code saw it."""
+
+
+# ---------------------------------------------------------------------------------------------------- <ns>.history
+
+
+@record
+class Claim:
+    """A process takes this partition; the claim's offset is its number."""
+
+    owner: str
+    time_ms: int
+
+
+@record
+class Chunk:
+    """The events of one chunk of a run so far. ``events`` is last so that encoded events can be joined as bytes."""
+
+    n: int
+    number: int
+    sealed: bool
+    previous_claim: int
+    inbox_offset: int
+    first_event: int
+    status: str
+    events: Sequence[Event] = ()
+
+
+@record
+class Holder:
+    worker: str
+    started_ms: int
+
+
+@record
+class Progress:
+    """An open activity between its attempts; ``n`` counts the changes."""
+
+    n: int
+    attempt: int
+    attempt_scheduled_ms: int
+    retry_at_ms: int | None = None
+    dispatched_ms: int | None = None
+    holders: Sequence[Holder] = ()
+    last_failure: Failure | None = None
+    heartbeat_ms: int | None = None
+    heartbeat_details: Sequence[Payload] = ()
+    cancel_requested: bool = False
+
+
+@record
+class Mark:
+    """Carries the watermarks when nothing else is being written."""
+
+    number: int
+
+
+@record
+class Checkpoint:
+    time_ms: int
+
+
+@record
+class ArchivePart:
+    partition: int
+    offset: int
+
+
+@record
+class Summary:
+    """What is remembered of a closed run, and of a refused start."""
+
+    status: str
+    workflow_type: str
+    task_queue: str
+    first_run_id: str
+    started_ms: int
+    closed_ms: int
+    n: int
+    inbox_offset: int
+    event_count: int
+    expires_ms: int
+    result: Payload | None = None
+    failure: Failure | None = None
+    requests: Sequence[RequestSeen] = ()
+    refusals: Sequence[RequestRefused] = ()
+    messages: Sequence[MessagesSeen] = ()
+    archive: Sequence[ArchivePart] = ()
+    memo: dict[str, Payload] = field(default_factory=dict)
+    search_attributes: dict[str, Payload] = field(default_factory=dict)
+
+
+HistoryBody = Claim | Chunk | Progress | Mark | Checkpoint | Summary
+
+
+@record
+class HistoryRecord:
+    """``claim`` is 0 in a claim itself. ``v``, ``x`` and ``y`` are the watermarks of the acknowledged prefix."""
+
+    claim: int
+    v: int
+    x: int
+    y: int
+    body: HistoryBody
+    schema_version: int = SCHEMA_VERSION
+
+
+# ---------------------------------------------------------------------------------------------------- other topics
+
+
+@record
+class ArchiveRecord:
+    """The history of a closed run, in parts when large; ``events`` is last for the same reason as in a chunk."""
+
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    status: str
+    part: int
+    parts: int
+    first_event: int
+    schema_version: int = SCHEMA_VERSION
+    events: Sequence[Event] = ()
+
+
+@record
+class TaskRecord:
+    """One attempt of an activity. The answer goes to ``inbox_partition`` of ``namespace`` under the workflow ID."""
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    inbox_partition: int
+    seq: int
+    attempt: int
+    activity_id: str
+    activity_type: str
+    task_queue: str
+    scheduled_ms: int
+    attempt_scheduled_ms: int
+    expires_ms: int
+    input: Sequence[Payload] = ()
+    headers: dict[str, Payload] = field(default_factory=dict)
+    timeouts: ActivityTimeouts = field(default_factory=ActivityTimeouts)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    heartbeat_details: Sequence[Payload] = ()
+    priority: int = 0
+    schema_version: int = SCHEMA_VERSION
+
+
+@record
+class Accepted:
+    """The request's transition is durable."""
+
+    run_id: str
+    already: bool = False
+    """The run existed before this request (conflict policy use-existing)."""
+
+
+@record
+class RunOutcome:
+    run_id: str
+    status: str
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+@record
+class QueryAnswer:
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+@record
+class Refused:
+    """``code`` is one of ODR-…; ``run_id`` names the run that the refusal is about, if there is one."""
+
+    code: str
+    message: str
+    run_id: str | None = None
+    status: str | None = None
+
+
+@record
+class Wait:
+    """Something that a run waits for."""
+
+    kind: str
+    """timer, activity, message or condition"""
+    name: str
+    seq: int
+    due_ms: int | None = None
+    state: str = ""
+    """of an activity: dispatched, started, backing-off, cancel-requested"""
+    attempt: int = 0
+    worker: str = ""
+    last_failure: Failure | None = None
+    heartbeat_details: Sequence[Payload] = ()
+    scheduled_ms: int | None = None
+
+
+@record
+class Parked:
+    """Why a run cannot go on by itself, since when, and when it is tried next."""
+
+    code: str
+    message: str
+    since_ms: int
+    retry_at_ms: int
+    failures: int
+
+
+@record
+class Description:
+    run_id: str
+    first_run_id: str
+    workflow_type: str
+    task_queue: str
+    status: str
+    started_ms: int
+    closed_ms: int | None
+    event_count: int
+    history_bytes: int
+    waits: Sequence[Wait] = ()
+    parked: Parked | None = None
+    memo: dict[str, Payload] = field(default_factory=dict)
+    search_attributes: dict[str, Payload] = field(default_factory=dict)
+    static_summary: str = ""
+    static_details: str = ""
+
+
+@record
+class HistoryPage:
+    """Events from ``first_event`` on; ``next_event`` None: that was all for now. ``archive``: read them there instead."""
+
+    run_id: str
+    status: str
+    first_event: int
+    next_event: int | None
+    events: Sequence[Event] = ()
+    archive: Sequence[ArchivePart] = ()
+
+
+@record
+class AttemptRevoked:
+    """To a worker: stop this attempt. ``reason``: cancelled, superseded, timed-out or closed."""
+
+    run_id: str
+    seq: int
+    attempt: int
+    reason: str
+
+
+ReplyBody = Accepted | RunOutcome | QueryAnswer | Refused | Description | HistoryPage | AttemptRevoked
+
+
+@record
+class ReplyRecord:
+    """An answer for one recipient among those that share a partition."""
+
+    recipient: str
+    request_id: str
+    body: ReplyBody
+    schema_version: int = SCHEMA_VERSION
+
+
+@record
+class VisibilityRecord:
+    """The state of one run for listing; of several for one run the highest (claim, n) counts."""
+
+    workflow_id: str
+    run_id: str
+    claim: int
+    n: int
+    workflow_type: str
+    task_queue: str
+    status: str
+    started_ms: int
+    closed_ms: int | None = None
+    parked: Parked | None = None
+    memo: dict[str, Payload] = field(default_factory=dict)
+    search_attributes: dict[str, Payload] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+
+@record
+class WorkerLease:
+    """A worker incarnation lives; repeated every few seconds."""
+
+    worker: str
+    identity: str
+    task_queue: str
+    reply_partition: int
+    ended: bool = False
+
+
+@record
+class Beacon:
+    """An orchestrator's own sign of life beside the leases: silence is measured against it."""
+
+    orchestrator: str
+
+
+@record
+class NamespaceFacts:
+    """What the namespace was made with, and the newest record forms that may be written in it."""
+
+    partitions: int
+    feature_level: int
+
+
+@record
+class WorkersRecord:
+    body: WorkerLease | Beacon | NamespaceFacts
+    schema_version: int = SCHEMA_VERSION
+
+
+@record
+class DeadLetterRecord:
+    """A record that could not be taken in, whole, with the reason and where it stood."""
+
+    code: str
+    reason: str
+    topic: str
+    partition: int
+    offset: int
+    time_ms: int
+    key: bytes | None
+    value: bytes | None
+    schema_version: int = SCHEMA_VERSION
+
+
+TopLevel = (
+    InboxRecord
+    | HistoryRecord
+    | ArchiveRecord
+    | TaskRecord
+    | ReplyRecord
+    | VisibilityRecord
+    | WorkersRecord
+    | DeadLetterRecord
+)
