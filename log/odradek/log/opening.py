@@ -1,0 +1,53 @@
+"""From an address to a log. The three kinds are imported only when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from odradek.log.errors import AddressInvalid
+from odradek.log.interface import Log
+
+
+def open_log(address: str, config: Mapping[str, str] | None = None) -> Log:
+    """A connection to the log at ``address``; nothing is contacted yet.
+
+    ``kafka://host:9092,host2:9092``: ``config`` holds any librdkafka settings (``sasl.*``, ``ssl.*``, …).
+    ``sqlite:///relative/path`` and ``sqlite:////absolute/path``: a file on this host, for several processes.
+    ``memory://name``: the same log for the same name in this process; ``memory://`` is a new one each time.
+    The embedded logs ignore ``config``. Raises ``AddressInvalid``.
+    """
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        raise AddressInvalid(address, "it has no scheme")
+    if scheme == "kafka":
+        return _open_kafka(rest, config or {})
+    if scheme == "sqlite":
+        return _open_sqlite(address, rest)
+    if scheme == "memory":
+        from odradek.log.memory import MemoryLog
+
+        return MemoryLog(rest)
+    raise AddressInvalid(address if "@" not in rest else f"{scheme}://…", f'nobody knows the scheme "{scheme}"')
+
+
+def _open_kafka(rest: str, config: Mapping[str, str]) -> Log:
+    if "@" in rest:
+        raise AddressInvalid("kafka://…@…", "credentials belong in the config (sasl.username, sasl.password)")
+    servers = [server for server in rest.rstrip("/").split(",") if server]
+    if not servers:
+        raise AddressInvalid(f"kafka://{rest}", "it names no broker")
+    for server in servers:
+        host, colon, port = server.rpartition(":")
+        if not (colon and host and port.isdigit()):
+            raise AddressInvalid(f"kafka://{rest}", f'"{server}" is not host:port')
+    from odradek.log.kafka import KafkaLog
+
+    return KafkaLog(",".join(servers), config)
+
+
+def _open_sqlite(address: str, rest: str) -> Log:
+    if not rest.startswith("/") or len(rest) < 2:
+        raise AddressInvalid(address, "a file needs three slashes, four when its path is absolute")
+    from odradek.log.sqlite import SqliteLog
+
+    return SqliteLog(rest[1:])
