@@ -1,0 +1,295 @@
+"""The log on Kafka (3.x, 4.x and what speaks its protocol): topics and positions. The clients stand in modules beside it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
+from threading import Lock
+from typing import Any, Final, TypeVar
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+
+from odradek.log.errors import LogUnavailable, TopicCreationRefused, TopicMissing
+from odradek.log.interface import Log, MembershipListener, Offsets, TopicInfo
+from odradek.log.kafka_clients import KafkaAppender, KafkaReader
+from odradek.log.kafka_membership import KafkaMembership
+from odradek.log.kafka_settings import CLIENT_RECORD_BYTES_MAX, client_logger, common_settings, error_of
+from odradek.schemas.topics import TopicSpec
+
+ADMIN_SECONDS_MAX: Final = 30
+ADMIN_REQUEST_SECONDS: Final = 10
+
+_logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+_TUNING: Final = frozenset({"segment.bytes", "segment.ms", "min.cleanable.dirty.ratio"})
+"""Settings that change what compaction costs, not what it means; managed clusters like to forbid them."""
+_REFUSED_SETTING: Final = frozenset({KafkaError.INVALID_CONFIG, KafkaError.POLICY_VIOLATION})
+_MISSING: Final = frozenset(
+    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
+)
+_PASSING: Final = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    }
+)
+
+
+class KafkaLog(Log):
+    """A connection to the cluster behind ``servers``; ``config`` holds any librdkafka settings, for all clients."""
+
+    def __init__(self, servers: str, config: Mapping[str, str]) -> None:
+        self.address = f"kafka://{servers}"
+        self._servers = servers
+        self._config = dict(config)
+        self._lock = Lock()
+        self._admin_client: AdminClient | None = None
+        self._told: set[tuple[str, int]] = set()
+
+    def appender(self) -> KafkaAppender:
+        return self._make(lambda: KafkaAppender(self._servers, self._config))
+
+    def reader(self) -> KafkaReader:
+        return self._make(lambda: KafkaReader(self._servers, self._config))
+
+    def membership(
+        self, group: str, topic: str, listener: MembershipListener, *, session_timeout_seconds: float = 10
+    ) -> KafkaMembership:
+        return self._make(
+            lambda: KafkaMembership(self._servers, self._config, group, topic, listener, session_timeout_seconds)
+        )
+
+    def create_topics(self, specs: Iterable[TopicSpec]) -> None:
+        wanted = list(specs)
+        existing = set(self.topics(""))
+        missing = [spec for spec in wanted if spec.name not in existing]
+        for spec in missing:
+            self._create(spec)
+        for spec in missing:
+            self._await(partial(self._has_leaders, spec.name), f'topic "{spec.name}" to get its leaders')
+
+    def delete_topics(self, names: Iterable[str]) -> None:
+        gone = list(names)
+        if not gone:
+            return
+        for name, future in self._admin.delete_topics(gone, request_timeout=ADMIN_REQUEST_SECONDS).items():
+            try:
+                self._result(future)
+            except TopicMissing:
+                continue
+            self._await(partial(self._is_gone, name), f'topic "{name}" to go')
+
+    def topic(self, name: str) -> TopicInfo | None:
+        found = self._describe(name)
+        if found is None:
+            return None
+        resource = ConfigResource(ResourceType.TOPIC, name)
+        entries = self._ask(
+            lambda admin: admin.describe_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)[resource]
+        )
+        config = {key: entry.value for key, entry in entries.items() if entry.value is not None}
+        largest = min(int(config.get("max.message.bytes", CLIENT_RECORD_BYTES_MAX)), self._client_record_bytes_max)
+        return TopicInfo(name, str(found.topic_id), len(found.partitions), largest, config)
+
+    def topics(self, prefix: str) -> list[str]:
+        deadline = time.monotonic() + ADMIN_SECONDS_MAX
+        while True:
+            try:
+                found = self._admin.list_topics(timeout=ADMIN_REQUEST_SECONDS).topics
+            except KafkaException as exception:
+                self._give_up_or_wait(error_of(exception), deadline)
+            else:
+                return sorted(name for name in found if name.startswith(prefix))
+
+    def offsets(self, topic: str, partition: int) -> Offsets:
+        begin = self._list_offsets(topic, [partition], OffsetSpec.earliest())
+        end = self._list_offsets(topic, [partition], OffsetSpec.latest())
+        return Offsets(begin[partition].offset, end[partition].offset)
+
+    def leader_epoch(self, topic: str, partition: int) -> int:
+        return int(self._list_offsets(topic, [partition], OffsetSpec.latest())[partition].leader_epoch or 0)
+
+    def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
+        positions = [TopicPartition(topic, partition, offset) for partition, offset in before.items()]
+        if not positions:
+            return
+        for future in self._admin.delete_records(positions, request_timeout=ADMIN_REQUEST_SECONDS).values():
+            future.add_done_callback(lambda done: self._tell_if_not_deleted(topic, done))
+
+    def lag(self, group: str, topic: str) -> dict[int, int]:
+        found = self._describe(topic)
+        if found is None:
+            raise TopicMissing(topic)
+        numbers = [p.id for p in found.partitions]
+        begins = self._list_offsets(topic, numbers, OffsetSpec.earliest())
+        ends = self._list_offsets(topic, numbers, OffsetSpec.latest())
+        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for number in numbers])
+        answer = self._ask(
+            lambda admin: admin.list_consumer_group_offsets([asked], request_timeout=ADMIN_REQUEST_SECONDS)[group]
+        )
+        committed = {tp.partition: tp.offset for tp in answer.topic_partitions}
+        return {n: max(0, ends[n].offset - max(begins[n].offset, committed.get(n, 0))) for n in numbers}
+
+    def close(self) -> None:
+        with self._lock:
+            self._admin_client = None
+
+    @property
+    def _client_record_bytes_max(self) -> int:
+        return int(self._config.get("message.max.bytes", CLIENT_RECORD_BYTES_MAX))
+
+    @property
+    def _admin(self) -> AdminClient:
+        with self._lock:
+            if self._admin_client is None:
+                settings = common_settings(self._servers, self._config)
+                self._admin_client = self._make(lambda: AdminClient(settings, logger=client_logger))
+            return self._admin_client
+
+    def _make(self, client: Callable[[], _T]) -> _T:
+        try:
+            return client()
+        except KafkaException as exception:
+            reason = f"its settings are refused ({error_of(exception).str()})"
+            raise LogUnavailable(self.address, reason) from None
+
+    def _create(self, spec: TopicSpec) -> None:
+        config = _topic_config(spec)
+        without_limit = {key: value for key, value in config.items() if key != "max.message.bytes"}
+        without_tuning = {key: value for key, value in without_limit.items() if key not in _TUNING}
+        reason = ""
+        for attempt in (config, without_limit, without_tuning):
+            error = self._try_create(spec, attempt)
+            if error is None:
+                if len(attempt) < len(config):
+                    left_out = sorted(config.keys() - attempt.keys())
+                    _logger.warning('topic "%s" follows the cluster in %s: it refused ours', spec.name, left_out)
+                return
+            reason = reason or error.str()
+            if error.code() not in _REFUSED_SETTING:
+                break
+        raise TopicCreationRefused(spec.name, reason)
+
+    def _try_create(self, spec: TopicSpec, config: dict[str, str]) -> KafkaError | None:
+        replication = -1 if spec.replication is None else spec.replication
+        topic = NewTopic(spec.name, num_partitions=spec.partitions, replication_factor=replication, config=config)
+        deadline = time.monotonic() + ADMIN_SECONDS_MAX
+        while True:
+            future = self._admin.create_topics([topic], request_timeout=ADMIN_REQUEST_SECONDS)[spec.name]
+            try:
+                future.result(ADMIN_SECONDS_MAX)
+            except KafkaException as exception:
+                error = error_of(exception)
+                if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                    return None
+                if error.code() not in _PASSING:
+                    return error
+                self._give_up_or_wait(error, deadline)
+            else:
+                return None
+
+    def _describe(self, name: str) -> Any:
+        names = TopicCollection([name])
+        try:
+            return self._ask(lambda admin: admin.describe_topics(names, request_timeout=ADMIN_REQUEST_SECONDS)[name])
+        except TopicMissing:
+            return None
+
+    def _is_gone(self, name: str) -> bool:
+        return self._describe(name) is None
+
+    def _has_leaders(self, name: str) -> bool:
+        found = self._describe(name)
+        return found is not None and all(p.leader is not None and p.leader.id >= 0 for p in found.partitions)
+
+    def _list_offsets(self, topic: str, partitions: list[int], spec: OffsetSpec) -> dict[int, Any]:
+        missing = set(partitions)
+        found: dict[int, Any] = {}
+        deadline = time.monotonic() + ADMIN_SECONDS_MAX
+        while missing:
+            asked = {TopicPartition(topic, partition): spec for partition in missing}
+            for position, future in self._admin.list_offsets(asked, request_timeout=ADMIN_REQUEST_SECONDS).items():
+                try:
+                    found[position.partition] = self._result(future)
+                    missing.discard(position.partition)
+                except TopicMissing:
+                    raise TopicMissing(topic, position.partition) from None
+                except _Passing as passing:
+                    trouble = passing.error
+            if missing:
+                self._give_up_or_wait(trouble, deadline)
+        return found
+
+    def _ask(self, request: Callable[[AdminClient], Future[Any]]) -> Any:
+        deadline = time.monotonic() + ADMIN_SECONDS_MAX
+        while True:
+            try:
+                return self._result(request(self._admin))
+            except _Passing as passing:
+                self._give_up_or_wait(passing.error, deadline)
+
+    def _result(self, future: Future[_T]) -> _T:
+        try:
+            return future.result(ADMIN_SECONDS_MAX)
+        except FutureTimeoutError:
+            raise LogUnavailable(self.address, f"no answer within {ADMIN_SECONDS_MAX} s") from None
+        except KafkaException as exception:
+            error = error_of(exception)
+            if error.code() in _PASSING or error.retriable():
+                raise _Passing(error) from None
+            if error.code() in _MISSING:
+                raise TopicMissing(error.str()) from None
+            raise LogUnavailable(self.address, error.str()) from None
+
+    def _give_up_or_wait(self, error: KafkaError, deadline: float) -> None:
+        if time.monotonic() >= deadline or error.code() not in _PASSING and not error.retriable():
+            raise LogUnavailable(self.address, error.str())
+        time.sleep(0.1)
+
+    def _await(self, holds: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + ADMIN_SECONDS_MAX
+        while not holds():
+            if time.monotonic() >= deadline:
+                raise LogUnavailable(self.address, f"waited {ADMIN_SECONDS_MAX} s for {what}")
+            time.sleep(0.02)
+
+    def _tell_if_not_deleted(self, topic: str, done: Future[Any]) -> None:
+        exception = done.exception()
+        if not isinstance(exception, KafkaException):
+            return
+        error = error_of(exception)
+        if (topic, error.code()) not in self._told:
+            self._told.add((topic, error.code()))
+            _logger.warning('records of topic "%s" could not be deleted: %s', topic, error.str())
+
+
+class _Passing(Exception):
+    """An error that the next try may not meet."""
+
+    def __init__(self, error: KafkaError) -> None:
+        super().__init__(error.str())
+        self.error = error
+
+
+def _topic_config(spec: TopicSpec) -> dict[str, str]:
+    return {
+        "cleanup.policy": spec.policy,
+        "retention.ms": str(-1 if spec.retention_ms is None else spec.retention_ms),
+        "max.message.bytes": str(spec.record_bytes_max),
+        # What a record's time says is when the log took it, whatever the clock of its writer.
+        "message.timestamp.type": "LogAppendTime",
+        **spec.config,
+    }

@@ -1,0 +1,226 @@
+"""Appending to and reading from Kafka. What runs once per record is kept to the least: it bounds a process's throughput."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from threading import Thread
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from odradek.log.errors import (
+    AppendFailed,
+    AppendQueueFull,
+    LogError,
+    LogUnavailable,
+    OffsetOutOfRange,
+    RecordTooLarge,
+    TopicMissing,
+)
+from odradek.log.interface import Appender, OnAppended, Reader, Record
+from odradek.log.kafka_settings import Complaints, appender_settings, client_logger, error_of, reader_settings
+
+WATERMARK_SECONDS_MAX: Final = 10
+PURGE_SECONDS_MAX: Final = 10
+
+_TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+_MISSING: Final = frozenset(
+    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
+)
+_OUT_OF_RANGE: Final = frozenset(
+    {KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION}  # noqa: SLF001
+)
+_FORBIDDEN: Final = frozenset(
+    {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION, KafkaError._FATAL}  # noqa: SLF001
+)
+_PARTITION_EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
+
+
+class KafkaAppender(Appender):
+    def __init__(self, servers: str, config: Mapping[str, str]) -> None:
+        self._producer = Producer(appender_settings(servers, config), logger=client_logger)
+        self._produce = self._producer.produce
+        self._alive: list[bool] = [True]
+        self._refused: deque[tuple[OnAppended | None, LogError]] = deque()
+
+    def append(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, on_appended: OnAppended | None = None
+    ) -> None:
+        try:
+            if on_appended is None:
+                self._produce(topic, value, key, partition)
+            else:
+                self._produce(topic, value, key, partition, _answering(on_appended, self._alive))
+        except BufferError:
+            raise AppendQueueFull(topic, len(self._producer)) from None
+        except KafkaException as exception:
+            failure = _failure(topic, partition, error_of(exception), len(key or b"") + len(value or b""))
+            if isinstance(failure, RecordTooLarge):
+                raise failure from None
+            self._refused.append((on_appended, failure))
+
+    def poll(self, timeout_seconds: float = 0) -> int:
+        if self._refused:
+            return self._tell_refused() + self._producer.poll(0)
+        return self._producer.poll(timeout_seconds)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._producer) + len(self._refused)
+
+    def flush(self, timeout_seconds: float) -> int:
+        self._tell_refused()
+        self._producer.flush(timeout_seconds)
+        return self.in_flight
+
+    def discard(self) -> None:
+        self._alive.clear()
+        self._refused.clear()
+        self._producer.purge(in_queue=True, in_flight=True, blocking=False)
+        Thread(target=_drain, args=(self._producer,), name="odradek-log-discard", daemon=True).start()
+
+    def close(self, timeout_seconds: float = 5) -> None:
+        self.flush(timeout_seconds)
+        self.discard()
+
+    def _tell_refused(self) -> int:
+        count = len(self._refused)
+        for _ in range(count):
+            on_appended, failure = self._refused.popleft()
+            if on_appended is not None:
+                on_appended(None, failure)
+        return count
+
+
+def _answering(on_appended: OnAppended, alive: list[bool]) -> Callable[[KafkaError | None, Message], None]:
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            if alive:
+                on_appended(message.offset(), None)
+        elif alive:
+            on_appended(None, _failure(message.topic() or "", message.partition() or 0, error, len(message)))
+
+    return delivered
+
+
+def _drain(producer: Producer) -> None:
+    # The callbacks of purged records hold references; serving them (they do nothing any more) lets all of it go.
+    deadline = time.monotonic() + PURGE_SECONDS_MAX
+    while len(producer) and time.monotonic() < deadline:
+        producer.poll(0.1)
+
+
+def _failure(topic: str, partition: int, error: KafkaError, record_bytes: int) -> LogError:
+    code = error.code()
+    if code in _TOO_LARGE:
+        return RecordTooLarge(topic, partition, record_bytes, None)
+    if code in _MISSING:
+        return TopicMissing(topic, partition)
+    fatal = error.fatal() or code == KafkaError._FATAL  # noqa: SLF001
+    return AppendFailed(topic, partition, error.str(), fatal)
+
+
+class KafkaReader(Reader):
+    def __init__(self, servers: str, config: Mapping[str, str]) -> None:
+        self._servers = servers
+        self._consumer = Consumer(reader_settings(servers, config), logger=client_logger)
+        self._complaints = Complaints(servers)
+        self._positions: dict[str, dict[int, int]] = {}
+        self._trouble: LogError | None = None
+
+    def assign(self, topic: str, partition: int, offset: int) -> None:
+        # Taking the partition away first makes the client drop whatever it has fetched ahead.
+        self.unassign(topic, partition)
+        self._consumer.incremental_assign([TopicPartition(topic, partition, offset)])
+        self._positions.setdefault(topic, {})[partition] = offset
+
+    def unassign(self, topic: str, partition: int) -> None:
+        if self._positions.get(topic, {}).pop(partition, None) is not None:
+            self._consumer.incremental_unassign([TopicPartition(topic, partition)])
+
+    def pause(self, topic: str, partition: int) -> None:
+        self._consumer.pause([TopicPartition(topic, partition)])
+
+    def resume(self, topic: str, partition: int) -> None:
+        self._consumer.resume([TopicPartition(topic, partition)])
+
+    def poll(self, timeout_seconds: float, records_max: int = 1000) -> list[Record]:
+        if self._trouble is not None:
+            trouble, self._trouble = self._trouble, None
+            raise trouble
+        deadline = 0.0
+        while True:
+            first = self._consumer.poll(timeout_seconds)
+            if first is None:
+                return []
+            messages = [first]
+            if records_max > 1:
+                messages += self._consumer.consume(records_max - 1, 0)
+            records = self._accept(messages)
+            if records:
+                return records
+            if self._trouble is not None:
+                return self.poll(0)
+            now = time.monotonic()
+            deadline = deadline or now + timeout_seconds
+            timeout_seconds = max(0.0, deadline - now)
+
+    def position(self, topic: str, partition: int) -> int:
+        return self._positions[topic][partition]
+
+    def close(self) -> None:
+        self._positions.clear()
+        self._consumer.close()
+
+    def _accept(self, messages: list[Message]) -> list[Record]:
+        records: list[Record] = []
+        last_topic: str | None = None
+        positions: dict[int, int] = {}
+        new = tuple.__new__
+        for message in messages:
+            topic: Any = message.topic()
+            partition: Any = message.partition()
+            if topic != last_topic:
+                positions = self._positions.get(topic, {})
+                last_topic = topic
+            if message.error() is not None:
+                self._heed(message, positions)
+                continue
+            if partition not in positions:
+                continue
+            offset: Any = message.offset()
+            records.append(
+                new(Record, (last_topic, partition, offset, message.timestamp()[1], message.key(), message.value()))
+            )
+            positions[partition] = offset + 1
+        return records
+
+    def _heed(self, message: Message, positions: dict[int, int]) -> None:
+        error: Any = message.error()
+        partition: Any = message.partition()
+        topic: Any = message.topic()
+        code = error.code()
+        if code == _PARTITION_EOF:
+            end: Any = message.offset()
+            if partition in positions and end > positions[partition]:
+                positions[partition] = end
+        elif code in _OUT_OF_RANGE:
+            if partition in positions:
+                self._trouble = self._out_of_range(topic, partition, positions[partition])
+                self.unassign(topic, partition)
+        elif code in _FORBIDDEN:
+            self._trouble = LogUnavailable(f"kafka://{self._servers}", error.str())
+        else:
+            self._complaints(error)
+
+    def _out_of_range(self, topic: str, partition: int, offset: int) -> LogError:
+        try:
+            found = self._consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=WATERMARK_SECONDS_MAX
+            )
+        except KafkaException as exception:
+            return LogUnavailable(f"kafka://{self._servers}", error_of(exception).str())
+        begin, end = found if found is not None else (0, 0)
+        return OffsetOutOfRange(topic, partition, offset, begin, end)

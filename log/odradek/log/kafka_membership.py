@@ -1,0 +1,167 @@
+"""Membership of a Kafka consumer group: it shares out partitions and keeps commits, and never fetches a record."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from odradek.log.errors import LogUnavailable
+from odradek.log.interface import Committed, Membership, MembershipListener
+from odradek.log.kafka_settings import Complaints, client_logger, error_of, membership_settings
+
+LEAVE_FLUSH_SECONDS: Final = 5
+
+_logger = logging.getLogger("odradek.log.kafka")
+_NO_OFFSET: Final = KafkaError._NO_OFFSET  # noqa: SLF001
+
+
+class KafkaMembership(Membership):
+    def __init__(
+        self,
+        servers: str,
+        config: Mapping[str, str],
+        group: str,
+        topic: str,
+        listener: MembershipListener,
+        session_timeout_seconds: float,
+    ) -> None:
+        self._servers = servers
+        self._group = group
+        self._topic = topic
+        self._listener = listener
+        self._complaints = Complaints(servers)
+        self._held: frozenset[int] = frozenset()
+        self._commits_in_flight = 0
+        self._newest: dict[int, Committed] = {}
+        self._to_repeat: dict[int, Committed] = {}
+        settings = membership_settings(servers, config, group, int(session_timeout_seconds * 1000))
+        settings["on_commit"] = self._on_commit
+        self._consumer = Consumer(settings, logger=client_logger)
+        self._closed = False
+        self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def poll(self) -> None:
+        if self._closed:
+            return
+        if self._to_repeat:
+            repeat, self._to_repeat = self._to_repeat, {}
+            self.commit({p: position for p, position in repeat.items() if p in self._held})
+        message = self._consumer.poll(0)
+        if message is not None:
+            error = message.error()
+            if error is not None:
+                self._complaints(error)
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        return self._held
+
+    def commit(self, positions: Mapping[int, Committed]) -> None:
+        if not positions:
+            return
+        self._newest.update(positions)
+        offsets = [TopicPartition(self._topic, p, offset, metadata) for p, (offset, metadata) in positions.items()]
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as exception:
+            self._drop(offsets, error_of(exception))
+        else:
+            self._commits_in_flight += 1
+
+    def flush_commits(self, timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while self._commits_in_flight > 0 and time.monotonic() < deadline:
+            self._consumer.poll(0.01)
+
+    def committed(self, partitions: Iterable[int], timeout_seconds: float = 10) -> dict[int, Committed]:
+        asked = [TopicPartition(self._topic, p) for p in partitions]
+        deadline = time.monotonic() + timeout_seconds
+        while asked:
+            try:
+                answers = self._consumer.committed(asked, max(0.1, deadline - time.monotonic()))
+            except KafkaException as exception:
+                if time.monotonic() >= deadline or not _passes(error_of(exception)):
+                    raise LogUnavailable(f"kafka://{self._servers}", error_of(exception).str()) from None
+                time.sleep(0.05)
+                continue
+            return {tp.partition: Committed(tp.offset, tp.metadata or "") for tp in answers if tp.offset >= 0}
+        return {}
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        held, self._held = self._held, frozenset()
+        if held:
+            self._listener.revoked(sorted(held))
+        self.flush_commits(LEAVE_FLUSH_SECONDS)
+        self._closed = True
+        self._consumer.close()
+
+    def _on_assign(self, consumer: Consumer, added: list[TopicPartition]) -> None:
+        # An explicit offset spares the look-up of the committed one; being paused, it is never fetched from.
+        ours = [TopicPartition(tp.topic, tp.partition, 0) for tp in added]
+        consumer.incremental_assign(ours)
+        consumer.pause(ours)
+        if ours and not self._closed:
+            numbers = _numbers(added)
+            self._held |= frozenset(numbers)
+            self._listener.assigned(numbers)
+
+    def _on_revoke(self, consumer: Consumer, gone: list[TopicPartition]) -> None:
+        numbers = [p for p in _numbers(gone) if p in self._held]
+        if numbers and not self._closed:
+            self._listener.revoked(numbers)
+            self._held -= frozenset(numbers)
+        consumer.incremental_unassign(gone)
+
+    def _on_lost(self, consumer: Consumer, gone: list[TopicPartition]) -> None:
+        numbers = [p for p in _numbers(gone) if p in self._held]
+        self._held -= frozenset(numbers)
+        consumer.incremental_unassign(gone)
+        if numbers and not self._closed:
+            self._listener.lost(numbers)
+
+    def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        self._commits_in_flight -= 1
+        if error is not None and error.code() != _NO_OFFSET:
+            self._drop(offsets, error)
+            return
+        for tp in offsets:
+            if tp.error is not None:
+                self._drop([tp], tp.error)
+
+    def _drop(self, offsets: Sequence[TopicPartition], error: KafkaError) -> None:
+        if _passes(error):
+            for tp in offsets:
+                if tp.partition in self._held:
+                    self._to_repeat[tp.partition] = self._newest[tp.partition]
+            return
+        numbers = _numbers(offsets)
+        _logger.warning('commit of partitions %s of group "%s" dropped: %s', numbers, self._group, error.str())
+
+
+def _numbers(partitions: Iterable[TopicPartition]) -> list[int]:
+    return sorted(tp.partition for tp in partitions)
+
+
+def _passes(error: KafkaError) -> bool:
+    return error.retriable() or error.code() in _PASSING
+
+
+_PASSING: Final = frozenset(
+    {
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._WAIT_COORD,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    }
+)

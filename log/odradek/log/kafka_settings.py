@@ -1,0 +1,122 @@
+"""How each Kafka client is configured: our defaults, then the user's settings, then what the protocol depends on.
+
+Settings may hold secrets: nothing here or above logs them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+CLIENT_RECORD_BYTES_MAX: Final = 8 * 1024 * 1024
+COMPLAIN_AGAIN_SECONDS: Final = 30
+
+Settings = dict[str, Any]
+
+_logger = logging.getLogger("odradek.log.kafka")
+client_logger: Final = logging.getLogger("odradek.log.kafka.client")
+
+_COMMON: Final[Settings] = {
+    "client.id": "odradek",
+    "socket.nagle.disable": True,
+    "socket.keepalive.enable": True,
+    "reconnect.backoff.ms": 50,
+    "reconnect.backoff.max.ms": 1000,
+    "retry.backoff.ms": 20,
+    "topic.metadata.refresh.fast.interval.ms": 50,
+    "message.max.bytes": CLIENT_RECORD_BYTES_MAX,
+    "receive.message.max.bytes": 64 * 1024 * 1024,
+    "enable.metrics.push": False,
+    # The client repeats itself at the lower levels for as long as a broker is away; error_cb tells us once.
+    "log_level": 2,
+}
+
+_APPENDER: Final[Settings] = {
+    "linger.ms": 0,
+    "queue.buffering.max.messages": 2_000_000,
+    "queue.buffering.max.kbytes": 1_048_576,
+}
+
+_APPENDER_FIXED: Final[Settings] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    # Giving a record up would leave a hole that another record can take: see docs/decisions.
+    "message.timeout.ms": 0,
+}
+
+_READER: Final[Settings] = {
+    "fetch.wait.max.ms": 100,
+    "fetch.min.bytes": 1,
+    "fetch.error.backoff.ms": 50,
+    # The default leaves a partition alone for a second when the queue is full, and the queue is meant to be full.
+    "fetch.queue.backoff.ms": 2,
+    "fetch.max.bytes": 16 * 1024 * 1024,
+    "max.partition.fetch.bytes": CLIENT_RECORD_BYTES_MAX,
+    "queued.min.messages": 5_000,
+    "queued.max.messages.kbytes": 32 * 1024,
+}
+
+_READER_FIXED: Final[Settings] = {
+    "group.id": "odradek-reader",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "enable.partition.eof": True,
+    "group.protocol": "classic",
+}
+
+
+def common_settings(servers: str, config: Mapping[str, str]) -> Settings:
+    return {**_COMMON, "bootstrap.servers": servers, **config, "error_cb": Complaints(servers)}
+
+
+def appender_settings(servers: str, config: Mapping[str, str]) -> Settings:
+    return {**_APPENDER, **common_settings(servers, config), **_APPENDER_FIXED}
+
+
+def reader_settings(servers: str, config: Mapping[str, str]) -> Settings:
+    return {**_READER, **common_settings(servers, config), **_READER_FIXED}
+
+
+def membership_settings(servers: str, config: Mapping[str, str], group: str, session_ms: int) -> Settings:
+    fixed: Settings = {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "queued.min.messages": 1,
+    }
+    if config.get("group.protocol") != "consumer":
+        # With the newer protocol the broker sets these, and the client refuses them.
+        fixed["partition.assignment.strategy"] = "cooperative-sticky"
+        fixed["session.timeout.ms"] = session_ms
+        fixed["heartbeat.interval.ms"] = max(100, min(1500, session_ms // 3))
+    poll_ms = max(300_000, session_ms)
+    return {"max.poll.interval.ms": poll_ms, **common_settings(servers, config), **fixed}
+
+
+def error_of(exception: KafkaException) -> KafkaError:
+    """What went wrong, as a code; the client puts it into the exception's arguments."""
+    error = exception.args[0] if exception.args else "unknown"
+    return error if isinstance(error, KafkaError) else KafkaError(KafkaError._FAIL, str(error))  # noqa: SLF001
+
+
+class Complaints:
+    """Logs what a client has to say of its brokers, each kind once per half minute."""
+
+    def __init__(self, servers: str) -> None:
+        self._servers = servers
+        self._told: dict[int, float] = {}
+
+    def __call__(self, error: KafkaError) -> None:
+        self.tell(error.code(), error.str())
+
+    def tell(self, kind: int, text: str) -> None:
+        now = time.monotonic()
+        if now - self._told.get(kind, float("-inf")) >= COMPLAIN_AGAIN_SECONDS:
+            self._told[kind] = now
+            _logger.warning("kafka at %s: %s (trying on)", self._servers, text)

@@ -1,0 +1,339 @@
+"""A Kafka broker for tests and demos: one that is named, one in Docker, or one that this module fetches and starts.
+
+Nothing here is for production: a single node that keeps one copy of everything.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Protocol, cast
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+KAFKA_VERSION: Final = "4.2.0"
+LOG4J_VERSION: Final = "2.25.1"
+CONTAINER_IMAGE: Final = "confluentinc/cp-kafka:8.2.0"
+"""Confluent's build of the same version, since testcontainers knows how to start it."""
+START_SECONDS_MAX: Final = 60
+STOP_SECONDS_MAX: Final = 15
+
+_POM: Final = """\
+<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>odradek</groupId><artifactId>broker</artifactId><version>1</version>
+<dependencies>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{kafka}</version></dependency>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{kafka}</version></dependency>
+<dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>{log4j}</version></dependency>
+<dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-core</artifactId><version>{log4j}</version></dependency>
+</dependencies></project>
+"""
+
+_LOGGING: Final = """\
+appender.console.type=Console
+appender.console.name=console
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=%d %p %c{1}: %m%n
+rootLogger.level=INFO
+rootLogger.appenderRef.console.ref=console
+"""
+
+_SETTINGS: Final = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={data}
+num.network.threads=2
+num.io.threads=2
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=250
+"""
+
+_CLUSTER_SETTINGS: Final = """\
+auto.create.topics.enable=false
+message.max.bytes=8388608
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+group.consumer.min.session.timeout.ms=1000
+group.consumer.min.heartbeat.interval.ms=200
+group.consumer.heartbeat.interval.ms=1000
+log.cleaner.dedupe.buffer.size=33554432
+"""
+
+_EAGER_CLEANING: Final = """\
+log.initial.task.delay.ms=500
+log.cleaner.backoff.ms=100
+log.cleaner.min.cleanable.ratio=0.01
+log.retention.check.interval.ms=500
+log.segment.delete.delay.ms=500
+"""
+
+
+class BrokerUnavailable(Exception):
+    """No broker can be found or started; the message says what to install or to set."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"ODR-020: no Kafka broker for tests: {reason}. Set ODRADEK_KAFKA=host:port, start Docker, "
+            f'or install Java 17 and Maven (Debian: "apt-get install openjdk-17-jre-headless maven").'
+        )
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[BrokerUnavailable], tuple[str]]:
+        return type(self), (self.reason,)
+
+
+@contextmanager
+def kafka_broker(folder: Path | None = None) -> Iterator[str]:
+    """The ``host:port`` of a broker, for as long as the block runs.
+
+    It is the one that ``ODRADEK_KAFKA`` names, else one in Docker, else one fetched through Maven and started here with
+    its data in ``folder``. Raises ``BrokerUnavailable``.
+    """
+    named = os.environ.get("ODRADEK_KAFKA")
+    if named:
+        yield named
+        return
+    container = _start_container()
+    if container is not None:
+        try:
+            yield container.get_bootstrap_server()
+        finally:
+            container.stop()
+        return
+    with tempfile.TemporaryDirectory(prefix="odradek-kafka-") as scratch, LocalBroker(folder or Path(scratch)) as broker:
+        yield broker.bootstrap
+
+
+class LocalBroker:
+    """A broker process of this host, with what tests want to do to it; a context manager that starts and stops it.
+
+    ``folder`` holds its data and its output (``broker.log``); started again on the same folder it is the same broker on the
+    same port. ``quick_start`` limits the JVM to its quick compiler: do not measure with it. ``eager_cleaning`` makes
+    compaction and retention act within a second or so where a topic's settings allow it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        heap_mb: int = 512,
+        quick_start: bool = True,
+        eager_cleaning: bool = True,
+        settings: str = "",
+    ) -> None:
+        self.folder = folder
+        self.port = _free_port()
+        self.controller_port = _free_port()
+        self._heap_mb = heap_mb
+        self._quick_start = quick_start
+        self._settings = settings + (_EAGER_CLEANING if eager_cleaning else "")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The process ID, for measuring; raises ``RuntimeError`` when the broker does not run."""
+        return self._running().pid
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        if self._process is not None:
+            raise RuntimeError("the broker runs already")
+        jars = kafka_jars()
+        settings = self._prepare(jars)
+        self._process = self._java(jars, "kafka.Kafka", str(settings))
+        atexit.register(self.kill)
+        self._await_ready()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash of the process does it; what the broker wrote stays."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._forget()
+
+    def stop(self) -> None:
+        """An orderly end; SIGKILL if that takes too long."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._forget()
+
+    def restart(self) -> None:
+        """Stop it if it runs, and start it on the same data and port."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """SIGSTOP: its connections stay, it does not answer."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._running().send_signal(signal.SIGCONT)
+
+    def __enter__(self) -> LocalBroker:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("the broker does not run")
+        return self._process
+
+    def _forget(self) -> None:
+        self._process = None
+        atexit.unregister(self.kill)
+
+    def _prepare(self, jars: Path) -> Path:
+        data = self.folder / "data"
+        settings = self.folder / "server.properties"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "log4j2.properties").write_text(_LOGGING)
+        fixed = _SETTINGS.format(port=self.port, controller_port=self.controller_port, data=data)
+        settings.write_text(fixed + _CLUSTER_SETTINGS + self._settings)
+        if not (data / "meta.properties").exists():
+            cluster = "odradek-test-cluster00"
+            tool = self._java(jars, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings))
+            if tool.wait(START_SECONDS_MAX) != 0:
+                raise BrokerUnavailable(f"its data folder could not be made, see {self._output}")
+        return settings
+
+    @property
+    def _output(self) -> Path:
+        return self.folder / "broker.log"
+
+    def _java(self, jars: Path, main_class: str, *arguments: str) -> subprocess.Popen[bytes]:
+        options = [
+            f"-Xmx{self._heap_mb}m",
+            "-XX:+UseSerialGC",
+            "-Xshare:auto",
+            f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
+        ]
+        if self._quick_start:
+            options.append("-XX:TieredStopAtLevel=1")
+        command = [_program("java"), *options, "-cp", f"{jars}/*", main_class, *arguments]
+        with self._output.open("ab") as output:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+    def _await_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while time.monotonic() < deadline:
+            if self._running().poll() is not None:
+                self._forget()
+                raise BrokerUnavailable(f"it ended at once, see {self._output}")
+            if _answers(self.port):
+                return
+            time.sleep(0.05)
+        self.kill()
+        raise BrokerUnavailable(f"it did not answer within {START_SECONDS_MAX} s, see {self._output}")
+
+
+def kafka_jars() -> Path:
+    """The folder of Kafka's jars, fetched through Maven when it is not there yet. Raises ``BrokerUnavailable``."""
+    cache = Path(os.environ.get("ODRADEK_CACHE") or Path.home() / ".cache" / "odradek")
+    jars = cache / f"kafka-{KAFKA_VERSION}"
+    _program("java")
+    if jars.is_dir():
+        return jars
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as scratch:
+        (Path(scratch) / "pom.xml").write_text(_POM.format(kafka=KAFKA_VERSION, log4j=LOG4J_VERSION))
+        fetch = [_program("mvn"), "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=jars"]
+        done = subprocess.run(fetch, cwd=scratch, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise BrokerUnavailable(f"Maven could not fetch Kafka {KAFKA_VERSION}: {done.stdout[-500:]}")
+        try:
+            (Path(scratch) / "jars").rename(jars)
+        except OSError:
+            # Somebody else was quicker.
+            if not jars.is_dir():
+                raise
+    return jars
+
+
+class _Container(Protocol):
+    def get_bootstrap_server(self) -> str: ...
+
+    def stop(self) -> None: ...
+
+
+def _start_container() -> _Container | None:
+    try:
+        import docker
+        from testcontainers.community.kafka import KafkaContainer
+    except ImportError:
+        return None
+    try:
+        docker.from_env(timeout=5).ping()
+    except Exception:  # noqa: BLE001  # whatever Docker's client says, there is no engine for us
+        return None
+    container = KafkaContainer(CONTAINER_IMAGE).with_kraft()
+    for line in (_CLUSTER_SETTINGS + _EAGER_CLEANING).split():
+        name, _, value = line.partition("=")
+        container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
+    container.start()
+    return cast(_Container, container)
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise BrokerUnavailable(f'the program "{name}" is not installed')
+    return path
+
+
+def _free_port() -> int:
+    # Below the range that systems give to outgoing connections: it must still be free when the broker is started again.
+    for port in random.SystemRandom().sample(range(15_000, 32_000), 50):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise BrokerUnavailable("no free port was found between 15000 and 32000")
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    try:
+        AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0}).list_topics(timeout=5)
+    except KafkaException:
+        return False
+    return True
