@@ -35,7 +35,7 @@ class RetryPolicy:
         if self.maximum_attempts < 0:
             raise _invalid("maximum_attempts", self.maximum_attempts, "0 (no limit) or more")
         if isinstance(self.non_retryable_error_types, str):
-            raise _invalid("non_retryable_error_types", self.non_retryable_error_types, "a list of names, not one string")
+            raise _invalid("non_retryable_error_types", self.non_retryable_error_types, "a list, not one string")
         if self.maximum_attempts == 1:
             return
         if self.initial_interval < timedelta():
@@ -120,7 +120,8 @@ class HeaderCodecBehavior(StrEnum):
 class Priority:
     """Which of the tasks that wait in a queue comes first. None: as the parent has it, else the default.
 
-    ``priority_key`` 1 is the most urgent; tasks of equal priority are shared out by ``fairness_key`` in proportion to its weight.
+    ``priority_key`` 1 is the most urgent; tasks of equal priority are shared out by ``fairness_key``, in proportion to
+    its weight.
     """
 
     priority_key: int | None = None

@@ -143,11 +143,10 @@ class TypedSearchAttributes:
         return any(pair.key == key for pair in self.search_attributes)
 
     def __getitem__(self, key: SearchAttributeKey[V]) -> V:
-        for pair in self.search_attributes:
-            if pair.key == key:
-                value: V = pair.value
-                return value
-        raise KeyError(key.name)
+        if key not in self:
+            raise KeyError(key.name)
+        value: V = next(pair.value for pair in self.search_attributes if pair.key == key)
+        return value
 
     @overload
     def get(self, key: SearchAttributeKey[V]) -> V | None: ...
@@ -157,7 +156,10 @@ class TypedSearchAttributes:
 
     def get(self, key: SearchAttributeKey[V], default: Any = None) -> Any:
         """The value under this key, name and type both matching; else the default."""
-        return self[key] if key in self else default
+        for pair in self.search_attributes:
+            if pair.key == key:
+                return pair.value
+        return default
 
     def updated(self, *changes: SearchAttributePair[Any] | SearchAttributeUpdate[Any]) -> TypedSearchAttributes:
         """A copy in which these are set, or removed where an update says so."""

@@ -22,7 +22,7 @@ import pickle
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from odradek.schemas.records import Failure
 
@@ -42,8 +42,6 @@ __all__ = [
     "WorkflowAlreadyStartedError",
     "is_cancelled_exception",
 ]
-
-E = TypeVar("E", bound=StrEnum)
 
 
 class ApplicationErrorCategory(StrEnum):
@@ -78,7 +76,7 @@ class RetryState(StrEnum):
 class OdradekError(Exception):
     """The root of all errors of odradek."""
 
-    code: str = ""
+    code: ClassVar[str] = ""
     """``ODR-…`` for errors that have a page in the docs."""
 
     @property
@@ -111,8 +109,8 @@ class FailureError(OdradekError):
 class ApplicationError(FailureError):
     """Raised by user code to fail a workflow, or an attempt of an activity.
 
-    ``type`` is what ``RetryPolicy.non_retryable_error_types`` names; ``details`` are values that reach whoever catches it.
-    ``next_retry_delay`` overrides the retry policy's next interval, and ``non_retryable`` forbids a further attempt.
+    ``type`` is what ``RetryPolicy.non_retryable_error_types`` names; ``details`` are values that reach whoever
+    catches it. ``next_retry_delay`` overrides the retry policy's next interval; ``non_retryable`` forbids one.
     """
 
     def __init__(
@@ -310,7 +308,7 @@ class ChildWorkflowError(FailureError):
 
 
 class WorkflowAlreadyStartedError(FailureError):
-    """A workflow was not started, since its ID is in use or may not be used again. ``run_id`` names the run in the way."""
+    """A workflow was not started, since its ID is in use or may not be used again. ``run_id`` is the run in the way."""
 
     code: ClassVar[str] = "ODR-101"
 
@@ -318,7 +316,7 @@ class WorkflowAlreadyStartedError(FailureError):
         super().__init__(
             f'{self.code}: workflow "{workflow_id}" has been started already'
             + (f" (run {run_id})" if run_id else "")
-            + f', so no "{workflow_type}" was started. Use another ID, or an ID reuse or conflict policy that allows it.'
+            + f', so no "{workflow_type}" was started. Use another ID, or an ID reuse or conflict policy for it.'
         )
         self.workflow_id = workflow_id
         self.workflow_type = workflow_type
@@ -326,7 +324,7 @@ class WorkflowAlreadyStartedError(FailureError):
 
 
 def is_cancelled_exception(exception: BaseException) -> bool:
-    """Whether this is a cancellation: of this task, of the work itself, or of an activity or child that it waited for."""
+    """Whether this is a cancellation: of this task, of the work itself, or of an activity or child it waited for."""
     if isinstance(exception, ActivityError | ChildWorkflowError):
         return isinstance(exception.__cause__, CancelledError)
     return isinstance(exception, asyncio.CancelledError | CancelledError)

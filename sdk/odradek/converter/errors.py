@@ -1,0 +1,104 @@
+"""What can go wrong between a value and a payload.
+
+ConverterError
+├── ValueNotConvertible     ODR-040  also a TypeError: no converter takes this value
+├── EncodingUnknown         ODR-041  no converter reads this encoding
+├── PayloadUnreadable       ODR-042  also a ValueError: the payload is not what the type hint says
+├── CodecMismatch           ODR-043  a codec gave back another number of payloads
+└── SearchAttributeInvalid  ODR-044  also a TypeError: the value does not fit the attribute's type
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from odradek.exceptions import OdradekError
+
+_SHOWN_CHARACTERS_MAX = 200
+
+
+class ConverterError(OdradekError):
+    """A value, exception or payload could not be converted."""
+
+
+class ValueNotConvertible(ConverterError, TypeError):
+    """No payload converter takes this value. ``index`` is its place among the values that were converted together."""
+
+    code: ClassVar[str] = "ODR-040"
+
+    def __init__(self, value_type: str, index: int, reason: str = "") -> None:
+        super().__init__(
+            f"{self.code}: the value at position {index}, of type {value_type}, cannot be converted to a payload"
+            + (f": {shortened(reason)}" if reason else "")
+            + ". Pass a dataclass, a pydantic model or another type that JSON can hold, or give the client a converter."
+        )
+        self.value_type, self.index, self.reason = value_type, index, reason
+
+    def at(self, index: int) -> ValueNotConvertible:
+        """The same complaint about the value at another position."""
+        return ValueNotConvertible(self.value_type, index, self.reason)
+
+
+class EncodingUnknown(ConverterError):
+    """No payload converter reads this encoding."""
+
+    code: ClassVar[str] = "ODR-041"
+
+    def __init__(self, encoding: str, known: list[str], index: int) -> None:
+        super().__init__(
+            f'{self.code}: the payload at position {index} has the encoding "{encoding}", and the converter reads only '
+            f"{', '.join(known)}. Use the data converter (and its codec) that the payload was written with."
+        )
+        self.encoding, self.known, self.index = encoding, known, index
+
+
+class PayloadUnreadable(ConverterError, ValueError):
+    """A payload's data is no value of the type that the hint asks for."""
+
+    code: ClassVar[str] = "ODR-042"
+
+    def __init__(self, wanted: str, encoding: str, index: int, reason: str) -> None:
+        super().__init__(
+            f"{self.code}: the {encoding} payload at position {index} cannot be read as {wanted}: {shortened(reason)}. "
+            f"Compare the type hints of the code that wrote it with those of the code that reads it."
+        )
+        self.wanted, self.encoding, self.index, self.reason = wanted, encoding, index, reason
+
+    def at(self, index: int) -> PayloadUnreadable:
+        """The same complaint about the payload at another position."""
+        return PayloadUnreadable(self.wanted, self.encoding, index, self.reason)
+
+
+class CodecMismatch(ConverterError):
+    """A payload codec returned another number of payloads than it was given, where each must stay in its place."""
+
+    code: ClassVar[str] = "ODR-043"
+
+    def __init__(self, codec: str, given: int, returned: int) -> None:
+        super().__init__(
+            f"{self.code}: {codec} was given {given} payload(s) and returned {returned}: "
+            f"encode and decode must return one payload for each that they get"
+        )
+        self.codec, self.given, self.returned = codec, given, returned
+
+
+class SearchAttributeInvalid(ConverterError, TypeError):
+    """The value of a search attribute does not fit its type."""
+
+    code: ClassVar[str] = "ODR-044"
+
+    def __init__(self, name: str, wanted: str, value: str) -> None:
+        super().__init__(f'{self.code}: search attribute "{name}" must be {wanted}, and {shortened(value)} is not')
+        self.name, self.wanted, self.value = name, wanted, value
+
+
+def name_of(hint: Any) -> str:
+    """A type or type hint as a reader knows it."""
+    if not isinstance(hint, type):
+        return str(hint).replace("typing.", "")
+    return hint.__qualname__ if hint.__module__ == "builtins" else f"{hint.__module__}.{hint.__qualname__}"
+
+
+def shortened(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN_CHARACTERS_MAX else text[: _SHOWN_CHARACTERS_MAX - 1] + "…"
