@@ -1,0 +1,55 @@
+# One command for each intent; the same by hand and in CI. `make help` lists them.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | tr ' ' '-')
+
+# Where the demo keeps its log: sqlite (a file in .demo/), kafka (a broker is started), or kafka://host:port
+LOG ?= sqlite
+ARGS ?=
+
+.PHONY: help venv demo test lint format types imports pytest bench clean
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
+
+venv: $(STAMP) ## Make .venv with odradek and its tools in it
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("odradek needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+demo: $(STAMP) ## Run the demo: make demo LOG=sqlite | kafka | kafka://host:port
+	$(BIN)/python -m examples.orders.demo --log $(LOG) $(ARGS)
+
+test: lint types imports pytest ## Everything that CI runs
+
+lint: $(STAMP) ## Style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## Put the formatting right
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(STAMP) ## The arrows between the packages
+	PYTHONPATH=schemas:log:sdk:orchestrator:workers:cli $(BIN)/lint-imports --no-logo
+
+pytest: $(STAMP) ## Only the tests: make pytest ARGS="-k retry"
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(STAMP) ## Steps per second of a chain of activities: make bench LOG=kafka
+	$(BIN)/python benchmarks/chain.py --log $(LOG) $(ARGS)
+
+clean: ## Delete what can be made again, .venv included
+	rm -rf $(VENV) .demo .odradek dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
