@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import ClassVar, TypeAlias, TypeVar
+from typing import ClassVar, Self, TypeAlias, TypeVar
 
 MetricAttributes: TypeAlias = Mapping[str, str | int | float | bool]
 M = TypeVar("M", bound="MetricCommon")
@@ -138,7 +138,7 @@ class _SilentCounter(_Silent, MetricCounter):
         if value < 0:
             raise ValueError(f'counter "{self.name}" can only rise, and {value} was added')
 
-    def with_additional_attributes(self: S, additional_attributes: MetricAttributes) -> S:
+    def with_additional_attributes(self, additional_attributes: MetricAttributes) -> Self:
         return self
 
 
@@ -146,7 +146,7 @@ class _SilentHistogram(_Silent, MetricHistogram, MetricHistogramFloat, MetricHis
     def record(self, value: float | timedelta, additional_attributes: MetricAttributes | None = None) -> None:
         pass
 
-    def with_additional_attributes(self: S, additional_attributes: MetricAttributes) -> S:
+    def with_additional_attributes(self, additional_attributes: MetricAttributes) -> Self:
         return self
 
 
@@ -154,7 +154,7 @@ class _SilentGauge(_Silent, MetricGauge, MetricGaugeFloat):
     def set(self, value: float, additional_attributes: MetricAttributes | None = None) -> None:
         pass
 
-    def with_additional_attributes(self: S, additional_attributes: MetricAttributes) -> S:
+    def with_additional_attributes(self, additional_attributes: MetricAttributes) -> Self:
         return self
 
 

@@ -11,7 +11,7 @@ import types
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from json.encoder import encode_basestring
 from typing import Any, ClassVar, Final
 
@@ -20,6 +20,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json, to_jso
 
 from odradek.converter.errors import PayloadUnreadable, ValueNotConvertible, name_of
 from odradek.converter.one import EncodingPayloadConverter
+from odradek.converter.typed_dicts import with_typed_dicts
 from odradek.schemas.records import Payload
 
 # Bytes inside a value are base64 both ways. A pydantic model decides for itself, by its own configuration.
@@ -33,6 +34,10 @@ class AdvancedJSONEncoder(json.JSONEncoder):
     """A JSON encoder for what the default converter takes. Override ``default`` for types of your own."""
 
     def default(self, o: Any) -> Any:
+        if is_dataclass(o) and not isinstance(o, type):
+            return {field.name: getattr(o, field.name) for field in fields(o)}  # what is inside comes here again
+        if isinstance(o, set | frozenset):
+            return list(o)
         try:
             return to_jsonable_python(o, bytes_mode=_BYTES)
         except PydanticSerializationError:
@@ -124,7 +129,7 @@ def _written_by(encoder: type[json.JSONEncoder] | None, value: Any) -> bytes:
 def _from_json(data: bytes, hint: Any) -> Any:
     if hint is None or hint is Any or hint is object:
         return from_json(data)
-    if hint in _PLAIN:
+    if type(hint) is type and hint in _PLAIN:
         value = from_json(data)
         if type(value) is hint:
             return value
@@ -141,21 +146,26 @@ def _reader(hint: Any) -> Callable[[bytes], Any]:
 def _made_reader(hint: Any) -> Callable[[bytes], Any]:
     if is_dataclass(hint) or typing.is_typeddict(hint):
         return _reader_with_own_config(hint)
+    return _adapter(hint).validate_json
+
+
+def _adapter(hint: Any) -> TypeAdapter[Any]:
     try:
-        return TypeAdapter(hint, config=_CONFIG).validate_json
+        return TypeAdapter(hint, config=_CONFIG)
     except PydanticUserError as error:
-        if error.code != "type-adapter-config-unused":
-            raise
-        return TypeAdapter(hint).validate_json
+        if error.code == "typed-dict-version":
+            return TypeAdapter(with_typed_dicts(hint), config=_CONFIG)
+        if error.code == "type-adapter-config-unused":
+            return TypeAdapter(hint)
+        raise
 
 
 _cached_reader = functools.lru_cache(maxsize=4096)(_made_reader)
 
 
 def _reader_with_own_config(hint: Any) -> Callable[[bytes], Any]:
-    """pydantic takes our configuration for such a type only where it is a part of another one."""
-    adapter: TypeAdapter[list[Any]] = TypeAdapter(list[hint], config=_CONFIG)
-    validate = adapter.validate_json
+    """Pydantic takes our configuration for such a type only where it is a part of another one."""
+    validate = _adapter(list[hint]).validate_json
     return lambda data: validate(b"[%b]" % data)[0]
 
 

@@ -368,7 +368,7 @@ def _rebuilt(
 
 def _unpickled(data: bytes) -> BaseException | None:
     try:
-        found = pickle.loads(data) if data else None
+        found = pickle.loads(data) if data else None  # noqa: S301 - a part of what is being unpickled anyway
     except Exception:
         return None
     return found if isinstance(found, BaseException) else None
