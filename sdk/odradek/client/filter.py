@@ -6,15 +6,16 @@ A comparison with a field that a run does not have is false, whatever the operat
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias, assert_never
+from typing import Any, Final, TypeAlias, TypeVar, assert_never
 
 Literal: TypeAlias = str | int | float | bool | datetime
 Value: TypeAlias = Literal | Sequence[str]
 Row: TypeAlias = Mapping[str, Value]
 """The fields of one run; a field without a value is left out."""
+R = TypeVar("R", bound=Row)
 
 COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "=": operator.eq,
@@ -94,7 +95,7 @@ class Filter:
     def matches(self, row: Row) -> bool:
         return self.expression is None or holds(self.expression, row)
 
-    def sorted(self, rows: Sequence[Row]) -> list[Row]:
+    def sorted(self, rows: Iterable[R]) -> list[R]:
         """In the order asked for, runs without the field last; else the newest start first."""
         result = list(rows)
         for order in reversed(self.order or (Order("StartTime", descending=True),)):

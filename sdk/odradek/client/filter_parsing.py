@@ -1,10 +1,10 @@
 """Reads listing filters: a small SQL WHERE clause, with GROUP BY and ORDER BY. Pure.
 
-    filter     := [expression] [GROUP BY field {, field}] [ORDER BY field [ASC|DESC] {, field [ASC|DESC]}]
-    expression := conjunction {OR conjunction}          conjunction := term {AND term}
-    term       := NOT term | ( expression ) | field test
-    test       := = value | != value | < value | <= value | > value | >= value | IS [NOT] NULL
-                | [NOT] IN ( value {, value} ) | [NOT] BETWEEN value AND value | [NOT] STARTS_WITH text
+filter     := [expression] [GROUP BY field {, field}] [ORDER BY field [ASC|DESC] {, field [ASC|DESC]}]
+expression := conjunction {OR conjunction}          conjunction := term {AND term}
+term       := NOT term | ( expression ) | field test
+test       := = value | != value | < value | <= value | > value | >= value | IS [NOT] NULL
+            | [NOT] IN ( value {, value} ) | [NOT] BETWEEN value AND value | [NOT] STARTS_WITH text
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal as OneOf, NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
+from typing import Literal as OneOf
 
 from odradek.client.filter import (
     COMPARISONS,
@@ -75,10 +76,11 @@ class FilterError(ValueError):
         self.query, self.position, self.reason = query, position, reason
 
     def __str__(self) -> str:
-        start = max(0, self.position - 41)
-        shown = self.query[start : self.position + 40].replace("\n", " ")
-        caret = " " * (self.position - 1 - start) + "^"
-        return f"{self.code}: the filter cannot be read at position {self.position}: {self.reason}\n  {shown}\n  {caret}"
+        place = self.position
+        start = max(0, place - 41)
+        shown = self.query[start : place + 40].replace("\n", " ")
+        caret = " " * (place - 1 - start) + "^"
+        return f"{self.code}: the filter cannot be read at position {place}: {self.reason}\n  {shown}\n  {caret}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,9 @@ def _tokens(query: str) -> list[_Token]:
         match = _TOKEN.match(query, place)
         if match is None or match.lastgroup is None:
             place += len(query[place:]) - len(query[place:].lstrip())
-            what = "this text has no closing quote" if query[place] in "\"'`" else f'"{query[place]}" means nothing here'
-            raise FilterError(query, place + 1, what)
+            is_open = query[place] in "\"'`"
+            reason = "this text has no closing quote" if is_open else f'"{query[place]}" means nothing here'
+            raise FilterError(query, place + 1, reason)
         tokens.append(_token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
         if tokens[-1].kind == "end":
             return tokens
@@ -202,7 +205,9 @@ class _Parser:
             return Range(field, low, self._value(field))
         if self._takes("keyword", "STARTS_WITH"):
             return self._prefix(field)
-        self._fail(f"expected =, !=, <, <=, >, >=, IN, BETWEEN, STARTS_WITH or IS after {field}, found {self._next}")
+        raise self._error(
+            f"expected =, !=, <, <=, >, >=, IN, BETWEEN, STARTS_WITH or IS after {field}, found {self._next}"
+        )
 
     def _prefix(self, field: str) -> Expression:
         if field == STATUS_FIELD or field in TIME_FIELDS:
@@ -225,7 +230,7 @@ class _Parser:
             return int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
         if token.kind == "field" and token.text.lower() in ("true", "false"):
             return self._take().text.lower() == "true"
-        self._fail(f"expected a text in quotes, a number, true or false, found {token}")
+        raise self._error(f"expected a text in quotes, a number, true or false, found {token}")
 
     def _text_value(self, field: str, token: _Token) -> Literal:
         text = _unquoted(token.text)
@@ -284,7 +289,10 @@ class _Parser:
             self._fail(f'expected "{text}", found {self._next}')
 
     def _fail(self, reason: str, token: _Token | None = None) -> NoReturn:
-        raise FilterError(self._query, (token or self._next).place + 1, reason)
+        raise self._error(reason, token)
+
+    def _error(self, reason: str, token: _Token | None = None) -> FilterError:
+        return FilterError(self._query, (token or self._next).place + 1, reason)
 
 
 def _unquoted(text: str) -> str:

@@ -34,6 +34,8 @@ class RPCStatusCode(IntEnum):
 class RPCError(OdradekError):
     """A request failed. ``status`` says what kind of failure it is, ``code`` names the page in the docs."""
 
+    code: str  # type: ignore[misc]  # the page depends on what went wrong
+
     def __init__(
         self, message: str, status: RPCStatusCode, raw_grpc_status: bytes = b"", *, code: str | None = None
     ) -> None:

@@ -1,0 +1,72 @@
+"""What services use to start workflows and to speak with them: ``Client.connect("kafka://…")``."""
+
+from odradek.client.client import Client, ClientConfig, WorkflowOptions
+from odradek.client.connection import Connection
+from odradek.client.description import (
+    ParkedInfo,
+    PendingWait,
+    WorkflowExecution,
+    WorkflowExecutionCount,
+    WorkflowExecutionCountAggregationGroup,
+    WorkflowExecutionDescription,
+)
+from odradek.client.errors import (
+    WorkflowContinuedAsNewError,
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+)
+from odradek.client.filter_parsing import FilterError
+from odradek.client.handle import WorkflowHandle
+from odradek.client.history import WorkflowHistory
+from odradek.client.interceptor import (
+    CancelWorkflowInput,
+    CountWorkflowsInput,
+    DescribeWorkflowInput,
+    FetchWorkflowHistoryEventsInput,
+    Interceptor,
+    ListWorkflowsInput,
+    OutboundInterceptor,
+    QueryWorkflowInput,
+    SignalWorkflowInput,
+    StartWorkflowInput,
+    TerminateWorkflowInput,
+)
+from odradek.client.iterators import WorkflowExecutionAsyncIterator, WorkflowHistoryEventAsyncIterator
+from odradek.client.policy import RequestPolicy
+from odradek.client.status import WorkflowExecutionStatus
+
+__all__ = [
+    "CancelWorkflowInput",
+    "Client",
+    "ClientConfig",
+    "Connection",
+    "CountWorkflowsInput",
+    "DescribeWorkflowInput",
+    "FetchWorkflowHistoryEventsInput",
+    "FilterError",
+    "Interceptor",
+    "ListWorkflowsInput",
+    "OutboundInterceptor",
+    "ParkedInfo",
+    "PendingWait",
+    "QueryWorkflowInput",
+    "RequestPolicy",
+    "SignalWorkflowInput",
+    "StartWorkflowInput",
+    "TerminateWorkflowInput",
+    "WorkflowContinuedAsNewError",
+    "WorkflowExecution",
+    "WorkflowExecutionAsyncIterator",
+    "WorkflowExecutionCount",
+    "WorkflowExecutionCountAggregationGroup",
+    "WorkflowExecutionDescription",
+    "WorkflowExecutionStatus",
+    "WorkflowFailureError",
+    "WorkflowHandle",
+    "WorkflowHistory",
+    "WorkflowHistoryEventAsyncIterator",
+    "WorkflowOptions",
+    "WorkflowQueryFailedError",
+    "WorkflowQueryRejectedError",
+]

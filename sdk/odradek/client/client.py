@@ -1,0 +1,366 @@
+"""The client: starts workflows, and makes handles to them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Required, Self, TypedDict, TypeVar, Unpack, overload
+
+from odradek.client.connection import Connection, default_identity
+from odradek.client.definitions import workflow_of
+from odradek.client.description import WorkflowExecutionCount
+from odradek.client.handle import UNSET, WorkflowHandle, arguments
+from odradek.client.interceptor import (
+    CountWorkflowsInput,
+    Interceptor,
+    ListWorkflowsInput,
+    OutboundInterceptor,
+    StartWorkflowInput,
+)
+from odradek.client.iterators import WorkflowExecutionAsyncIterator
+from odradek.client.outbound import WireOutbound, checked_id
+from odradek.client.policy import RequestPolicy
+from odradek.common import (
+    QueryRejectCondition,
+    RetryPolicy,
+    SearchAttributes,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from odradek.converter import DataConverter
+from odradek.schemas.records import Payload
+
+S = TypeVar("S")
+A = TypeVar("A")
+R = TypeVar("R")
+P = ParamSpec("P")
+
+
+class WorkflowOptions(TypedDict, total=False):
+    """What ``start_workflow`` and ``execute_workflow`` take beside the workflow and its arguments."""
+
+    id: Required[str]
+    """Unique among the open workflows of the namespace."""
+    task_queue: Required[str]
+    """The default queue of its activities."""
+    execution_timeout: timedelta | None
+    """Of the workflow with all its retries and continuations."""
+    run_timeout: timedelta | None
+    """Of each run."""
+    task_timeout: timedelta | None
+    """How long the code may compute between two waits."""
+    id_reuse_policy: WorkflowIDReusePolicy
+    id_conflict_policy: WorkflowIDConflictPolicy
+    retry_policy: RetryPolicy | None
+    """Of the workflow as a whole; None: it is not retried."""
+    memo: Mapping[str, Any] | None
+    search_attributes: TypedSearchAttributes | SearchAttributes | None
+    static_summary: str | None
+    static_details: str | None
+    start_delay: timedelta | None
+    rpc_timeout: timedelta | None
+    """How long to wait until the start is durable; 10 s by default. A result has no limit."""
+    request_id: str | None
+    """Of two starts with the same one only one counts; random by default."""
+
+
+class ClientConfig(TypedDict, total=False):
+    """What a client is made of: ``Client(**client.config())`` is a second one on the same connection."""
+
+    connection: Required[Connection]
+    namespace: str
+    data_converter: DataConverter
+    interceptors: Sequence[Interceptor]
+    identity: str | None
+    default_workflow_query_reject_condition: QueryRejectCondition | None
+
+
+class Client:
+    """Cheap, and usable from any number of threads and event loops. Usually made by ``connect``.
+
+    ``async with`` and ``close`` close the connection, for all clients that share it.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        namespace: str = "default",
+        data_converter: DataConverter = DataConverter.default,
+        interceptors: Sequence[Interceptor] = (),
+        identity: str | None = None,
+        default_workflow_query_reject_condition: QueryRejectCondition | None = None,
+    ) -> None:
+        self._connection = connection
+        self._namespace = namespace
+        self._data_converter = data_converter
+        self._interceptors = tuple(interceptors)
+        self._identity = identity or default_identity()
+        self._default_workflow_query_reject_condition = default_workflow_query_reject_condition
+        self._outbound: OutboundInterceptor = WireOutbound(self)
+        for interceptor in reversed(self._interceptors):
+            self._outbound = interceptor.intercept_client(self._outbound)
+
+    @classmethod
+    async def connect(
+        cls,
+        address: str,
+        *,
+        namespace: str = "default",
+        data_converter: DataConverter = DataConverter.default,
+        interceptors: Sequence[Interceptor] = (),
+        identity: str | None = None,
+        default_workflow_query_reject_condition: QueryRejectCondition | None = None,
+        log_config: Mapping[str, str] | None = None,
+        request_policy: RequestPolicy | None = None,
+        lazy: bool = False,
+    ) -> Client:
+        """Connect to a namespace at ``kafka://host:9092,…`` (``host:9092``), ``sqlite:///…`` or ``memory://…``.
+
+        ``log_config`` holds librdkafka settings (``sasl.*``, ``ssl.*``, …). With ``lazy`` nothing is contacted before the
+        first request. Raises ``AddressInvalid``, ``LogUnavailable``, ``TopicMissing`` and ``WrongPartitionCount``.
+        """
+        connection = Connection.to(address, log_config, request_policy)
+        if not lazy:
+            try:
+                await connection.lane(namespace)
+            except BaseException:
+                await connection.close()
+                raise
+        return cls(
+            connection,
+            namespace=namespace,
+            data_converter=data_converter,
+            interceptors=interceptors,
+            identity=identity,
+            default_workflow_query_reject_condition=default_workflow_query_reject_condition,
+        )
+
+    async def close(self) -> None:
+        """Write out what was sent, and end the connection for all clients that share it."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def config(self) -> ClientConfig:
+        """The arguments that make an equal client; change some of them for another one on the same connection."""
+        return ClientConfig(
+            connection=self._connection,
+            namespace=self._namespace,
+            data_converter=self._data_converter,
+            interceptors=self._interceptors,
+            identity=self._identity,
+            default_workflow_query_reject_condition=self._default_workflow_query_reject_condition,
+        )
+
+    @property
+    def connection(self) -> Connection:
+        return self._connection
+
+    @property
+    def namespace(self) -> str:
+        return self._namespace
+
+    @property
+    def identity(self) -> str:
+        """Who asks, in histories; the process ID and host by default."""
+        return self._identity
+
+    @property
+    def data_converter(self) -> DataConverter:
+        return self._data_converter
+
+    @property
+    def interceptors(self) -> Sequence[Interceptor]:
+        return self._interceptors
+
+    @property
+    def default_workflow_query_reject_condition(self) -> QueryRejectCondition | None:
+        return self._default_workflow_query_reject_condition
+
+    @property
+    def outbound(self) -> OutboundInterceptor:
+        """The outermost interceptor: what every call goes through."""
+        return self._outbound
+
+    async def value(self, payload: Payload | None, type_hint: Any) -> Any:
+        """One payload as a value of this type; no payload is None."""
+        if payload is None:
+            return None
+        if self._data_converter.payload_codec is None:
+            return self._data_converter.payload_converter.from_payload(payload, type_hint)
+        hints = None if type_hint is None else (type_hint,)
+        return (await self._data_converter.decode((payload,), hints))[0]
+
+    # -------------------------------------------------------------------------------------------------- workflows
+
+    @overload
+    async def start_workflow(
+        self,
+        workflow: Callable[[S], Awaitable[R]],
+        *,
+        wait: bool = True,
+        result_type: Any = None,
+        **options: Unpack[WorkflowOptions],
+    ) -> WorkflowHandle[S, R]: ...
+    @overload
+    async def start_workflow(
+        self,
+        workflow: Callable[[S, A], Awaitable[R]],
+        arg: A,
+        *,
+        wait: bool = True,
+        result_type: Any = None,
+        **options: Unpack[WorkflowOptions],
+    ) -> WorkflowHandle[S, R]: ...
+    @overload
+    async def start_workflow(
+        self,
+        workflow: Callable[Concatenate[S, P], Awaitable[R]],
+        *,
+        args: Sequence[Any],
+        wait: bool = True,
+        result_type: Any = None,
+        **options: Unpack[WorkflowOptions],
+    ) -> WorkflowHandle[S, R]: ...
+    @overload
+    async def start_workflow(
+        self,
+        workflow: str,
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        wait: bool = True,
+        result_type: Any = None,
+        **options: Unpack[WorkflowOptions],
+    ) -> WorkflowHandle[Any, Any]: ...
+    async def start_workflow(
+        self,
+        workflow: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        wait: bool = True,
+        result_type: Any = None,
+        **options: Unpack[WorkflowOptions],
+    ) -> WorkflowHandle[Any, Any]:
+        """Start a workflow: done when its start is durable, with ``wait=False`` when the inbox has the request.
+
+        ``workflow`` is the run method of its class, or the name of its type. ``result_type`` overrides what the method
+        says. Raises ``WorkflowAlreadyStartedError`` and ``RPCError``; with ``wait=False`` nobody tells of a refusal.
+        """
+        name, known_type = workflow_of(workflow)
+        return await self._outbound.start_workflow(
+            StartWorkflowInput(
+                workflow=name, args=arguments(arg, args), ret_type=result_type or known_type, wait=wait, **options
+            )
+        )
+
+    @overload
+    async def execute_workflow(
+        self, workflow: Callable[[S], Awaitable[R]], *, result_type: Any = None, **options: Unpack[WorkflowOptions]
+    ) -> R: ...
+    @overload
+    async def execute_workflow(
+        self,
+        workflow: Callable[[S, A], Awaitable[R]],
+        arg: A,
+        *,
+        result_type: Any = None,
+        **options: Unpack[WorkflowOptions],
+    ) -> R: ...
+    @overload
+    async def execute_workflow(
+        self,
+        workflow: Callable[Concatenate[S, P], Awaitable[R]],
+        *,
+        args: Sequence[Any],
+        result_type: Any = None,
+        **options: Unpack[WorkflowOptions],
+    ) -> R: ...
+    @overload
+    async def execute_workflow(
+        self,
+        workflow: str,
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        result_type: Any = None,
+        **options: Unpack[WorkflowOptions],
+    ) -> Any: ...
+    async def execute_workflow(
+        self,
+        workflow: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        result_type: Any = None,
+        **options: Unpack[WorkflowOptions],
+    ) -> Any:
+        """Start a workflow and wait for its result, in one request. Raises as ``start_workflow`` and ``result`` do."""
+        name, known_type = workflow_of(workflow)
+        ret_type = result_type or known_type
+        handle = await self._outbound.start_workflow(
+            StartWorkflowInput(workflow=name, args=arguments(arg, args), ret_type=ret_type, wait_result=True, **options)
+        )
+        return await handle.result()
+
+    def get_workflow_handle(
+        self,
+        workflow_id: str,
+        *,
+        run_id: str | None = None,
+        first_execution_run_id: str | None = None,
+        result_type: Any = None,
+    ) -> WorkflowHandle[Any, Any]:
+        """A handle to a workflow that was started elsewhere. Asks nobody: it may not exist."""
+        return WorkflowHandle(
+            self,
+            checked_id(workflow_id),
+            run_id=run_id,
+            result_run_id=run_id,
+            first_execution_run_id=first_execution_run_id,
+            result_type=result_type,
+        )
+
+    def get_workflow_handle_for(
+        self,
+        workflow: Callable[Concatenate[S, P], Awaitable[R]],
+        workflow_id: str,
+        *,
+        run_id: str | None = None,
+        first_execution_run_id: str | None = None,
+    ) -> WorkflowHandle[S, R]:
+        """As ``get_workflow_handle``, typed by the run method."""
+        return self.get_workflow_handle(
+            workflow_id,
+            run_id=run_id,
+            first_execution_run_id=first_execution_run_id,
+            result_type=workflow_of(workflow)[1],
+        )
+
+    def list_workflows(
+        self, query: str | None = None, *, limit: int | None = None, rpc_timeout: timedelta | None = None
+    ) -> WorkflowExecutionAsyncIterator:
+        """The runs that ``query`` lets through, the newest start first unless it says ORDER BY.
+
+        Fields are WorkflowType, WorkflowId, RunId, ExecutionStatus, StartTime, CloseTime, TaskQueue, Parked and every
+        search attribute, as in ``WorkflowType = 'Order' AND StartTime > '2030-01-31T12:00:00Z'``; further =, !=, <, <=,
+        >, >=, IN, BETWEEN, STARTS_WITH, IS NULL, AND, OR, NOT. Listings lag a little behind the workflows.
+        Raises ``RPCError`` with the position where the query cannot be read.
+        """
+        return self._outbound.list_workflows(ListWorkflowsInput(query=query, limit=limit, rpc_timeout=rpc_timeout))
+
+    async def count_workflows(
+        self, query: str | None = None, *, rpc_timeout: timedelta | None = None
+    ) -> WorkflowExecutionCount:
+        """How many runs ``query`` lets through; it may end in GROUP BY. See ``list_workflows``."""
+        return await self._outbound.count_workflows(CountWorkflowsInput(query=query, rpc_timeout=rpc_timeout))

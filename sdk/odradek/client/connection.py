@@ -1,0 +1,234 @@
+"""A client's link to a log: one set of threads, and a lane for each namespace that is spoken to."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from odradek.client.exchange import Answer, Closed, Exchange, Expired, RequestBody
+from odradek.client.policy import RequestPolicy
+from odradek.client.pump import Pump
+from odradek.client.refusals import closed, no_answer, record_too_large
+from odradek.log import AppendQueueFull, Log, RecordTooLarge, open_log
+from odradek.log.namespace import Namespace, open_namespace
+from odradek.schemas.records import InboxRecord, Request
+
+RECORD_OVERHEAD_BYTES = 100
+"""What a broker counts beside key and value, with room to spare."""
+QUEUE_FULL_PAUSE_SECONDS = 0.005
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def default_identity() -> str:
+    return f"{os.getpid()}@{socket.gethostname()}"
+
+
+class Connection:
+    """Shared by any number of clients, event loops and threads. Its threads start with the first request.
+
+    Whoever calls ``close`` closes it for all. One that nobody refers to any more, and one that is open when the
+    interpreter exits, write out what they were given.
+    """
+
+    def __init__(self, log: Log, *, request_policy: RequestPolicy | None = None, owns_log: bool = False) -> None:
+        self.log = log
+        self.request_policy = request_policy or RequestPolicy()
+        self._owns_log = owns_log
+        self._recipient = uuid.uuid4().hex
+        self._pump = Pump(log, self.request_policy, self._recipient)
+        self._lanes: dict[str, Lane] = {}
+        self._opening = threading.Lock()
+        self._collected = weakref.finalize(self, self._pump.stop, "nobody refers to it any more")
+        self._collected.atexit = False  # the pumps have a handler of their own there, which waits for them
+
+    @classmethod
+    def to(
+        cls, address: str, log_config: Mapping[str, str] | None = None, request_policy: RequestPolicy | None = None
+    ) -> Connection:
+        """Raises ``AddressInvalid``. An address without a scheme is a Kafka one."""
+        full = address if "://" in address else f"kafka://{address}"
+        return cls(open_log(full, log_config), request_policy=request_policy, owns_log=True)
+
+    async def lane(self, namespace: str) -> Lane:
+        """The lane to this namespace. Raises ``LogUnavailable``, ``TopicMissing`` and ``WrongPartitionCount``."""
+        lane = self._lanes.get(namespace)
+        return lane if lane is not None else await asyncio.to_thread(self._open, namespace)
+
+    def opened(self, namespace: str) -> Lane | None:
+        return self._lanes.get(namespace)
+
+    def _open(self, name: str) -> Lane:
+        with self._opening:
+            if name in self._lanes:
+                return self._lanes[name]
+            if self._pump.closed_reason:
+                raise closed(self._pump.closed_reason)
+            namespace = open_namespace(self.log, name)
+            partition = random.randrange(namespace.reply_partitions)
+            topic = namespace.topics.replies
+            self._pump.add_lane(topic, partition, self.log.offsets(topic, partition).end, namespace.codec)
+            lane = self._lanes[name] = Lane(namespace, partition, self._recipient, self._pump, self.request_policy)
+            return lane
+
+    @property
+    def is_closed(self) -> bool:
+        return bool(self._pump.closed_reason)
+
+    async def close(self) -> None:
+        """Write out what was appended, end the threads, and tell waiting calls that no answer comes. Twice is once."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        if self.is_closed:
+            return
+        self._pump.stop("the client was closed")
+        self._pump.join(self.request_policy.close_timeout_seconds + 1)
+        self._collected.detach()
+        if self._owns_log:
+            self.log.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request as its caller sees it."""
+
+    workflow_id: str
+    body: RequestBody
+    timeout_seconds: float | None
+    asked_seconds: float | None = None
+    """What an error names as the caller's limit, where ``timeout_seconds`` is only what is left of it."""
+
+
+class Lane:
+    """Requests to one namespace, and the way of their answers."""
+
+    def __init__(
+        self, namespace: Namespace, reply_partition: int, recipient: str, pump: Pump, policy: RequestPolicy
+    ) -> None:
+        self.namespace = namespace
+        self.policy = policy
+        self._reply_partition = reply_partition
+        self._recipient = recipient
+        self._pump = pump
+        self._prefix = uuid.uuid4().hex[:20]
+        self._numbers = itertools.count(1)
+        self._queues: set[str] = set()
+
+    def request(
+        self, identity: str, *, wait: bool = True, request_id: str | None = None, timeout_seconds: float | None = None
+    ) -> Request:
+        """A request that may be taken in until its lifetime ends; without ``wait`` it wants no answer."""
+        lifetime_seconds = max(self.policy.lifetime_seconds, timeout_seconds or 0)
+        return Request(
+            request_id or f"{self._prefix}{next(self._numbers):012x}",
+            now_ms() + int(lifetime_seconds * 1000),
+            self._recipient,
+            self._reply_partition if wait else -1,
+            identity,
+        )
+
+    def check_queue(self, queue: str) -> None:
+        """Raises ``ValueError`` for a name that cannot be part of a topic's."""
+        if queue not in self._queues:
+            self.namespace.topics.tasks(queue)
+            self._queues.add(queue)
+
+    async def ask(self, question: Question) -> Answer:
+        """The first answer to the request: for one that wants none, that it is durable. Raises ``RPCError``."""
+        exchange = self._exchange(question)
+        try:
+            return await self._answer(exchange, question)
+        finally:
+            self._pump.forget(exchange)
+
+    async def ask_for_two(self, question: Question) -> tuple[Answer, Exchange]:
+        """The first answer, and the exchange that gets the second; ``forget`` it when that is not wanted any more."""
+        exchange = self._exchange(question)
+        exchange.outcome = exchange.loop.create_future()
+        try:
+            return await self._answer(exchange, question), exchange
+        except BaseException:
+            self._pump.forget(exchange)
+            raise
+
+    def forget(self, exchange: Exchange) -> None:
+        self._pump.forget(exchange)
+
+    async def ask_until_answered(self, question: Question) -> Answer:
+        """For questions about what may take long: asked again at the longest interval, as long as it takes."""
+        exchange = self._exchange(question)
+        exchange.stage = self._pump.stages - 1
+        exchange.renew = self._renewal(question)
+        try:
+            return await self._answer(exchange, question)
+        finally:
+            self._pump.forget(exchange)
+
+    def _exchange(self, question: Question) -> Exchange:
+        namespace, body = self.namespace, question.body
+        request = body.request
+        assert request is not None
+        key = question.workflow_id.encode()
+        value = namespace.codec.encode(InboxRecord(now_ms(), body))
+        if len(key) + len(value) + RECORD_OVERHEAD_BYTES > namespace.record_bytes_max:
+            raise record_too_large(question.workflow_id, body, len(key) + len(value), namespace.record_bytes_max)
+        partition = namespace.partition(question.workflow_id)
+        exchange = Exchange(request.id, namespace.topics.inbox, partition, key, value)
+        exchange.ends_when_durable = request.reply_partition < 0
+        return exchange
+
+    def _renewal(self, question: Question) -> Callable[[], bytes]:
+        def renewed() -> bytes:
+            # With the same request ID, or the orchestrator would collect a waiter for each time that it is asked.
+            assert question.body.request is not None
+            expires_ms = now_ms() + int(self.policy.lifetime_seconds * 1000)
+            request = replace(question.body.request, expires_ms=expires_ms)
+            return self.namespace.codec.encode(InboxRecord(now_ms(), replace(question.body, request=request)))
+
+        return renewed
+
+    async def _answer(self, exchange: Exchange, question: Question) -> Answer:
+        if self._pump.closed_reason:
+            raise closed(self._pump.closed_reason)
+        self._pump.register(exchange)
+        timer = None
+        if question.timeout_seconds is not None:
+            timer = exchange.loop.call_later(question.timeout_seconds, exchange.expire)
+        try:
+            await self._send(exchange, question)
+            answer = await exchange.answer
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if isinstance(answer, Expired):
+            seconds = question.asked_seconds or question.timeout_seconds
+            raise no_answer(question.workflow_id, question.body, self.namespace, exchange, seconds)
+        if isinstance(answer, Closed):
+            raise closed(answer.reason)
+        return answer
+
+    async def _send(self, exchange: Exchange, question: Question) -> None:
+        while not exchange.answer.done():
+            try:
+                self._pump.send(exchange)
+            except RecordTooLarge as error:
+                size = len(exchange.key) + len(exchange.value)
+                raise record_too_large(question.workflow_id, question.body, size, error.record_bytes_max) from error
+            except AppendQueueFull as error:
+                exchange.error = error
+                await asyncio.sleep(QUEUE_FULL_PAUSE_SECONDS)
+            else:
+                self._pump.schedule(exchange)
+                return

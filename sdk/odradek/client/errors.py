@@ -1,0 +1,68 @@
+"""What calls on a client raise about workflows, beside ``RPCError`` for requests that went wrong.
+
+OdradekError
+├── WorkflowFailureError         the workflow closed without a result; ``cause`` says how
+├── WorkflowContinuedAsNewError  the run went on as a new one, and the caller did not want to follow
+├── WorkflowQueryRejectedError   the run is in a state that the reject condition names
+└── WorkflowQueryFailedError     the query handler raised, or does not exist
+"""
+
+from __future__ import annotations
+
+from odradek.client.status import WorkflowExecutionStatus
+from odradek.exceptions import OdradekError
+
+
+class WorkflowFailureError(OdradekError):
+    """The workflow failed, was cancelled or terminated, or ran out of time: ``cause`` is the exception that says so."""
+
+    def __init__(self, *, cause: BaseException) -> None:
+        super().__init__("Workflow execution failed")
+        self.__cause__ = cause
+
+    @property
+    def cause(self) -> BaseException:
+        assert self.__cause__ is not None
+        return self.__cause__
+
+
+class WorkflowContinuedAsNewError(OdradekError):
+    """The run continued as a new one. ``new_execution_run_id`` is empty when only the orchestrator knows it."""
+
+    def __init__(self, new_execution_run_id: str) -> None:
+        super().__init__("Workflow continued as new")
+        self._new_execution_run_id = new_execution_run_id
+
+    @property
+    def new_execution_run_id(self) -> str:
+        return self._new_execution_run_id
+
+
+class WorkflowQueryRejectedError(OdradekError):
+    """The query was turned away because of the run's status."""
+
+    code = "ODR-106"
+
+    def __init__(self, status: WorkflowExecutionStatus | None) -> None:
+        shown = status.name.lower().replace("_", " ") if status else "of unknown status"
+        super().__init__(f"{self.code}: the query was rejected, as its reject condition asks: the run is {shown}")
+        self._status = status
+
+    @property
+    def status(self) -> WorkflowExecutionStatus | None:
+        return self._status
+
+
+class WorkflowQueryFailedError(OdradekError):
+    """The query's handler raised, or the workflow has none of that name."""
+
+    code: str  # type: ignore[misc]  # the page depends on what went wrong
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self._message = message
+        self.code = message.partition(":")[0] if message.startswith("ODR-") else ""
+
+    @property
+    def message(self) -> str:
+        return self._message

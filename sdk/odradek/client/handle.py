@@ -1,0 +1,288 @@
+"""A workflow as its callers hold it. Knows IDs only: everything else is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
+
+from odradek.client.definitions import query_of, signal_of
+from odradek.client.errors import WorkflowContinuedAsNewError
+from odradek.client.exchange import Exchange
+from odradek.client.history import WorkflowHistory
+from odradek.client.interceptor import (
+    CancelWorkflowInput,
+    DescribeWorkflowInput,
+    FetchWorkflowHistoryEventsInput,
+    QueryWorkflowInput,
+    SignalWorkflowInput,
+    TerminateWorkflowInput,
+)
+from odradek.client.results import ask_for_outcome, outcome_of_start, value_of
+from odradek.common import QueryRejectCondition
+from odradek.schemas.records import RunStatus
+
+if TYPE_CHECKING:
+    from odradek.client.client import Client
+    from odradek.client.description import WorkflowExecutionDescription
+    from odradek.client.iterators import WorkflowHistoryEventAsyncIterator
+
+S = TypeVar("S")
+R_co = TypeVar("R_co", covariant=True)
+A = TypeVar("A")
+R = TypeVar("R")
+P = ParamSpec("P")
+UNSET: Final[Any] = object()
+_SUCCESSOR_PAUSE_SECONDS: Final = 0.05
+
+
+def arguments(arg: Any, args: Sequence[Any]) -> Sequence[Any]:
+    """One argument or a list of them. Raises ``TypeError`` for both."""
+    if arg is UNSET:
+        return args
+    if args:
+        raise TypeError("give either one argument or args=, not both")
+    return (arg,)
+
+
+class WorkflowHandle(Generic[S, R_co]):
+    """Made by ``Client.start_workflow`` and ``Client.get_workflow_handle``; cheap, and shareable.
+
+    ``run_id`` is what signals, queries, ``describe``, ``cancel`` and ``terminate`` mean; None is the current run, else
+    the latest. ``result`` waits for ``result_run_id``. Every call may raise ``RPCError``; ``rpc_timeout`` is 10 s.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        id: str,
+        *,
+        run_id: str | None = None,
+        result_run_id: str | None = None,
+        first_execution_run_id: str | None = None,
+        result_type: Any = None,
+        outcome: Exchange | None = None,
+    ) -> None:
+        self._client = client
+        self._id = id
+        self._run_id = run_id
+        self._result_run_id = result_run_id
+        self._first_execution_run_id = first_execution_run_id
+        self._result_type = result_type
+        self._outcome = outcome
+
+    def __repr__(self) -> str:
+        run = self._run_id or self._result_run_id
+        return f"<WorkflowHandle {self._id!r}{f' run {run}' if run else ''}>"
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def run_id(self) -> str | None:
+        return self._run_id
+
+    @property
+    def result_run_id(self) -> str | None:
+        return self._result_run_id
+
+    @property
+    def first_execution_run_id(self) -> str | None:
+        """The run that this handle was started with; None for a handle from elsewhere."""
+        return self._first_execution_run_id
+
+    async def result(self, *, follow_runs: bool = True, rpc_timeout: timedelta | None = None) -> R_co:
+        """Wait for the run to close, and return what it returned; without ``rpc_timeout`` for as long as it takes.
+
+        Raises ``WorkflowFailureError``, and with ``follow_runs=False`` ``WorkflowContinuedAsNewError`` where another
+        run goes on. The result is asked for again every 15 s, so it survives whatever happens to orchestrators.
+        """
+        timeout_seconds = None if rpc_timeout is None else rpc_timeout.total_seconds()
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        run_id = self._result_run_id
+        # Taken by one caller only: a second one awaiting the same future would be cancelled with the first.
+        exchange, self._outcome = self._outcome, None
+        outcome = None if exchange is None else await outcome_of_start(self._client, exchange, timeout_seconds)
+        while True:
+            if outcome is None:
+                outcome = await ask_for_outcome(self._client, self._id, run_id, deadline, timeout_seconds)
+            if outcome.status != RunStatus.CONTINUED_AS_NEW:
+                value: R_co = await value_of(self._client, outcome, self._result_type)
+                return value
+            if not follow_runs:
+                raise WorkflowContinuedAsNewError("")
+            run_id = outcome = None
+            await asyncio.sleep(_SUCCESSOR_PAUSE_SECONDS)
+
+    async def describe(self, *, rpc_timeout: timedelta | None = None) -> WorkflowExecutionDescription:
+        """The run's state, what it waits for, and whether it is parked."""
+        return await self._client.outbound.describe_workflow(
+            DescribeWorkflowInput(id=self._id, run_id=self._run_id, rpc_timeout=rpc_timeout)
+        )
+
+    @overload
+    async def signal(
+        self,
+        signal: Callable[[S], Awaitable[None] | None],
+        *,
+        rpc_timeout: timedelta | None = None,
+        wait: bool = True,
+    ) -> None: ...
+    @overload
+    async def signal(
+        self,
+        signal: Callable[[S, A], Awaitable[None] | None],
+        arg: A,
+        *,
+        rpc_timeout: timedelta | None = None,
+        wait: bool = True,
+    ) -> None: ...
+    @overload
+    async def signal(
+        self,
+        signal: str | Callable[Concatenate[S, P], Awaitable[None] | None],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        rpc_timeout: timedelta | None = None,
+        wait: bool = True,
+    ) -> None: ...
+    async def signal(
+        self,
+        signal: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        rpc_timeout: timedelta | None = None,
+        wait: bool = True,
+    ) -> None:
+        """Send a signal: done when its reception is durable, with ``wait=False`` when the inbox has it.
+
+        With ``wait=False`` nobody says whether the workflow exists.
+        """
+        await self._client.outbound.signal_workflow(
+            SignalWorkflowInput(
+                id=self._id,
+                run_id=self._run_id,
+                signal=signal_of(signal),
+                args=arguments(arg, args),
+                rpc_timeout=rpc_timeout,
+                wait=wait,
+            )
+        )
+
+    @overload
+    async def query(
+        self,
+        query: Callable[[S], R],
+        *,
+        reject_condition: QueryRejectCondition | None = None,
+        rpc_timeout: timedelta | None = None,
+        consistent: bool = False,
+    ) -> R: ...
+    @overload
+    async def query(
+        self,
+        query: Callable[[S, A], R],
+        arg: A,
+        *,
+        reject_condition: QueryRejectCondition | None = None,
+        rpc_timeout: timedelta | None = None,
+        consistent: bool = False,
+    ) -> R: ...
+    @overload
+    async def query(
+        self,
+        query: Callable[Concatenate[S, P], R],
+        *,
+        args: Sequence[Any],
+        reject_condition: QueryRejectCondition | None = None,
+        rpc_timeout: timedelta | None = None,
+        consistent: bool = False,
+    ) -> R: ...
+    @overload
+    async def query(
+        self,
+        query: str,
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        result_type: Any = None,
+        reject_condition: QueryRejectCondition | None = None,
+        rpc_timeout: timedelta | None = None,
+        consistent: bool = False,
+    ) -> Any: ...
+    async def query(
+        self,
+        query: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        result_type: Any = None,
+        reject_condition: QueryRejectCondition | None = None,
+        rpc_timeout: timedelta | None = None,
+        consistent: bool = False,
+    ) -> Any:
+        """Ask the workflow's code; works for closed runs too. Writes nothing.
+
+        With ``consistent`` the answer reflects everything accepted before, even while partitions change hands.
+        Raises ``WorkflowQueryFailedError`` and ``WorkflowQueryRejectedError``.
+        """
+        name, known_type = query_of(query)
+        default_condition = self._client.default_workflow_query_reject_condition
+        return await self._client.outbound.query_workflow(
+            QueryWorkflowInput(
+                id=self._id,
+                run_id=self._run_id,
+                query=name,
+                args=arguments(arg, args),
+                reject_condition=reject_condition or default_condition,
+                ret_type=result_type or known_type,
+                rpc_timeout=rpc_timeout,
+                consistent=consistent,
+            )
+        )
+
+    async def cancel(self, *, reason: str = "", rpc_timeout: timedelta | None = None, wait: bool = True) -> None:
+        """Ask the workflow to end: its code gets a cancellation, and may take its time or decline."""
+        await self._client.outbound.cancel_workflow(
+            CancelWorkflowInput(
+                id=self._id,
+                run_id=self._run_id,
+                first_execution_run_id=self._first_execution_run_id,
+                reason=reason,
+                rpc_timeout=rpc_timeout,
+                wait=wait,
+            )
+        )
+
+    async def terminate(
+        self, *args: Any, reason: str | None = None, rpc_timeout: timedelta | None = None, wait: bool = True
+    ) -> None:
+        """End the run at once; its code is not asked. ``args`` become the details of the ``TerminatedError``."""
+        await self._client.outbound.terminate_workflow(
+            TerminateWorkflowInput(
+                id=self._id,
+                run_id=self._run_id,
+                first_execution_run_id=self._first_execution_run_id,
+                args=args,
+                reason=reason,
+                rpc_timeout=rpc_timeout,
+                wait=wait,
+            )
+        )
+
+    def fetch_history_events(self, *, rpc_timeout: timedelta | None = None) -> WorkflowHistoryEventAsyncIterator:
+        """The events so far, page by page; those of a closed run come from the archive. The limit is for each page."""
+        return self._client.outbound.fetch_workflow_history_events(
+            FetchWorkflowHistoryEventsInput(id=self._id, run_id=self._run_id, rpc_timeout=rpc_timeout)
+        )
+
+    async def fetch_history(self, *, rpc_timeout: timedelta | None = None) -> WorkflowHistory:
+        """All events so far."""
+        iterator = self.fetch_history_events(rpc_timeout=rpc_timeout)
+        events = [event async for event in iterator]
+        return WorkflowHistory(self._id, events, run_id=iterator.run_id)

@@ -1,0 +1,185 @@
+"""Interceptors: what stands between a client's methods and the wire, and the inputs that pass through it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from odradek.common import (
+    Payload,
+    QueryRejectCondition,
+    RetryPolicy,
+    SearchAttributes,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+
+if TYPE_CHECKING:
+    from odradek.client.description import WorkflowExecutionCount, WorkflowExecutionDescription
+    from odradek.client.handle import WorkflowHandle
+    from odradek.client.iterators import WorkflowExecutionAsyncIterator, WorkflowHistoryEventAsyncIterator
+
+
+@dataclass(slots=True, kw_only=True)
+class StartWorkflowInput:
+    """Input for :py:meth:`OutboundInterceptor.start_workflow`."""
+
+    workflow: str
+    args: Sequence[Any]
+    id: str
+    task_queue: str
+    execution_timeout: timedelta | None = None
+    run_timeout: timedelta | None = None
+    task_timeout: timedelta | None = None
+    id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE
+    id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED
+    retry_policy: RetryPolicy | None = None
+    memo: Mapping[str, Any] | None = None
+    search_attributes: TypedSearchAttributes | SearchAttributes | None = None
+    static_summary: str | None = None
+    static_details: str | None = None
+    start_delay: timedelta | None = None
+    headers: Mapping[str, Payload] = field(default_factory=dict)
+    ret_type: Any = None
+    rpc_timeout: timedelta | None = None
+    request_id: str | None = None
+    wait: bool = True
+    wait_result: bool = False
+    """The result is asked for in the same request."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SignalWorkflowInput:
+    """Input for :py:meth:`OutboundInterceptor.signal_workflow`."""
+
+    id: str
+    run_id: str | None
+    signal: str
+    args: Sequence[Any]
+    headers: Mapping[str, Payload] = field(default_factory=dict)
+    rpc_timeout: timedelta | None = None
+    wait: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class QueryWorkflowInput:
+    """Input for :py:meth:`OutboundInterceptor.query_workflow`."""
+
+    id: str
+    run_id: str | None
+    query: str
+    args: Sequence[Any]
+    reject_condition: QueryRejectCondition | None = None
+    headers: Mapping[str, Payload] = field(default_factory=dict)
+    ret_type: Any = None
+    rpc_timeout: timedelta | None = None
+    consistent: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class CancelWorkflowInput:
+    """Input for :py:meth:`OutboundInterceptor.cancel_workflow`."""
+
+    id: str
+    run_id: str | None
+    first_execution_run_id: str | None = None
+    reason: str = ""
+    rpc_timeout: timedelta | None = None
+    wait: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class TerminateWorkflowInput:
+    """Input for :py:meth:`OutboundInterceptor.terminate_workflow`."""
+
+    id: str
+    run_id: str | None
+    first_execution_run_id: str | None = None
+    args: Sequence[Any] = ()
+    reason: str | None = None
+    rpc_timeout: timedelta | None = None
+    wait: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class DescribeWorkflowInput:
+    """Input for :py:meth:`OutboundInterceptor.describe_workflow`."""
+
+    id: str
+    run_id: str | None
+    rpc_timeout: timedelta | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class FetchWorkflowHistoryEventsInput:
+    """Input for :py:meth:`OutboundInterceptor.fetch_workflow_history_events`."""
+
+    id: str
+    run_id: str | None
+    rpc_timeout: timedelta | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class ListWorkflowsInput:
+    """Input for :py:meth:`OutboundInterceptor.list_workflows`."""
+
+    query: str | None = None
+    limit: int | None = None
+    rpc_timeout: timedelta | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class CountWorkflowsInput:
+    """Input for :py:meth:`OutboundInterceptor.count_workflows`."""
+
+    query: str | None = None
+    rpc_timeout: timedelta | None = None
+
+
+class Interceptor:
+    """Given to a client; of several the first one is outermost."""
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        """What the client calls in place of ``next``; unless overridden that is ``next`` itself."""
+        return next
+
+
+class OutboundInterceptor:
+    """Every call passes through here; a subclass overrides what it cares about and calls ``super()`` to go on."""
+
+    def __init__(self, next: OutboundInterceptor) -> None:
+        self.next = next
+
+    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
+        """For ``Client.start_workflow`` and ``Client.execute_workflow``."""
+        return await self.next.start_workflow(input)
+
+    async def signal_workflow(self, input: SignalWorkflowInput) -> None:
+        return await self.next.signal_workflow(input)
+
+    async def query_workflow(self, input: QueryWorkflowInput) -> Any:
+        return await self.next.query_workflow(input)
+
+    async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
+        return await self.next.cancel_workflow(input)
+
+    async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
+        return await self.next.terminate_workflow(input)
+
+    async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowExecutionDescription:
+        return await self.next.describe_workflow(input)
+
+    def fetch_workflow_history_events(
+        self, input: FetchWorkflowHistoryEventsInput
+    ) -> WorkflowHistoryEventAsyncIterator:
+        """For ``WorkflowHandle.fetch_history`` and ``fetch_history_events``."""
+        return self.next.fetch_workflow_history_events(input)
+
+    def list_workflows(self, input: ListWorkflowsInput) -> WorkflowExecutionAsyncIterator:
+        return self.next.list_workflows(input)
+
+    async def count_workflows(self, input: CountWorkflowsInput) -> WorkflowExecutionCount:
+        return await self.next.count_workflows(input)

@@ -1,0 +1,89 @@
+"""Listing runs from the visibility topic itself: reads all of it, and keeps what the filter lets through.
+
+Good for thousands of runs; an index of the same topic is what serves millions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from odradek.client.description import WorkflowExecutionCount, WorkflowExecutionCountAggregationGroup, time_of
+from odradek.client.filter import Filter, Value
+from odradek.client.filter_parsing import FilterError, parse_filter
+from odradek.client.status import name_in_filters, status_of
+from odradek.converter import decode_typed_search_attributes
+from odradek.log.namespace import Namespace, read_to_end
+from odradek.schemas.records import RunStatus, VisibilityRecord
+from odradek.service import RPCError, RPCStatusCode
+
+
+class Run(dict[str, Value]):
+    """The fields of one run under the names that filters use, and the record that they come from."""
+
+    def __init__(self, record: VisibilityRecord) -> None:
+        attributes = decode_typed_search_attributes(record.search_attributes)
+        super().__init__({pair.key.name: pair.value for pair in attributes})
+        self.record = record
+        self.update(
+            WorkflowId=record.workflow_id,
+            RunId=record.run_id,
+            WorkflowType=record.workflow_type,
+            TaskQueue=record.task_queue,
+            StartTime=time_of(record.started_ms),
+            Parked=record.parked is not None,
+        )
+        if record.closed_ms is not None:
+            self["CloseTime"] = time_of(record.closed_ms)
+        status = status_of(record.status)
+        if status is not None:
+            self["ExecutionStatus"] = name_in_filters(status)
+
+
+def understood(query: str | None) -> Filter:
+    """The filter; a client's caller gets ``RPCError`` for one that cannot be read."""
+    try:
+        return parse_filter(query)
+    except FilterError as error:
+        raise RPCError(str(error), RPCStatusCode.INVALID_ARGUMENT) from error
+
+
+def read_runs(namespace: Namespace, wanted: Filter) -> list[Run]:
+    """The runs that the filter lets through, in its order. Blocks."""
+    runs = (Run(record) for record in _newest(_records(namespace)) if record.status != RunStatus.REFUSED)
+    return wanted.sorted(run for run in runs if wanted.matches(run))
+
+
+def count_runs(runs: Iterable[Run], group_by: tuple[str, ...]) -> WorkflowExecutionCount:
+    """The largest group first."""
+    runs = list(runs)
+    if not group_by:
+        return WorkflowExecutionCount(len(runs), ())
+    counts = Counter(tuple(_hashable(run.get(field)) for field in group_by) for run in runs)
+    groups = [WorkflowExecutionCountAggregationGroup(count, values) for values, count in counts.most_common()]
+    return WorkflowExecutionCount(len(runs), groups)
+
+
+def _hashable(value: Value | None) -> Value | None:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _records(namespace: Namespace) -> Iterable[VisibilityRecord]:
+    """The last record under each key; the key has the claim in it, so one run may have several."""
+    topic = namespace.topics.visibility
+    info = namespace.log.topic(topic)
+    for partition in range(info.partitions if info else 0):
+        last = {record.key: record.value for record in read_to_end(namespace.log, topic, partition)}
+        for value in last.values():
+            if value is not None:
+                yield namespace.codec.decode(VisibilityRecord, value)
+
+
+def _newest(records: Iterable[VisibilityRecord]) -> Iterable[VisibilityRecord]:
+    newest: dict[tuple[str, str], VisibilityRecord] = {}
+    for record in records:
+        run = record.workflow_id, record.run_id
+        found = newest.get(run)
+        if found is None or (found.claim, found.n) < (record.claim, record.n):
+            newest[run] = record
+    return newest.values()

@@ -1,0 +1,273 @@
+"""The innermost interceptor: turns the inputs into requests, and the answers into values and exceptions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from odradek.client.connection import Lane, Question
+from odradek.client.description import WorkflowExecution, WorkflowExecutionCount, WorkflowExecutionDescription
+from odradek.client.errors import WorkflowQueryFailedError
+from odradek.client.exchange import Answer, Appended, Exchange
+from odradek.client.handle import WorkflowHandle
+from odradek.client.history import read_archive
+from odradek.client.interceptor import (
+    CancelWorkflowInput,
+    CountWorkflowsInput,
+    DescribeWorkflowInput,
+    FetchWorkflowHistoryEventsInput,
+    ListWorkflowsInput,
+    OutboundInterceptor,
+    QueryWorkflowInput,
+    SignalWorkflowInput,
+    StartWorkflowInput,
+    TerminateWorkflowInput,
+)
+from odradek.client.iterators import WorkflowExecutionAsyncIterator, WorkflowHistoryEventAsyncIterator
+from odradek.client.listing import count_runs, read_runs, understood
+from odradek.client.refusals import expect, payload_too_large
+from odradek.common import QueryRejectCondition
+from odradek.converter import encode_search_attributes
+from odradek.schemas.records import (
+    Accepted,
+    CancelWorkflow,
+    DescribeWorkflow,
+    Description,
+    Event,
+    FetchHistory,
+    HistoryPage,
+    Payload,
+    QueryAnswer,
+    QueryWorkflow,
+    SignalWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+)
+from odradek.service import RPCError, RPCStatusCode
+
+if TYPE_CHECKING:
+    from odradek.client.client import Client
+
+T = TypeVar("T")
+WORKFLOW_ID_BYTES_MAX: Final = 1000
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def checked_id(workflow_id: str) -> str:
+    """Raises ``ValueError`` for what cannot be a workflow ID."""
+    given: object = workflow_id
+    is_text = isinstance(given, str) and "\0" not in given
+    if not is_text or not 0 < len(workflow_id.encode(errors="replace")) <= WORKFLOW_ID_BYTES_MAX:
+        raise ValueError(
+            f"ODR-135: a workflow ID is a text of 1 to {WORKFLOW_ID_BYTES_MAX} bytes without NUL characters, "
+            f"and {workflow_id!r:.80} is not"
+        )
+    return workflow_id
+
+
+class WireOutbound(OutboundInterceptor):
+    """Has no ``next``."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    # -------------------------------------------------------------------------------------------------- requests
+
+    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
+        lane = await self._lane()
+        timeout = self._timeout(lane, input.rpc_timeout)
+        body = await self._start_body(lane, input, timeout)
+        question = Question(checked_id(input.id), body, timeout)
+        exchange: Exchange | None = None
+        if input.wait_result:
+            answer, exchange = await lane.ask_for_two(question)
+        else:
+            answer = await lane.ask(question)
+        run_id = None if isinstance(answer, Appended) else _expected(Accepted, answer, question).run_id
+        return WorkflowHandle(
+            self._client,
+            input.id,
+            result_run_id=run_id,
+            first_execution_run_id=run_id,
+            result_type=input.ret_type,
+            outcome=exchange,
+        )
+
+    async def _start_body(self, lane: Lane, input: StartWorkflowInput, timeout: float) -> StartWorkflow:
+        lane.check_queue(input.task_queue)
+        attributes = input.search_attributes
+        return StartWorkflow(
+            lane.request(self._client.identity, wait=input.wait, request_id=input.request_id, timeout_seconds=timeout),
+            input.workflow,
+            input.task_queue,
+            await self._arguments(lane, input.id, input.args, "an argument of the start"),
+            dict(input.headers),
+            _ms("execution_timeout", input.execution_timeout),
+            _ms("run_timeout", input.run_timeout),
+            _ms("task_timeout", input.task_timeout),
+            None if input.retry_policy is None else input.retry_policy.to_record(),
+            input.id_reuse_policy,
+            input.id_conflict_policy,
+            await self._memo(lane, input.id, input.memo) if input.memo else {},
+            encode_search_attributes(attributes) if attributes else {},
+            _ms("start_delay", input.start_delay),
+            input.wait_result,
+            input.static_summary or "",
+            input.static_details or "",
+        )
+
+    async def signal_workflow(self, input: SignalWorkflowInput) -> None:
+        lane = await self._lane()
+        timeout = self._timeout(lane, input.rpc_timeout)
+        arguments = await self._arguments(lane, input.id, input.args, f'an argument of signal "{input.signal}"')
+        request = lane.request(self._client.identity, wait=input.wait, timeout_seconds=timeout)
+        body = SignalWorkflow(input.signal, arguments, dict(input.headers), input.run_id, request)
+        await self._change(lane, Question(checked_id(input.id), body, timeout))
+
+    async def query_workflow(self, input: QueryWorkflowInput) -> Any:
+        lane = await self._lane()
+        timeout = self._timeout(lane, input.rpc_timeout)
+        body = QueryWorkflow(
+            lane.request(self._client.identity, timeout_seconds=timeout),
+            input.query,
+            await self._arguments(lane, input.id, input.args, f'an argument of query "{input.query}"'),
+            dict(input.headers),
+            input.run_id,
+            input.reject_condition or QueryRejectCondition.NONE,
+            input.consistent,
+        )
+        question = Question(checked_id(input.id), body, timeout)
+        answer = _expected(QueryAnswer, await lane.ask(question), question)
+        if answer.failure is not None:
+            cause = await self._client.data_converter.decode_failure(answer.failure)
+            raise WorkflowQueryFailedError(getattr(cause, "message", str(cause))) from cause
+        return await self._client.value(answer.result, input.ret_type)
+
+    async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
+        lane = await self._lane()
+        timeout = self._timeout(lane, input.rpc_timeout)
+        request = lane.request(self._client.identity, wait=input.wait, timeout_seconds=timeout)
+        body = CancelWorkflow(input.reason, input.run_id, request)
+        await self._change(lane, Question(checked_id(input.id), body, timeout))
+
+    async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
+        lane = await self._lane()
+        timeout = self._timeout(lane, input.rpc_timeout)
+        details = await self._arguments(lane, input.id, input.args, "a detail of the termination")
+        request = lane.request(self._client.identity, wait=input.wait, timeout_seconds=timeout)
+        body = TerminateWorkflow(request, input.reason or "", details, input.run_id)
+        await self._change(lane, Question(checked_id(input.id), body, timeout))
+
+    async def _change(self, lane: Lane, question: Question) -> None:
+        answer = await lane.ask(question)
+        if not isinstance(answer, Appended):
+            _expected(Accepted, answer, question)
+
+    async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowExecutionDescription:
+        lane = await self._lane()
+        timeout = self._timeout(lane, input.rpc_timeout)
+        body = DescribeWorkflow(lane.request(self._client.identity, timeout_seconds=timeout), input.run_id)
+        question = Question(checked_id(input.id), body, timeout)
+        description = _expected(Description, await lane.ask(question), question)
+        client = self._client
+        return await WorkflowExecutionDescription.of(description, input.id, client.namespace, client.data_converter)
+
+    # --------------------------------------------------------------------------------------- histories and listings
+
+    def fetch_workflow_history_events(
+        self, input: FetchWorkflowHistoryEventsInput
+    ) -> WorkflowHistoryEventAsyncIterator:
+        return WorkflowHistoryEventAsyncIterator(lambda iterator: self._events(input, iterator))
+
+    async def _events(
+        self, input: FetchWorkflowHistoryEventsInput, iterator: WorkflowHistoryEventAsyncIterator
+    ) -> AsyncIterator[Event]:
+        lane = await self._lane()
+        run_id, next_event = input.run_id, 0
+        while True:
+            page = await self._page(lane, input, run_id, next_event)
+            iterator.run_id = run_id = page.run_id
+            if page.archive:
+                archived = await asyncio.to_thread(read_archive, lane.namespace, input.id, page.archive)
+                for event in archived[next_event:]:
+                    yield event
+                return
+            for event in page.events:
+                yield event
+            if page.next_event is None:
+                return
+            next_event = page.next_event
+
+    async def _page(
+        self, lane: Lane, input: FetchWorkflowHistoryEventsInput, run_id: str | None, first_event: int
+    ) -> HistoryPage:
+        timeout = self._timeout(lane, input.rpc_timeout)
+        body = FetchHistory(lane.request(self._client.identity, timeout_seconds=timeout), run_id, first_event)
+        question = Question(checked_id(input.id), body, timeout)
+        return _expected(HistoryPage, await lane.ask(question), question)
+
+    def list_workflows(self, input: ListWorkflowsInput) -> WorkflowExecutionAsyncIterator:
+        wanted = understood(input.query)
+        if wanted.group_by:
+            raise RPCError("ODR-133: GROUP BY is for count_workflows, not for listings", RPCStatusCode.INVALID_ARGUMENT)
+
+        async def executions() -> AsyncIterator[WorkflowExecution]:
+            lane = await self._lane()
+            client = self._client
+            runs = await asyncio.to_thread(read_runs, lane.namespace, wanted)
+            for run in runs[: input.limit]:
+                yield WorkflowExecution.of_visibility(run.record, client.namespace, client.data_converter)
+
+        return WorkflowExecutionAsyncIterator(self._client, executions())
+
+    async def count_workflows(self, input: CountWorkflowsInput) -> WorkflowExecutionCount:
+        wanted = understood(input.query)
+        lane = await self._lane()
+        return count_runs(await asyncio.to_thread(read_runs, lane.namespace, wanted), wanted.group_by)
+
+    # --------------------------------------------------------------------------------------------------- payloads
+
+    async def _arguments(self, lane: Lane, workflow_id: str, args: Sequence[Any], what: str) -> Sequence[Payload]:
+        if not args:
+            return ()
+        converter = self._client.data_converter
+        payloads = converter.payload_converter.to_payloads(args)
+        if converter.payload_codec is not None:
+            payloads = await converter.encode_payloads(payloads)
+        for payload in payloads:
+            _check_size(lane, workflow_id, payload, what)
+        return payloads
+
+    async def _memo(self, lane: Lane, workflow_id: str, memo: Mapping[str, Any]) -> dict[str, Payload]:
+        payloads = await self._client.data_converter.encode_map(memo)
+        for name, payload in payloads.items():
+            _check_size(lane, workflow_id, payload, f'memo value "{name}"')
+        return payloads
+
+    async def _lane(self) -> Lane:
+        return await self._client.connection.lane(self._client.namespace)
+
+    def _timeout(self, lane: Lane, rpc_timeout: timedelta | None) -> float:
+        return lane.policy.rpc_timeout_seconds if rpc_timeout is None else rpc_timeout.total_seconds()
+
+
+def _expected(expected: type[T], answer: Answer, question: Question) -> T:
+    return expect(expected, answer, question.workflow_id, question.body)
+
+
+def _check_size(lane: Lane, workflow_id: str, payload: Payload, what: str) -> None:
+    size = len(payload.data)
+    if payload.metadata:
+        size += sum(len(name) + len(value) for name, value in payload.metadata.items())
+    if size > lane.policy.payload_bytes_max:
+        raise payload_too_large(workflow_id, what, size, lane.policy.payload_bytes_max)
+
+
+def _ms(name: str, time: timedelta | None) -> int | None:
+    if time is None:
+        return None
+    if time < timedelta():
+        raise ValueError(f"{name} is {time}, and must not be negative")
+    return time // _MILLISECOND

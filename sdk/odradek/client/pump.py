@@ -1,0 +1,301 @@
+"""The threads of a connection: one reads answers, one hears which appends are durable. Callers append by themselves.
+
+So an idle client's request leaves at once, without a thread switch. It decides when a request is appended again, and
+nothing about what a request or an answer means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from odradek.client.exchange import APPENDED, Answer, Closed, Exchange, settle_all
+from odradek.client.policy import RequestPolicy
+from odradek.log import Appender, AppendFailed, Log, LogError, OffsetOutOfRange, Reader, Record
+from odradek.schemas.codec import Codec
+from odradek.schemas.errors import SchemaError
+from odradek.schemas.records import Accepted, ReplyRecord
+
+ACK_POLL_SECONDS: Final = 0.0005
+ACK_POLL_SECONDS_MAX: Final = 0.016
+READ_SECONDS_MAX: Final = 0.25
+ERROR_PAUSE_SECONDS: Final = 0.5
+EXIT_SECONDS_MAX: Final = 2.0
+
+_logger = logging.getLogger(__name__)
+
+
+class Pump:
+    """Must not refer to its owner: a connection that nobody holds any more is collected, and that stops the threads."""
+
+    def __init__(self, log: Log, policy: RequestPolicy, recipient: str) -> None:
+        self._log = log
+        self._intervals = policy.intervals()
+        self._close_seconds = policy.close_timeout_seconds
+        self._read_seconds = min(READ_SECONDS_MAX, policy.retry_seconds / 4)
+        self._recipient_key = recipient.encode()
+        self._exchanges: dict[str, Exchange] = {}
+        self._stages: list[deque[tuple[float, str]]] = [deque() for _ in self._intervals]
+        self._lanes: deque[tuple[str, int, int, Codec]] = deque()
+        self._codecs: dict[str, Codec] = {}
+        self._appending = threading.Lock()
+        self._appender: Appender = log.appender()
+        self._unacknowledged = threading.Event()
+        self._acknowledged: list[tuple[Exchange, Answer]] = []
+        self._must_replace_appender = False
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.closed_reason = ""
+
+    @property
+    def stages(self) -> int:
+        return len(self._intervals)
+
+    def add_lane(self, topic: str, partition: int, offset: int, codec: Codec) -> None:
+        """Read this partition of replies from ``offset`` on; it must have been the end before the first request."""
+        self._lanes.append((topic, partition, offset, codec))
+        if not self._threads:
+            self._start(self._read_replies, "odradek-client-replies")
+            self._start(self._hear_of_appends, "odradek-client-acks")
+            _running.add(self)
+
+    def _start(self, target: Callable[[], None], name: str) -> None:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    # ------------------------------------------------------------------------------- in the threads of the callers
+
+    def register(self, exchange: Exchange) -> None:
+        """Raises ``ValueError`` when a request with the same ID waits already."""
+        if self._exchanges.setdefault(exchange.request_id, exchange) is not exchange:
+            raise ValueError(f'a request with the ID "{exchange.request_id}" is under way in this client already')
+
+    def send(self, exchange: Exchange) -> None:
+        """Append the request. Raises ``AppendQueueFull`` and ``RecordTooLarge``."""
+        with self._appending:
+            exchange.in_flight = True
+            try:
+                on_appended = partial(self._on_appended, exchange)
+                self._appender.append(exchange.topic, exchange.partition, exchange.key, exchange.value, on_appended)
+            except BaseException:
+                exchange.in_flight = False
+                raise
+        if not self._unacknowledged.is_set():
+            self._unacknowledged.set()
+
+    def schedule(self, exchange: Exchange) -> None:
+        """Append it again after the interval of its stage, unless it is answered by then."""
+        # Only its ID waits there, so that an answered request is freed at once.
+        self._stages[exchange.stage].append((time.monotonic() + self._intervals[exchange.stage], exchange.request_id))
+
+    def forget(self, exchange: Exchange) -> None:
+        self._exchanges.pop(exchange.request_id, None)
+
+    # --------------------------------------------------------------------------------------- the thread of replies
+
+    def _read_replies(self) -> None:
+        reader = self._log.reader()
+        while not self._stopping.is_set():
+            try:
+                self._take_lanes(reader)
+                self._take(reader.poll(self._read_seconds))
+                self._append_again(time.monotonic())
+            except OffsetOutOfRange as error:
+                self._go_to_end(reader, error)
+            except Exception:  # the thread must outlive whatever the log does
+                _logger.exception("reading answers failed; trying again")
+                self._stopping.wait(ERROR_PAUSE_SECONDS)
+        reader.close()
+
+    def _take_lanes(self, reader: Reader) -> None:
+        while self._lanes:
+            topic, partition, offset, codec = self._lanes.popleft()
+            self._codecs[topic] = codec
+            reader.assign(topic, partition, offset)
+
+    def _go_to_end(self, reader: Reader, error: OffsetOutOfRange) -> None:
+        """Answers that are lost with it are asked for again."""
+        _logger.warning("%s Going on from the end.", error)
+        try:
+            reader.assign(error.topic, error.partition, self._log.offsets(error.topic, error.partition).end)
+        except LogError:
+            self._lanes.append((error.topic, error.partition, error.end, self._codecs[error.topic]))
+            self._stopping.wait(ERROR_PAUSE_SECONDS)
+
+    def _take(self, records: list[Record]) -> None:
+        settled: list[tuple[Exchange, Answer]] = []
+        for record in records:
+            if record.key != self._recipient_key or record.value is None:
+                continue
+            try:
+                reply = self._codecs[record.topic].decode(ReplyRecord, record.value)
+            except SchemaError as error:
+                _logger.error("answer at offset %d of %s left out: %s", record.offset, record.topic, error)
+                continue
+            exchange = self._exchanges.get(reply.request_id)
+            if exchange is not None:
+                self._answered(exchange, reply.body)
+                settled.append((exchange, reply.body))
+        _deliver(settled)
+
+    def _answered(self, exchange: Exchange, answer: Answer) -> None:
+        exchange.answered = True
+        if exchange.outcome is None or not isinstance(answer, Accepted):
+            self.forget(exchange)
+
+    def _append_again(self, now: float) -> None:
+        for stage, waiting in enumerate(self._stages):
+            while waiting:
+                due, request_id = waiting[0]
+                exchange = self._exchanges.get(request_id)
+                is_open = exchange is not None and not exchange.answered
+                if is_open and due > now:
+                    break
+                waiting.popleft()
+                if exchange is not None and is_open:
+                    self._send_again(exchange, stage)
+
+    def _send_again(self, exchange: Exchange, stage: int) -> None:
+        # One that is still in flight will land once the broker is back; a second copy would help nobody.
+        if not exchange.in_flight:
+            if exchange.renew is not None:
+                exchange.value = exchange.renew()
+            exchange.stage = min(stage + 1, len(self._stages) - 1)
+            try:
+                self.send(exchange)
+            except LogError as error:
+                exchange.error = error
+        self.schedule(exchange)
+
+    # ------------------------------------------------------------------------------------------ the thread of acks
+
+    def _on_appended(self, exchange: Exchange, offset: int | None, error: Exception | None) -> None:
+        exchange.in_flight = False
+        exchange.error = error
+        if error is None:
+            exchange.durable = True
+            if exchange.ends_when_durable:
+                self._acknowledged.append((exchange, APPENDED))
+        elif isinstance(error, AppendFailed) and error.fatal:
+            self._must_replace_appender = True
+
+    def _hear_of_appends(self) -> None:
+        while not self._stopping.is_set():
+            self._unacknowledged.wait()
+            self._unacknowledged.clear()
+            try:
+                self._poll_until_quiet()
+            except Exception:
+                _logger.exception("hearing of appends failed; trying again")
+                self._unacknowledged.set()
+                self._stopping.wait(ERROR_PAUSE_SECONDS)
+        self._close_appender()
+
+    def _poll_until_quiet(self) -> None:
+        pause = ACK_POLL_SECONDS
+        while not self._stopping.is_set():
+            with self._appending:
+                ran = self._appender.poll(0)
+                in_flight = self._appender.in_flight
+                if self._must_replace_appender:
+                    self._replace_appender()
+            self._deliver_acknowledged()
+            if not in_flight:
+                return
+            pause = ACK_POLL_SECONDS if ran else min(pause * 2, ACK_POLL_SECONDS_MAX)
+            time.sleep(pause)
+
+    def _replace_appender(self) -> None:
+        _logger.warning("the appender met a fatal error and is replaced; requests are appended again")
+        self._must_replace_appender = False
+        self._appender.discard()
+        self._appender = self._log.appender()
+        for exchange in list(self._exchanges.values()):
+            exchange.in_flight = False
+
+    def _deliver_acknowledged(self) -> None:
+        settled, self._acknowledged = self._acknowledged, []
+        for exchange, _ in settled:
+            self.forget(exchange)
+        _deliver(settled)
+
+    def _close_appender(self) -> None:
+        with self._appending:
+            try:
+                self._appender.flush(self._close_seconds)
+                self._deliver_acknowledged()
+                self._appender.close(0)
+            except Exception:
+                _logger.exception("the last requests may not have been appended")
+
+    # ------------------------------------------------------------------------------------------------------ ending
+
+    def stop(self, reason: str) -> None:
+        """Take no further requests, and let the threads end by themselves."""
+        self.closed_reason = self.closed_reason or reason
+        self._stopping.set()
+        self._unacknowledged.set()
+
+    def join(self, timeout_seconds: float) -> None:
+        """Wait for the threads; then whoever still waits for an answer is told that none comes."""
+        deadline = time.monotonic() + timeout_seconds
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        if not self._threads:
+            self._appender.close(0)
+        pending = list(self._exchanges.values())
+        for exchange in pending:
+            self.forget(exchange)
+        _deliver([(exchange, Closed(self.closed_reason)) for exchange in pending])
+
+    def disown(self, reason: str) -> None:
+        """In a forked child: the threads and sockets stayed with the parent."""
+        self.closed_reason = reason
+        self._threads = []
+        self._exchanges = {}
+
+
+def _deliver(settled: list[tuple[Exchange, Answer]]) -> None:
+    """One wake-up for each event loop, however many answers there are for it."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Exchange, Answer]]] = {}
+    for pair in settled:
+        by_loop.setdefault(pair[0].loop, []).append(pair)
+    for loop, pairs in by_loop.items():
+        with suppress(RuntimeError):  # that loop is closed: nobody waits there
+            loop.call_soon_threadsafe(settle_all, pairs)
+
+
+_running: weakref.WeakSet[Pump] = weakref.WeakSet()
+
+
+def _stop_all(pumps: Iterable[Pump], reason: str) -> None:
+    for pump in pumps:
+        pump.stop(reason)
+    for pump in pumps:
+        pump.join(EXIT_SECONDS_MAX)
+
+
+def _at_exit() -> None:
+    """Without this, requests that the log has not written yet would go with the process."""
+    _stop_all([pump for pump in _running if not pump.closed_reason], "the interpreter exits")
+
+
+def _in_forked_child() -> None:
+    for pump in list(_running):
+        pump.disown("it was made before this process was forked: connect again in the child")
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_in_forked_child)

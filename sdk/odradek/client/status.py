@@ -1,0 +1,42 @@
+"""Where a run stands, as users see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Final
+
+from odradek.schemas.records import RunStatus
+
+
+class WorkflowExecutionStatus(IntEnum):
+    """Everything but ``RUNNING`` is final."""
+
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELED = 4
+    TERMINATED = 5
+    CONTINUED_AS_NEW = 6
+    TIMED_OUT = 7
+
+
+_STATUSES: Final[Mapping[str, WorkflowExecutionStatus]] = {
+    RunStatus.RUNNING: WorkflowExecutionStatus.RUNNING,
+    RunStatus.COMPLETED: WorkflowExecutionStatus.COMPLETED,
+    RunStatus.FAILED: WorkflowExecutionStatus.FAILED,
+    RunStatus.CANCELLED: WorkflowExecutionStatus.CANCELED,
+    RunStatus.TERMINATED: WorkflowExecutionStatus.TERMINATED,
+    RunStatus.CONTINUED_AS_NEW: WorkflowExecutionStatus.CONTINUED_AS_NEW,
+    RunStatus.TIMED_OUT: WorkflowExecutionStatus.TIMED_OUT,
+}
+
+
+def status_of(recorded: str | None) -> WorkflowExecutionStatus | None:
+    """None for a status that only a newer build knows."""
+    return _STATUSES.get(recorded or "")
+
+
+def name_in_filters(status: WorkflowExecutionStatus) -> str:
+    """``Running``, ``TimedOut``, …"""
+    return "".join(word.capitalize() for word in status.name.split("_"))
