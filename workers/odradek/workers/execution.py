@@ -1,0 +1,306 @@
+"""Runs attempts on the event loop, as many at a time as allowed; the code of activities is called here and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any
+
+from odradek.activity import _Definition
+from odradek.activity._context import _current
+from odradek.common import RawValue
+from odradek.exceptions import CancelledError, is_cancelled_exception
+from odradek.schemas.records import ActivityResult
+from odradek.workers.attempts import UNHEARD, Attempt, Running, StopReason
+from odradek.workers.context import AttemptContext, Surroundings
+from odradek.workers.errors import type_unknown
+from odradek.workers.interceptors import ExecuteActivityInput, Interceptor, chain
+from odradek.workers.metrics import QueueStats, TypeStats
+from odradek.workers.outcomes import Outcomes, error_to_answer, is_benign
+from odradek.workers.outgoing import Answer, Settled
+from odradek.workers.threads import ThreadCancellation
+
+_logger = logging.getLogger(__name__)
+
+
+class Activities:
+    """The activities of one worker by name, with the dynamic one for all other names."""
+
+    def __init__(self, by_name: Mapping[str, _Definition], dynamic: _Definition | None) -> None:
+        self.by_name = by_name
+        self._dynamic = dynamic
+
+    def find(self, name: str) -> _Definition | None:
+        return self.by_name.get(name) or self._dynamic
+
+
+class Execution:
+    """Belongs to the event loop's thread, but for ``queued_count`` and ``queued_bytes``, which anyone may read."""
+
+    def __init__(
+        self,
+        activities: Activities,
+        around: Surroundings,
+        running: Running,
+        outcomes: Outcomes,
+        stats: QueueStats,
+        settled: deque[Settled],
+        *,
+        concurrent_max: int,
+        executor: Callable[[], Executor],
+        interceptors: Sequence[Interceptor] = (),
+    ) -> None:
+        self._activities, self._around, self._running = activities, around, running
+        self._outcomes, self._stats, self._settled = outcomes, stats, settled
+        self._concurrent_max = concurrent_max
+        self._executor = executor
+        self._interceptors = interceptors
+        self._waiting: deque[Attempt] = deque()
+        self._active = 0
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._has_codec = around.data_converter.payload_codec is not None
+        self.taken_count = self.taken_bytes = 0
+        """Of all that was ever queued: what has left the queue. The fetcher counts what came."""
+        self.waiting_gates = 0
+        """Attempts that run as soon as the fetcher has committed their announcements."""
+        self.on_room: Callable[[], None] = lambda: None
+
+    def take(self, batch: list[Attempt]) -> None:
+        """Queue these, and start what may start."""
+        self._waiting.extend(batch)
+        self._start_more()
+
+    def stop(self, attempt: Attempt, reason: StopReason) -> None:
+        """Ask one attempt to end; what it answers depends on the reason."""
+        if attempt.ended or (attempt.stop_reason is not None and reason not in UNHEARD):
+            return
+        attempt.stop_reason = reason
+        if attempt.context is not None:
+            attempt.context.cancel(reason)
+            if attempt.context.thread is not None:
+                attempt.context.thread.cancel()
+            elif attempt.asyncio_task is not None:
+                attempt.asyncio_task.cancel()
+        elif attempt in self._waiting:
+            self._waiting.remove(attempt)
+            self._left_queue(attempt)
+            self._finish_unstarted(attempt)
+
+    def drop_gone(self) -> None:
+        """Forget waiting attempts whose partition has gone."""
+        stay = [a for a in self._waiting if a.places[0].assignment.is_open]
+        for attempt in self._waiting:
+            if not attempt.places[0].assignment.is_open:
+                self._left_queue(attempt)
+                self._drop(attempt)
+        self._waiting = deque(stay)
+
+    def stop_starting(self) -> None:
+        """Leave what waits to other workers."""
+        self._stopping = True
+        while self._waiting:
+            attempt = self._waiting.popleft()
+            self._left_queue(attempt)
+            self._drop(attempt)
+
+    def stop_all(self, reason: StopReason) -> None:
+        for attempt in self._running.snapshot():
+            self.stop(attempt, reason)
+
+    async def wait_idle(self, timeout_seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    # --------------------------------------------------------------------------------------------------- starting
+
+    def _start_more(self) -> None:
+        waiting = self._waiting
+        while waiting and self._active < self._concurrent_max:
+            attempt = waiting.popleft()
+            self.taken_count += 1
+            self.taken_bytes += attempt.payload_bytes
+            self._start(attempt)
+        self.on_room()
+
+    def _left_queue(self, attempt: Attempt) -> None:
+        self.taken_count += 1
+        self.taken_bytes += attempt.payload_bytes
+
+    def _start(self, attempt: Attempt) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        if self._stopping:
+            self._drop(attempt)
+            return
+        if now_ms > attempt.task.expires_ms:
+            self._stats.expired += 1
+            attempt.durable = True
+            self._drop(attempt)
+            return
+        activity = self._activities.find(attempt.task.activity_type)
+        if activity is None:
+            attempt.started_ms = now_ms
+            self._refuse_type(attempt)
+            return
+        now = time.monotonic()
+        if not self._running.begin(attempt, now_ms, now):
+            self._drop(attempt)
+            return
+        limit_ms = attempt.task.timeouts.start_to_close_ms
+        if limit_ms is not None:
+            attempt.deadline = now + limit_ms / 1000
+        self._active += 1
+        stats = self._stats.of(attempt.task.activity_type)
+        stats.started += 1
+        stats.running += 1
+        attempt.context = AttemptContext(attempt, self._around)
+        attempt.asyncio_task = self._around.loop.create_task(self._run(attempt, activity, stats))
+        self._idle.clear()
+
+    def _drop(self, attempt: Attempt) -> None:
+        """It does not run here, or not now; unless it was made durable its offset stays open."""
+        attempt.refused = attempt.closed = attempt.ended = True
+        self._settled.append(attempt)
+
+    def _finish_unstarted(self, attempt: Attempt) -> None:
+        attempt.started_ms = time.time_ns() // 1_000_000
+        attempt.ended = True
+        if attempt.stop_reason in UNHEARD:
+            attempt.durable = attempt.closed = True
+            self._settled.append(attempt)
+        else:
+            self._answer_later(attempt, CancelledError("Cancelled"))
+
+    def _refuse_type(self, attempt: Attempt) -> None:
+        error = type_unknown(attempt.task.activity_type, attempt.task.task_queue, self._activities.by_name)
+        _logger.warning("%s", error.message, extra={"activity_type": attempt.task.activity_type})
+        attempt.ended = True
+        self._answer_later(attempt, error)
+
+    def _answer_later(self, attempt: Attempt, error: BaseException) -> None:
+        task = self._around.loop.create_task(self._answer_error(attempt, error))
+        self._around.background.add(task)
+        task.add_done_callback(self._around.background.discard)
+
+    async def _answer_error(self, attempt: Attempt, error: BaseException) -> None:
+        self._around.sender.submit(Answer(attempt, await self._outcomes.of_error(attempt, error)))
+
+    # ---------------------------------------------------------------------------------------------------- running
+
+    async def _run(self, attempt: Attempt, activity: _Definition, stats: TypeStats) -> None:
+        result: ActivityResult | None = None
+        try:
+            try:
+                if attempt.careful:
+                    await self._announce(attempt)
+                value = await self._call(attempt, activity)
+                if self._has_codec:
+                    result = await self._outcomes.of_encoded_value(attempt, value)
+                else:
+                    result = self._outcomes.of_value(attempt, value)
+                stats.completed += 1
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                result = await self._failed(attempt, error, stats)
+        finally:
+            self._over(attempt, result, stats)
+
+    async def _failed(self, attempt: Attempt, error: BaseException, stats: TypeStats) -> ActivityResult | None:
+        if attempt.context is not None:
+            await attempt.context.flush_last_heartbeat()
+        answer = error_to_answer(attempt, error)
+        if answer is None or (is_cancelled_exception(answer) and attempt.stop_reason is StopReason.CANCELLED):
+            stats.cancelled += 1
+        elif not is_benign(answer):
+            stats.failed += 1
+        if answer is None:
+            return None
+        level = logging.DEBUG if is_benign(answer) or is_cancelled_exception(answer) else logging.WARNING
+        facts = {"activity_type": attempt.task.activity_type, "workflow_id": attempt.task.workflow_id}
+        _logger.log(level, 'activity "%s" failed', attempt.task.activity_type, exc_info=answer, extra=facts)
+        return await self._outcomes.of_error(attempt, answer)
+
+    def _over(self, attempt: Attempt, result: ActivityResult | None, stats: TypeStats) -> None:
+        self._running.end(attempt)
+        stats.running -= 1
+        stats.observe(time.monotonic() - attempt.started_at)
+        if attempt.stop_reason in UNHEARD:
+            attempt.durable = attempt.closed = True
+            self._settled.append(attempt)
+        else:
+            self._around.sender.submit(Answer(attempt, result or self._outcomes.of_lost_end(attempt)))
+        self._active -= 1
+        if self._waiting:
+            self._start_more()
+        if not self._active:
+            self._idle.set()
+
+    async def _announce(self, attempt: Attempt) -> None:
+        """Return once it stands in the log that this attempt is held here, and its offset is committed."""
+        attempt.gate = self._around.loop.create_future()
+        self._around.sender.announce(attempt)
+        self.waiting_gates += 1
+        try:
+            await attempt.gate
+        finally:
+            self.waiting_gates -= 1
+
+    async def _call(self, attempt: Attempt, activity: _Definition) -> Any:
+        assert attempt.context is not None
+        _current.set(attempt.context)
+        arguments = await self._decoded(attempt, activity) if self._has_codec else self._converted(attempt, activity)
+        if not activity.is_async:
+            attempt.context.thread = ThreadCancellation(raises=not activity.no_thread_cancel_exception)
+        if self._interceptors:
+            return await self._intercepted(attempt, activity, arguments)
+        if activity.is_async:
+            return await activity.fn(*arguments)
+        return await self.call_in_thread(attempt, activity.fn, arguments)
+
+    async def _intercepted(self, attempt: Attempt, activity: _Definition, arguments: list[Any]) -> Any:
+        async def call(call_input: ExecuteActivityInput) -> Any:
+            if activity.is_async:
+                return await call_input.fn(*call_input.args)
+            return await self.call_in_thread(attempt, call_input.fn, call_input.args)
+
+        assert attempt.context is not None
+        executor = None if activity.is_async else self._executor()
+        first = chain(self._interceptors, call, attempt.context)
+        return await first.execute_activity(
+            ExecuteActivityInput(activity.fn, arguments, executor, attempt.task.headers)
+        )
+
+    async def call_in_thread(self, attempt: Attempt, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+        assert attempt.context is not None
+        thread = attempt.context.thread or ThreadCancellation(raises=False)
+        call = partial(contextvars.copy_context().run, thread.run, function, arguments)
+        return await self._around.loop.run_in_executor(self._executor(), call)
+
+    def _converted(self, attempt: Attempt, activity: _Definition) -> list[Any]:
+        payloads = attempt.task.input
+        if activity.name is None:
+            return [[RawValue(payload) for payload in payloads]]
+        if not payloads:
+            return []
+        return self._around.data_converter.payload_converter.from_payloads(payloads, activity.arg_types)
+
+    async def _decoded(self, attempt: Attempt, activity: _Definition) -> list[Any]:
+        converter, task = self._around.data_converter, attempt.task
+        if task.heartbeat_details and attempt.context is not None:
+            attempt.context.previous_details = await converter.decode(task.heartbeat_details)
+        payloads = await converter.decode_payloads(task.input)
+        if activity.name is None:
+            return [[RawValue(payload) for payload in payloads]]
+        return converter.payload_converter.from_payloads(payloads, activity.arg_types)

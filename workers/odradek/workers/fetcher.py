@@ -1,0 +1,332 @@
+"""The thread that reads: tasks of the partitions that the group gives this worker, notices to it, and the group's commits.
+
+It hands a batch to the event loop with one call. While too much waits there it reads no tasks; pausing partitions instead
+would make the client throw away what it has fetched ahead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from odradek.log import LogError, OffsetOutOfRange
+from odradek.log.interface import Committed, Log, Membership, Reader
+from odradek.schemas.errors import SchemaError
+from odradek.schemas.records import AttemptRevoked, ReplyRecord
+from odradek.workers.attempts import Assignment, Attempt, StopReason
+from odradek.workers.execution import Execution
+from odradek.workers.homes import Home, Homes
+from odradek.workers.intake import Intake
+from odradek.workers.metrics import QueueStats
+from odradek.workers.outgoing import Settled
+from odradek.workers.sender import Sender
+from odradek.workers.settings import WorkerSettings
+from odradek.workers.tracker import OffsetTracker, Progress, decode_metadata, encode_metadata
+
+_logger = logging.getLogger(__name__)
+
+_BATCH_MAX: Final = 1000
+_BUSY_WAIT_SECONDS: Final = 0.002
+_LOG_WAIT_SECONDS: Final = 5.0
+
+
+class Fetcher(threading.Thread):
+    def __init__(
+        self,
+        homes: Homes,
+        queue: str,
+        worker: str,
+        settings: WorkerSettings,
+        execution: Execution,
+        loop: asyncio.AbstractEventLoop,
+        sender: Sender,
+        intake: Intake,
+        settled: deque[Settled],
+        stats: QueueStats,
+        close_running: Callable[[Sequence[Assignment]], None],
+        *,
+        prefetch_count_max: int,
+    ) -> None:
+        super().__init__(name="odradek-activity-fetcher", daemon=True)
+        topics = homes.own.namespace.topics
+        self._homes, self._log, self._topic, self._group = homes, _log(homes), topics.tasks(queue), topics.queue_group(queue)
+        self._me = worker.encode()
+        self._settings, self._execution, self._loop, self._sender = settings, execution, loop, sender
+        self._intake, self._settled, self._stats, self._close_running = intake, settled, stats, close_running
+        self._count_max, self._bytes_max = prefetch_count_max, settings.prefetch_bytes_max
+        self._assignments: dict[int, Assignment] = {}
+        self._arriving: list[int] = []
+        self._gated: list[Attempt] = []
+        self._sent_count = self._sent_bytes = 0
+        self._mean_bytes = 1024.0
+        self._commit_at = self._careful_until = 0.0
+        self._fetching = True
+        self._closing = False
+        self._abandoned = False
+        self._room = threading.Event()
+        execution.on_room = self._room.set
+        self.on_failed: Callable[[BaseException], None] = lambda error: None
+        self._reader: Reader = self._log.reader()
+        self._notices: Reader = self._log.reader()
+        self._membership: Membership | None = None
+
+    # ------------------------------------------------------------------------------------------ from other threads
+
+    def stop_fetching(self) -> None:
+        """No more tasks; partitions and commits are kept."""
+        self._fetching = False
+
+    def finish(self) -> None:
+        """Give the partitions up in order and end."""
+        self._closing = True
+        self._room.set()
+
+    def abandon(self) -> None:
+        """End like a killed process."""
+        self._abandoned = self._closing = True
+        self._room.set()
+
+    # ----------------------------------------------------------------------------------------------------- thread
+
+    def run(self) -> None:
+        try:
+            self._listen_at_new_homes()
+            self._membership = self._log.membership(
+                self._group, self._topic, self, session_timeout_seconds=self._settings.session_timeout_seconds
+            )
+            while not self._closing:
+                self._guarded_round(self._membership)
+            if not self._abandoned:
+                self._settle()
+                self._membership.close()
+        except BaseException as error:
+            _logger.exception("the fetcher of an activity worker stopped")
+            self.on_failed(error)
+        finally:
+            self._reader.close()
+            self._notices.close()
+
+    def _guarded_round(self, membership: Membership) -> None:
+        try:
+            self._round(membership)
+        except OffsetOutOfRange as error:
+            self._start_over(error)
+        except LogError as error:
+            _logger.warning("the log cannot be read and is tried again: %s", error)
+            time.sleep(self._settings.retry_seconds)
+
+    def _round(self, membership: Membership) -> None:
+        membership.poll()
+        if self._arriving:
+            self._open_arriving(membership)
+        self._settle()
+        if self._gated:
+            self._open_gates()
+        elif time.monotonic() >= self._commit_at:
+            self._commit(self._assignments.values())
+        self._read_notices()
+        self._stats.in_flight = self._sender.unacknowledged
+        count = self._room_for()
+        if count > 0:
+            # Attempts that wait for their gates wait for this thread, not for new tasks.
+            gates = self._execution.waiting_gates > 0 or time.monotonic() < self._careful_until
+            self._fetch(_BUSY_WAIT_SECONDS if gates else self._settings.poll_seconds, count)
+        else:
+            self._room.clear()
+            self._room.wait(self._settings.poll_seconds)
+
+    # ------------------------------------------------------------------------------------------------------ tasks
+
+    def _room_for(self) -> int:
+        """How many tasks may be read now."""
+        waiting = self._sent_count - self._execution.taken_count
+        self._stats.queued = waiting
+        if not self._fetching or self._sender.unacknowledged >= self._settings.unacknowledged_max:
+            return 0
+        free_bytes = self._bytes_max - (self._sent_bytes - self._execution.taken_bytes)
+        free = min(_BATCH_MAX, self._count_max - waiting)
+        return 0 if free_bytes <= 0 else min(free, max(1, int(free_bytes / self._mean_bytes)))
+
+    def _fetch(self, timeout_seconds: float, count: int) -> None:
+        records = self._reader.poll(timeout_seconds, count)
+        if not records:
+            return
+        batch: list[Attempt] = []
+        size = 0
+        for record in records:
+            assignment = self._assignments.get(record.partition)
+            if assignment is None or assignment.is_stopped:
+                continue
+            attempt = self._intake.take(assignment, record)
+            if attempt is not None:
+                batch.append(attempt)
+                size += attempt.payload_bytes
+        self._leave_stopped()
+        if batch:
+            self._sent_count += len(batch)
+            self._sent_bytes += size
+            self._mean_bytes += (size / len(batch) - self._mean_bytes) / 8
+            self._call(self._execution.take, batch)
+            if batch[-1].careful:
+                self._careful_until = time.monotonic() + self._settings.poll_seconds
+
+    def _leave_stopped(self) -> None:
+        for partition, assignment in self._assignments.items():
+            if assignment.is_stopped:
+                self._reader.unassign(self._topic, partition)
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            self._closing = True  # the event loop has gone
+
+    def _start_over(self, error: OffsetOutOfRange) -> None:
+        """What retention has taken had expired, and is sent again by who waits for it."""
+        _logger.warning("%s", error)
+        if error.topic != self._topic:
+            self._notices.assign(error.topic, error.partition, error.end)
+            return
+        assignment = self._assignments.get(error.partition)
+        if assignment is not None:
+            start = self._log.offsets(self._topic, error.partition).begin
+            assignment.tracker = OffsetTracker(start)
+            self._reader.assign(self._topic, error.partition, start)
+
+    def _settle(self) -> None:
+        settled, intake = self._settled, self._intake
+        while settled:
+            one = settled.popleft()
+            intake.settle(one)
+            if isinstance(one, Attempt) and one.gate is not None and not one.closed:
+                self._gated.append(one)
+
+    def _open_gates(self) -> None:
+        """Announced attempts may run once their offsets are committed, so that none of them can kill worker after worker."""
+        self._commit(self._assignments.values())
+        self._flush_commits()
+        gated, self._gated = self._gated, []
+        self._call(_open, gated)
+
+    # ------------------------------------------------------------------------------------------------- partitions
+
+    def assigned(self, partitions: Sequence[int]) -> None:
+        self._arriving += partitions
+
+    def revoked(self, partitions: Sequence[int]) -> None:
+        """Running attempts are handed over, so that nobody runs them again; the rest is left to the next holder."""
+        going = self._remove(partitions)
+        begun = [a for a in self._intake.open.values() if a.began and not a.durable and _is_of(a, going)]
+        for attempt in begun:
+            if not attempt.announced and not attempt.ended:
+                self._sender.announce(attempt)
+        deadline = time.monotonic() + self._settings.hand_over_timeout_seconds
+        while any(not a.durable for a in begun) and time.monotonic() < deadline and not self._abandoned:
+            time.sleep(_BUSY_WAIT_SECONDS)
+        self._settle()
+        self._commit(going, clean=all(a.durable for a in begun))
+        self._flush_commits()
+        gated, self._gated = self._gated, []
+        self._call(_open, gated)
+
+    def lost(self, partitions: Sequence[int]) -> None:
+        _logger.warning("lost partitions %s of %s: this worker was silent for too long", list(partitions), self._topic)
+        self._remove(partitions)
+
+    def _remove(self, partitions: Sequence[int]) -> list[Assignment]:
+        self._arriving = [p for p in self._arriving if p not in partitions]
+        going = [self._assignments.pop(p) for p in partitions if p in self._assignments]
+        for assignment in going:
+            self._reader.unassign(self._topic, assignment.partition)
+            self._stats.stopped -= assignment.is_stopped
+        self._close_running(going)
+        self._call(self._execution.drop_gone)
+        return going
+
+    def _open_arriving(self, membership: Membership) -> None:
+        committed = membership.committed(self._arriving, _LOG_WAIT_SECONDS)
+        opened = [self._opened(p, committed.get(p)) for p in self._arriving]
+        was_clean = [a for a, progress in opened if progress.clean]
+        if was_clean:
+            # From now on somebody may die of a task here.
+            self._commit(was_clean)
+            self._flush_commits()
+        self._arriving = []
+        for assignment, _ in opened:
+            self._assignments[assignment.partition] = assignment
+            self._reader.assign(self._topic, assignment.partition, assignment.tracker.position)
+
+    def _opened(self, partition: int, committed: Committed | None) -> tuple[Assignment, Progress]:
+        begin, end = self._log.offsets(self._topic, partition)
+        progress = decode_metadata(committed.offset, committed.metadata) if committed else Progress(begin)
+        if not begin <= progress.offset <= end:
+            progress = Progress(begin)
+        tracker = OffsetTracker(progress.offset, progress.finished)
+        return Assignment(partition, tracker, careful_below=0 if progress.clean else end), progress
+
+    def _commit(self, assignments: Iterable[Assignment], *, clean: bool = False) -> None:
+        self._commit_at = time.monotonic() + self._settings.commit_seconds
+        positions: dict[int, Committed] = {}
+        for assignment in assignments:
+            progress = assignment.tracker.progress(clean=clean)
+            position = (progress.offset, encode_metadata(progress))
+            if position != assignment.committed:
+                assignment.committed = position
+                positions[assignment.partition] = Committed(*position)
+        if positions and self._membership is not None:
+            self._membership.commit(positions)
+
+    def _flush_commits(self) -> None:
+        if self._membership is not None:
+            self._membership.flush_commits(_LOG_WAIT_SECONDS)
+
+    # ---------------------------------------------------------------------------------------------------- notices
+
+    def _listen_at_new_homes(self) -> None:
+        while self._homes.opened:
+            home: Home = self._homes.opened.popleft()
+            topic = home.namespace.topics.replies
+            self._notices.assign(topic, home.reply_partition, self._log.offsets(topic, home.reply_partition).end)
+
+    def _read_notices(self) -> None:
+        if self._homes.opened:
+            self._listen_at_new_homes()
+        for record in self._notices.poll(0):
+            if record.key != self._me or record.value is None:
+                continue
+            try:
+                body = self._homes.own.namespace.codec.decode(ReplyRecord, record.value).body
+            except SchemaError as error:
+                _logger.warning("a notice to this worker cannot be read: %s", error)
+                continue
+            if isinstance(body, AttemptRevoked):
+                self._revoke(body)
+
+    def _revoke(self, notice: AttemptRevoked) -> None:
+        attempt = self._intake.open.get((notice.run_id, notice.seq, notice.attempt))
+        if attempt is None:
+            return
+        try:
+            reason = StopReason(notice.reason)
+        except ValueError:
+            reason = StopReason.SUPERSEDED  # whatever a newer orchestrator means by it, it wants no answer
+        self._call(self._execution.stop, attempt, reason)
+
+
+def _log(homes: Homes) -> Log:
+    return homes.own.namespace.log
+
+
+def _is_of(attempt: Attempt, assignments: Sequence[Assignment]) -> bool:
+    return any(place.assignment in assignments for place in attempt.places)
+
+
+def _open(attempts: list[Attempt]) -> None:
+    for attempt in attempts:
+        if attempt.gate is not None and not attempt.gate.done():
+            attempt.gate.set_result(None)

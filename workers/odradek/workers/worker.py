@@ -1,0 +1,249 @@
+"""The activity worker: puts its threads and the event loop's part together, and takes them down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from odradek.activity import _Definition
+from odradek.converter import DataConverter
+from odradek.log.namespace import Namespace, ensure_queue
+from odradek.schemas.records import WorkerLease
+from odradek.workers.attempts import Attempt, Running, StopReason
+from odradek.workers.context import Surroundings
+from odradek.workers.errors import DuplicateActivity
+from odradek.workers.execution import Activities, Execution
+from odradek.workers.fetcher import Fetcher
+from odradek.workers.homes import Home, Homes
+from odradek.workers.intake import Intake
+from odradek.workers.interceptors import Interceptor
+from odradek.workers.metrics import COLLECTOR
+from odradek.workers.outcomes import Outcomes
+from odradek.workers.outgoing import Settled
+from odradek.workers.sender import Sender
+from odradek.workers.settings import WorkerSettings
+
+_logger = logging.getLogger(__name__)
+
+
+class ActivityWorker:
+    """Runs the activities of one task queue until it is shut down: ``async with`` it, or await ``run()``.
+
+    ``async def`` activities run on this event loop, ``def`` ones in ``activity_executor`` (by default threads, as many as
+    ``max_concurrent_activities``). After ``shutdown()`` begins, attempts may go on for ``graceful_shutdown_timeout``; then
+    they are cancelled, and answered as failures that can be retried. ``client`` is what ``activity.client()`` returns.
+    Raises ``DuplicateActivity``, and ``TypeError`` for a function that was not decorated.
+    """
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        task_queue: str,
+        activities: Sequence[Callable[..., Any]],
+        *,
+        data_converter: DataConverter = DataConverter.default,
+        activity_executor: Executor | None = None,
+        max_concurrent_activities: int = 100,
+        graceful_shutdown_timeout: timedelta = timedelta(),
+        identity: str | None = None,
+        client: Any = None,
+        interceptors: Sequence[Interceptor] = (),
+        settings: WorkerSettings | None = None,
+    ) -> None:
+        if max_concurrent_activities < 1:
+            raise ValueError(f"max_concurrent_activities is {max_concurrent_activities}, and must be 1 or more")
+        if isinstance(activity_executor, ProcessPoolExecutor):
+            raise ValueError("ODR-128: activities cannot run in a process pool: use threads, or start more workers")
+        self.task_queue = task_queue
+        self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
+        self.worker_id = uuid.uuid4().hex
+        """Of this incarnation; what the records call ``worker``."""
+        self._namespace = namespace
+        self._activities = _by_name(activities)
+        self._converter = data_converter
+        self._given_executor = activity_executor
+        self._own_executor: ThreadPoolExecutor | None = None
+        self._concurrent_max = max_concurrent_activities
+        self._grace_seconds = graceful_shutdown_timeout.total_seconds()
+        self._client = client
+        self._interceptors = tuple(interceptors)
+        self._settings = settings or WorkerSettings()
+        self._running = Running()
+        self._parts: _Parts | None = None
+        self._began = False
+        self._stop = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether ``run()`` has begun and not ended."""
+        return self._began and not self._ended.is_set()
+
+    async def run(self) -> None:
+        """Serve the queue until ``shutdown()``. Raises what made going on impossible. Cancelling this shuts down, too."""
+        if self._began:
+            raise RuntimeError("a worker runs once: make a new one")
+        self._began = True
+        try:
+            self._parts = await self._start()
+            self._ready.set()
+            try:
+                await self._stop.wait()
+            finally:
+                await self._take_down(self._parts)
+        finally:
+            if self._own_executor is not None:
+                self._own_executor.shutdown(wait=False, cancel_futures=True)
+            self._ended.set()
+        if self._failure is not None:
+            raise self._failure
+
+    async def shutdown(self) -> None:
+        """Stop in order; returns when ``run()`` is over."""
+        self._stop.set()
+        if self._began:
+            await self._ended.wait()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self.run())
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait((self._task, ready), return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._task.done():
+            self._task.result()
+        return self
+
+    async def __aexit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.shutdown()
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+            if error is None:
+                self._task.result()
+
+    # --------------------------------------------------------------------------------------------------- the parts
+
+    async def _start(self) -> _Parts:
+        await asyncio.to_thread(ensure_queue, self._namespace, self.task_queue)
+        parts = _Parts(self)
+        parts.sender.start()
+        parts.fetcher.start()
+        _logger.info(
+            'worker %s serves task queue "%s"',
+            self.worker_id,
+            self.task_queue,
+            extra={"task_queue": self.task_queue, "worker": self.worker_id, "identity": self.identity},
+        )
+        return parts
+
+    async def _take_down(self, parts: _Parts) -> None:
+        parts.fetcher.stop_fetching()
+        parts.execution.stop_starting()
+        parts.around.worker_shutdown.set()
+        if not await parts.execution.wait_idle(self._grace_seconds):
+            parts.execution.stop_all(StopReason.SHUTDOWN)
+            if not await parts.execution.wait_idle(self._settings.cancel_grace_seconds):
+                _logger.warning("%d attempts did not end when they were cancelled, and are left", len(self._running))
+        while parts.around.background:
+            await asyncio.wait(list(parts.around.background))
+        parts.fetcher.finish()
+        await asyncio.to_thread(parts.fetcher.join)
+        parts.sender.finish()
+        await asyncio.to_thread(parts.sender.join)
+
+    def _executor(self) -> Executor:
+        if self._given_executor is not None:
+            return self._given_executor
+        if self._own_executor is None:
+            self._own_executor = ThreadPoolExecutor(self._concurrent_max, "odradek-activity")
+        return self._own_executor
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self._stop.set()
+
+    def _lease(self, home: Home, ended: bool) -> WorkerLease:
+        return WorkerLease(self.worker_id, self.identity, self.task_queue, home.reply_partition, ended)
+
+
+class _Parts:
+    """What exists while a worker runs."""
+
+    def __init__(self, worker: ActivityWorker) -> None:
+        loop = asyncio.get_running_loop()
+        settings, running, worker_id = worker._settings, worker._running, worker.worker_id
+        namespace, converter = worker._namespace, worker._converter
+        settled: deque[Settled] = deque()
+        stats = COLLECTOR.queue(namespace.topics.namespace, worker.task_queue)
+        homes = Homes(namespace, worker_id)
+        outcomes = Outcomes(worker_id, converter, settings.payload_bytes_max)
+        self.sender = Sender(
+            homes, worker_id, worker._lease, settings, running, settled, stats, outcomes.instead_of_large
+        )
+        self.around = Surroundings(worker_id, converter, settings, self.sender, worker._client, loop)
+        self.execution = Execution(
+            worker._activities,
+            self.around,
+            running,
+            outcomes,
+            stats,
+            settled,
+            concurrent_max=worker._concurrent_max,
+            executor=worker._executor,
+            interceptors=worker._interceptors,
+        )
+        intake = Intake(namespace.codec, stats, self.sender.submit, repeats_remembered=settings.repeats_remembered)
+        self.fetcher = Fetcher(
+            homes,
+            worker.task_queue,
+            worker_id,
+            settings,
+            self.execution,
+            loop,
+            self.sender,
+            intake,
+            settled,
+            stats,
+            running.close,
+            prefetch_count_max=settings.prefetch_count_max or 10 * worker._concurrent_max,
+        )
+        self._connect(worker, loop)
+
+    def _connect(self, worker: ActivityWorker, loop: asyncio.AbstractEventLoop) -> None:
+        def on_failed(error: BaseException) -> None:
+            loop.call_soon_threadsafe(worker._fail, error)
+
+        def on_overdue(attempt: Attempt, reason: StopReason) -> None:
+            loop.call_soon_threadsafe(self.execution.stop, attempt, reason)
+
+        self.sender.on_failed = self.fetcher.on_failed = on_failed
+        self.sender.on_overdue = on_overdue
+
+
+def _by_name(activities: Sequence[Callable[..., Any]]) -> Activities:
+    by_name: dict[str, _Definition] = {}
+    dynamic: _Definition | None = None
+    for function in activities:
+        definition = _Definition.must_from_callable(function)
+        if definition.name is None:
+            if dynamic is not None:
+                raise DuplicateActivity(None)
+            dynamic = definition
+        elif definition.name in by_name:
+            raise DuplicateActivity(definition.name)
+        else:
+            by_name[definition.name] = definition
+    return Activities(by_name, dynamic)
