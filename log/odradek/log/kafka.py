@@ -11,7 +11,14 @@ from functools import partial
 from threading import Lock
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from odradek.log.errors import LogUnavailable, TopicCreationRefused, TopicMissing
@@ -221,7 +228,8 @@ class KafkaLog(Log):
         deadline = time.monotonic() + ADMIN_SECONDS_MAX
         while missing:
             asked = {TopicPartition(topic, partition): spec for partition in missing}
-            for position, future in self._admin.list_offsets(asked, request_timeout=ADMIN_REQUEST_SECONDS).items():
+            trouble: KafkaError | None = None
+            for position, future in self._ask_offsets(asked).items():
                 try:
                     found[position.partition] = self._result(future)
                     missing.discard(position.partition)
@@ -229,9 +237,14 @@ class KafkaLog(Log):
                     raise TopicMissing(topic, position.partition) from None
                 except _Passing as passing:
                     trouble = passing.error
-            if missing:
+            if trouble is not None:
                 self._give_up_or_wait(trouble, deadline)
         return found
+
+    def _ask_offsets(self, asked: dict[TopicPartition, OffsetSpec]) -> dict[TopicPartition, Future[Any]]:
+        return self._admin.list_offsets(
+            asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ADMIN_REQUEST_SECONDS
+        )
 
     def _ask(self, request: Callable[[AdminClient], Future[Any]]) -> Any:
         deadline = time.monotonic() + ADMIN_SECONDS_MAX

@@ -147,10 +147,8 @@ class KafkaReader(Reader):
         self._consumer.resume([TopicPartition(topic, partition)])
 
     def poll(self, timeout_seconds: float, records_max: int = 1000) -> list[Record]:
-        if self._trouble is not None:
-            trouble, self._trouble = self._trouble, None
-            raise trouble
-        deadline = 0.0
+        self._raise_trouble()
+        deadline = time.monotonic() + timeout_seconds
         while True:
             first = self._consumer.poll(timeout_seconds)
             if first is None:
@@ -161,11 +159,8 @@ class KafkaReader(Reader):
             records = self._accept(messages)
             if records:
                 return records
-            if self._trouble is not None:
-                return self.poll(0)
-            now = time.monotonic()
-            deadline = deadline or now + timeout_seconds
-            timeout_seconds = max(0.0, deadline - now)
+            self._raise_trouble()
+            timeout_seconds = max(0.0, deadline - time.monotonic())
 
     def position(self, topic: str, partition: int) -> int:
         return self._positions[topic][partition]
@@ -173,6 +168,11 @@ class KafkaReader(Reader):
     def close(self) -> None:
         self._positions.clear()
         self._consumer.close()
+
+    def _raise_trouble(self) -> None:
+        if self._trouble is not None:
+            trouble, self._trouble = self._trouble, None
+            raise trouble
 
     def _accept(self, messages: list[Message]) -> list[Record]:
         records: list[Record] = []
@@ -217,10 +217,8 @@ class KafkaReader(Reader):
 
     def _out_of_range(self, topic: str, partition: int, offset: int) -> LogError:
         try:
-            found = self._consumer.get_watermark_offsets(
-                TopicPartition(topic, partition), timeout=WATERMARK_SECONDS_MAX
-            )
+            asked = TopicPartition(topic, partition)
+            begin, end = self._consumer.get_watermark_offsets(asked, timeout=WATERMARK_SECONDS_MAX)
         except KafkaException as exception:
             return LogUnavailable(f"kafka://{self._servers}", error_of(exception).str())
-        begin, end = found if found is not None else (0, 0)
         return OffsetOutOfRange(topic, partition, offset, begin, end)

@@ -123,7 +123,10 @@ def kafka_broker(folder: Path | None = None) -> Iterator[str]:
         finally:
             container.stop()
         return
-    with tempfile.TemporaryDirectory(prefix="odradek-kafka-") as scratch, LocalBroker(folder or Path(scratch)) as broker:
+    with (
+        tempfile.TemporaryDirectory(prefix="odradek-kafka-") as scratch,
+        LocalBroker(folder or Path(scratch)) as broker,
+    ):
         yield broker.bootstrap
 
 
@@ -297,7 +300,7 @@ def _start_container() -> _Container | None:
     except ImportError:
         return None
     try:
-        docker.from_env(timeout=5).ping()
+        docker.client.from_env(timeout=5).ping()
     except Exception:  # noqa: BLE001  # whatever Docker's client says, there is no engine for us
         return None
     container = KafkaContainer(CONTAINER_IMAGE).with_kraft()
