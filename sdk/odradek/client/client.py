@@ -119,7 +119,7 @@ class Client:
     ) -> Client:
         """Connect to a namespace at ``kafka://host:9092,…`` (``host:9092``), ``sqlite:///…`` or ``memory://…``.
 
-        ``log_config`` holds librdkafka settings (``sasl.*``, ``ssl.*``, …). With ``lazy`` nothing is contacted before the
+        ``log_config`` holds librdkafka settings (``sasl.*``, …). With ``lazy`` nothing is contacted before the
         first request. Raises ``AddressInvalid``, ``LogUnavailable``, ``TopicMissing`` and ``WrongPartitionCount``.
         """
         connection = Connection.to(address, log_config, request_policy)
