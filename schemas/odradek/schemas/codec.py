@@ -1,4 +1,4 @@
-"""Records to bytes and back. The version of the writer's schema stands first in every record, so it can be read before the rest.
+"""Records to bytes and back. The version of the writer's schema stands first in every record and is read first.
 
 A value is plain Avro, or Avro behind the Schema Registry's five bytes; the first byte tells (a version is never 0).
 """
@@ -6,7 +6,6 @@ A value is plain Avro, or Avro behind the Schema Registry's five bytes; the firs
 from __future__ import annotations
 
 import dataclasses
-import functools
 import io
 import json
 import typing
@@ -17,7 +16,7 @@ from typing import Any, Final, TypeVar
 import fastavro
 
 from odradek.schemas import compiled, records
-from odradek.schemas.compiled import members
+from odradek.schemas.compiled import cached, members
 from odradek.schemas.errors import NewerSchema, UnreadableRecord
 from odradek.schemas.records import SCHEMA_VERSION, Event
 
@@ -35,6 +34,8 @@ FILES: Final[Mapping[type, str]] = {
 }
 _REGISTRY_MAGIC = 0
 _REGISTRY_PREFIX_BYTES = 5
+_VERSIONS_AHEAD_MAX = 8
+"""What claims to be newer than that is no record: so begins text that somebody else has written to a topic."""
 
 
 class Codec:
@@ -77,8 +78,29 @@ class Codec:
         """A record whose last field is an empty array of events, with ``blocks`` put in their place."""
         return self.encode(record)[:-1] + blocks + b"\0"
 
+    def decode_events(self, blocks: bytes) -> list[Event]:
+        """What ``encode_events`` made, block after block."""
+        events: list[Event] = []
+        at = 0
+        read = compiled.reader(Event) if self.level == SCHEMA_VERSION else self._read_older_event
+        while at < len(blocks):
+            count, at = compiled.read_long(blocks, at)
+            for _ in range(count):
+                event, at = read(blocks, at)
+                events.append(event)
+        return events
+
+    def _read_older_event(self, blocks: bytes, at: int) -> tuple[Event, int]:
+        data = io.BytesIO(blocks)
+        data.seek(at)
+        written, current = schema(Event, self.level), schema(Event, SCHEMA_VERSION)
+        value = fastavro.schemaless_reader(
+            data, written, current, return_record_name=True, return_record_name_override=True
+        )
+        return from_dict(Event, typing.cast(dict[str, Any], value)), data.tell()
+
     def decode(self, record_type: type[R], value: bytes) -> R:
-        """Raises ``NewerSchema`` for a version that this build does not know, else ``UnreadableRecord``."""
+        """Raises ``NewerSchema`` for a version that this build does not know yet, else ``UnreadableRecord``."""
         try:
             start = _REGISTRY_PREFIX_BYTES if value[0] == _REGISTRY_MAGIC else 0
             version = _peek_version(value, start)
@@ -115,7 +137,7 @@ def _general(avro_schema: Any, value: Any) -> bytes:
 
 def _peek_version(value: bytes, start: int) -> int:
     version, _ = compiled.read_long(value, start)
-    if version < 1:
+    if not 1 <= version <= SCHEMA_VERSION + _VERSIONS_AHEAD_MAX:
         raise ValueError(f"schema version {version}")
     return version
 
@@ -123,7 +145,7 @@ def _peek_version(value: bytes, start: int) -> int:
 # -------------------------------------------------------------------------------------------------------- schemas
 
 
-@functools.cache
+@cached
 def schema(record_type: type, version: int) -> Any:
     """The parsed schema of a record type, as released in ``version``."""
     if record_type is Event:
@@ -153,21 +175,19 @@ def _nodes(tree: Any) -> typing.Iterator[dict[str, Any]]:
             yield from _nodes(child)
 
 
-# ----------------------------------------------------------------------- records to fastavro's dicts and back, for other versions
+# ------------------------------------------------- records to fastavro's dicts and back, for other versions
 
 
 def to_dict(value: Any) -> Any:
     """A record as fastavro takes it; a member of a union becomes (name, dict)."""
-    return {
-        f.name: _written(hint, getattr(value, f.name)) for f, hint in _fields(type(value))
-    }
+    return {f.name: _written(hint, getattr(value, f.name)) for f, hint in _fields(type(value))}
 
 
 def from_dict(record_type: type[R], value: dict[str, Any]) -> R:
     return record_type(**{f.name: _read(hint, value[f.name]) for f, hint in _fields(record_type)})
 
 
-@functools.cache
+@cached
 def _fields(record_type: type) -> list[tuple[dataclasses.Field[Any], Any]]:
     hints = typing.get_type_hints(record_type)
     return [(f, hints[f.name]) for f in dataclasses.fields(typing.cast(Any, record_type))]

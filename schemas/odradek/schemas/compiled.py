@@ -1,7 +1,7 @@
 """Avro in the form of the current schemas, compiled per record type to straight-line Python.
 
-The general library builds a dict per record and a call per field, five to ten times the cost; these are the hottest lines
-of every process. A test holds the bytes against fastavro's. See docs/decisions/0002-compiled-codec.md.
+The general library builds a dict per record and a call per field, five to ten times the cost; these are the hottest
+lines of every process. A test holds the bytes against fastavro's. See docs/decisions/0002-compiled-codec.md.
 """
 
 from __future__ import annotations
@@ -12,14 +12,23 @@ import struct
 import types
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Out = Callable[[bytes], object]
 Write = Callable[[Any, Out], None]
 Read = Callable[[bytes, int], tuple[Any, int]]
 
 
+def cached(make: Callable[P, T]) -> Callable[P, T]:
+    """``functools.cache`` that keeps the signature for type checkers."""
+    return typing.cast(Callable[P, T], functools.cache(make))
+
+
 def _zigzag(number: int) -> bytes:
+    if not _LONG_MIN <= number <= _LONG_MAX:
+        raise OverflowError(f"{number} is no 64-bit integer")
     rest = (number << 1) ^ (number >> 63)
     out = bytearray()
     while rest > 0x7F:
@@ -29,9 +38,12 @@ def _zigzag(number: int) -> bytes:
     return bytes(out)
 
 
+_LONG_MIN: Final = -(1 << 63)
+_LONG_MAX: Final = (1 << 63) - 1
 _SMALL: Final = tuple(_zigzag(number) for number in range(4096))
 _zigzag_cached: Final = functools.lru_cache(8192)(_zigzag)
 _DOUBLE: Final = struct.Struct("<d")
+_BOOLEANS: Final = (False, True)
 
 
 def encode_long(number: int) -> bytes:
@@ -42,11 +54,13 @@ def read_long(data: bytes, at: int) -> tuple[int, int]:
     byte = data[at]
     at += 1
     value, shift = byte & 0x7F, 7
-    while byte > 0x7F:
+    while byte > 0x7F and shift < 70:
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         shift += 7
+    if shift == 70 and byte > 1:
+        raise ValueError("an integer of more than 64 bits")
     return (value >> 1) ^ -(value & 1), at
 
 
@@ -56,13 +70,13 @@ def order(record_type: type) -> list[str]:
     return sorted(names, key=lambda name: name != "schema_version")
 
 
-@functools.cache
+@cached
 def writer(record_type: type) -> Write:
     """``write(record, append)`` gives the record's bytes to ``append`` piece by piece."""
     return typing.cast(Write, _Writer(record_type).compile())
 
 
-@functools.cache
+@cached
 def reader(record_type: type) -> Read:
     """``read(data, at)`` returns the record that begins there and the place after it."""
     return typing.cast(Read, _Reader(record_type).compile())
@@ -76,6 +90,10 @@ def members(hint: Any) -> tuple[list[Any], bool]:
     return [hint], False
 
 
+def _no_such_branch(data: bytes, at: int) -> typing.NoReturn:
+    raise ValueError(f"no branch {data[at - 1]} of a union")
+
+
 class _Compiler:
     """Collects the lines of one function; what it calls is bound by name."""
 
@@ -86,8 +104,14 @@ class _Compiler:
         self.hints = typing.get_type_hints(record_type)
         self.lines: list[str] = []
         self.scope: dict[str, Any] = {
-            "S": _SMALL, "zz": _zigzag_cached, "long": read_long, "pack": _DOUBLE.pack, "unpack": _DOUBLE.unpack_from
-        }  # fmt: skip
+            "S": _SMALL,
+            "B": _BOOLEANS,
+            "zz": _zigzag_cached,
+            "long": read_long,
+            "pack": _DOUBLE.pack,
+            "unpack": _DOUBLE.unpack_from,
+            "no_such_branch": _no_such_branch,
+        }
         self.depth = 1
         self.names = 0
 
@@ -166,13 +190,10 @@ class _Writer(_Compiler):
         self.line(f"if {local}:")
         self.depth += 1
         self.line(f"out(S[len({local})] if len({local}) < 4096 else zz(len({local})))")
-        if len(arguments) == 2:
-            key = self.name()
-            self.line(f"for {key}, {item} in {local}.items():")
-        else:
-            self.line(f"for {item} in {local}:")
+        key = self.name() if len(arguments) == 2 else None
+        self.line(f"for {key}, {item} in {local}.items():" if key else f"for {item} in {local}:")
         self.depth += 1
-        if len(arguments) == 2:
+        if key:
             self.text(f"{key}.encode()")
         self.value(arguments[-1], item)
         self.depth -= 2
@@ -200,10 +221,11 @@ class _Reader(_Compiler):
             self.depth += 1
             self.value(kinds[0], target)
             self.depth -= 1
-            self.line("elif d[p-1]: raise ValueError('no such branch of a union')")
+            self.line("elif d[p-1]: no_such_branch(d, p)")
         elif len(kinds) > 1:
-            table = self.name(tuple(_Late(reader, kind) for kind in kinds))
-            self.line(f"p += 1; {target}, p = {table}[d[p-1] >> 1](d, p)")
+            # A branch's number is zigzag too, so every other byte is none.
+            table = self.name(tuple(entry for kind in kinds for entry in (_Late(reader, kind), _no_such_branch)))
+            self.line(f"p += 1; {target}, p = {table}[d[p-1]](d, p)")
         else:
             self.plain(hint, target)
 
@@ -215,7 +237,7 @@ class _Reader(_Compiler):
         elif hint is str or hint is bytes:
             self.text(target, hint is str)
         elif hint is bool:
-            self.line(f"{target} = d[p] == 1; p += 1")
+            self.line(f"{target} = B[d[p]]; p += 1")
         elif hint is float:
             self.line(f"{target} = unpack(d, p)[0]; p += 8")
         elif dataclasses.is_dataclass(hint):
@@ -233,30 +255,29 @@ class _Reader(_Compiler):
 
     def many(self, arguments: Sequence[Any], target: str) -> None:
         count, item = self.name(), self.name()
-        is_map = len(arguments) == 2
+        key = self.name() if len(arguments) == 2 else None
         self.plain(int, count)
-        self.line(f"{target} = {'{}' if is_map else '[] if ' + count + ' else ()'}")
+        self.line(f"{target} = {'{}' if key else '[] if ' + count + ' else ()'}")
         self.line(f"while {count}:")
         self.depth += 1
         self.line(f"if {count} < 0: {count} = -{count}; p = long(d, p)[1]")
         self.line(f"for _ in range({count}):")
         self.depth += 1
-        if is_map:
-            key = self.name()
+        if key:
             self.text(key, is_str=True)
         self.value(arguments[-1], item)
-        self.line(f"{target}[{key}] = {item}" if is_map else f"{target}.append({item})")
+        self.line(f"{target}[{key}] = {item}" if key else f"{target}.append({item})")
         self.depth -= 1
         self.plain(int, count)
         self.depth -= 1
-        if not is_map:
+        if not key:
             self.line(f"{target} = tuple({target})")
 
 
 class _Late:
     """A function that is compiled at its first use, since record types refer to themselves and to each other."""
 
-    __slots__ = ("make", "made", "record_type")
+    __slots__ = ("made", "make", "record_type")
 
     def __init__(self, make: Callable[[type], Any], record_type: type) -> None:
         self.make, self.record_type = make, record_type

@@ -516,6 +516,8 @@ class Chunk:
     inbox_offset: int
     first_event: int
     status: str
+    continues: bool = False
+    """The transition n goes on in the next chunk, and counts only when its last chunk is there."""
     events: Sequence[Event] = ()
 
 

@@ -1,0 +1,247 @@
+"""The attempts of activities: what a worker reports, time limits, retries, lost workers, cancellation.
+
+History holds one event when an activity is scheduled and one when it ends; between them its state is a progress record.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from odradek.orchestrator.core.decide import Decide
+from odradek.orchestrator.core.effects import Effect, Reply
+from odradek.orchestrator.core.run import Activity
+from odradek.orchestrator.core.workflow import LiveRun
+from odradek.schemas import records as r
+from odradek.schemas.records import FailureKind
+
+MAXIMUM_INTERVAL_FACTOR = 100
+"""Without a maximum interval of its own, a retry policy waits at most this many initial intervals."""
+
+
+class Attempts(Decide):
+    def activity_started(self, live: LiveRun, body: r.ActivityStarted) -> None:
+        activity = self._current(live, body.seq, body.attempt)
+        if activity is None:
+            self._tell(body.worker, live.run.run_id, body.seq, body.attempt, "superseded")
+            return
+        if any(holder.worker == body.worker for holder in activity.progress.holders):
+            return
+        holder = r.Holder(body.worker, min(body.started_ms, self.now_ms))
+        self._progress(live, activity, holders=(*activity.progress.holders, holder))
+        self.holders.setdefault(body.worker, set()).add((live.run.workflow_id, body.seq))
+        if activity.progress.cancel_requested:
+            self._tell(body.worker, live.run.run_id, body.seq, body.attempt, "cancelled")
+
+    def activity_heartbeat(self, live: LiveRun, body: r.ActivityHeartbeat) -> None:
+        activity = self._current(live, body.seq, body.attempt)
+        if activity is None:
+            self._tell(body.worker, live.run.run_id, body.seq, body.attempt, "superseded")
+            return
+        holders = activity.progress.holders
+        if not any(holder.worker == body.worker for holder in holders):
+            holders = (*holders, r.Holder(body.worker, min(body.started_ms, self.now_ms)))
+            self.holders.setdefault(body.worker, set()).add((live.run.workflow_id, body.seq))
+        self._progress(
+            live, activity, holders=holders, heartbeat_ms=self.now_ms, heartbeat_details=tuple(body.details)
+        )
+
+    def activity_result(self, live: LiveRun, body: r.ActivityResult) -> None:
+        """A result counts once per attempt: that of the current one, while the activity is open."""
+        activity = self._current(live, body.seq, body.attempt)
+        if activity is None:
+            return
+        if body.failure is None:
+            self._end(live, activity)
+            last = activity.progress.last_failure
+            self.input(
+                live, r.ActivityCompleted(body.seq, body.result, body.attempt, body.started_ms, body.worker, last)
+            )
+        else:
+            self._attempt_failed(live, activity, body.failure, body.worker, body.started_ms)
+
+    def _current(self, live: LiveRun, seq: int, attempt: int) -> Activity | None:
+        activity = live.run.activities.get(seq)
+        if activity is None or activity.progress.attempt != attempt or activity.progress.retry_at_ms is not None:
+            return None
+        return activity
+
+    def _end(self, live: LiveRun, activity: Activity) -> None:
+        self.retire(live, activity.scheduled.seq)
+        self.durations.append(
+            ("activity", activity.scheduled.activity_type, (self.now_ms - activity.scheduled_ms) / 1000)
+        )
+
+    # ------------------------------------------------------------------------------------------ failure and retry
+
+    def _attempt_failed(
+        self, live: LiveRun, activity: Activity, failure: r.Failure, worker: str, started_ms: int | None
+    ) -> None:
+        retry_at, state = self._retry(activity, failure)
+        if retry_at is None:
+            self._fail(live, activity, failure, state, worker, started_ms)
+            return
+        for holder in activity.progress.holders:
+            self.holders.get(holder.worker, set()).discard((live.run.workflow_id, activity.scheduled.seq))
+        self.count("retried", activity.scheduled.activity_type)
+        self._progress(
+            live,
+            activity,
+            attempt=activity.progress.attempt + 1,
+            retry_at_ms=retry_at,
+            dispatched_ms=None,
+            holders=(),
+            last_failure=failure,
+        )
+
+    def _retry(self, activity: Activity, failure: r.Failure) -> tuple[int | None, str]:
+        """When the next attempt begins, or why there is none."""
+        policy, progress = activity.scheduled.retry_policy, activity.progress
+        if progress.cancel_requested or failure.kind == FailureKind.CANCELLED:
+            return None, "cancel-requested"
+        if failure.non_retryable or failure.type in policy.non_retryable_error_types:
+            return None, "non-retryable-failure"
+        if policy.maximum_attempts and progress.attempt >= policy.maximum_attempts:
+            return None, "maximum-attempts-reached"
+        limit = policy.maximum_interval_ms or policy.initial_interval_ms * MAXIMUM_INTERVAL_FACTOR
+        exponent = min(progress.attempt - 1, 64)
+        delay = min(policy.initial_interval_ms * policy.backoff_coefficient**exponent, limit)
+        if failure.next_retry_delay_ms is not None:
+            delay = failure.next_retry_delay_ms
+        retry_at = self.now_ms + int(delay)
+        close = activity.scheduled.timeouts.schedule_to_close_ms
+        if close is not None and retry_at >= activity.scheduled_ms + close:
+            return None, "timeout"
+        return retry_at, "in-progress"
+
+    def _fail(
+        self,
+        live: LiveRun,
+        activity: Activity,
+        failure: r.Failure,
+        retry_state: str,
+        worker: str,
+        started_ms: int | None,
+    ) -> None:
+        """The activity is over: its code's workflow sees an activity failure whose cause says why."""
+        scheduled = activity.scheduled
+        self._end(live, activity)
+        self.count("failed", scheduled.activity_type)
+        facts = {
+            "activity_type": scheduled.activity_type,
+            "activity_id": scheduled.activity_id,
+            "identity": worker,
+            "retry_state": retry_state,
+        }
+        message = "Activity task timed out" if failure.kind == FailureKind.TIMEOUT else "Activity task failed"
+        outer = r.Failure(FailureKind.ACTIVITY, message, attributes=facts, cause=failure)
+        attempt = activity.progress.attempt
+        self.input(live, r.ActivityFailed(scheduled.seq, outer, attempt, retry_state, started_ms, worker))
+
+    # ------------------------------------------------------------------------------------------ time
+
+    def activity_due(self, live: LiveRun, seq: int) -> None:
+        """An activity's deadline has come."""
+        activity = live.run.activities[seq]
+        deadline = activity.deadline()
+        assert deadline is not None
+        what = deadline[1]
+        if what in ("retry", "dispatch"):
+            self._dispatch(live, activity)
+            return
+        limits = activity.scheduled.timeouts
+        limit = {
+            "schedule-to-close": limits.schedule_to_close_ms,
+            "schedule-to-start": limits.schedule_to_start_ms,
+            "start-to-close": limits.start_to_close_ms,
+            "heartbeat": limits.heartbeat_ms,
+        }[what]
+        failure = r.Failure(
+            FailureKind.TIMEOUT,
+            f"{what} timeout of {(limit or 0) / 1000:g} s",
+            timeout_type=what,
+            details=activity.progress.heartbeat_details,
+            cause=activity.progress.last_failure if what == "schedule-to-close" else None,
+        )
+        holders = activity.progress.holders
+        self.revoke(live, seq, "timed-out")
+        started = holders[0].started_ms if holders else None
+        worker = holders[0].worker if holders else ""
+        if what in ("schedule-to-close", "schedule-to-start"):
+            self._fail(live, activity, failure, "timeout", worker, started)
+        else:
+            self._attempt_failed(live, activity, failure, worker, started)
+
+    def _dispatch(self, live: LiveRun, activity: Activity) -> None:
+        """Send the current attempt; the record that says so goes first, so that a takeover knows."""
+        self._progress(live, activity, retry_at_ms=None, dispatched_ms=self.now_ms, attempt_scheduled_ms=self.now_ms)
+        live.effects.append(self.task(live, activity.scheduled.seq))
+        self.touched[live.run.run_id] = live
+
+    def _progress(self, live: LiveRun, activity: Activity, **changes: object) -> None:
+        progress = activity.progress
+        activity.progress = dataclasses.replace(progress, n=progress.n + 1, **changes)  # type: ignore[arg-type]
+        self.write_progress(live, activity)
+        live.push_activity(activity)
+        self.reschedule(self.workflow(live.run.workflow_id))
+
+    # ------------------------------------------------------------------------------------------ workers
+
+    def worker_lost(self, worker: str, reason: str) -> None:
+        """A worker has fallen silent: the attempts that only it holds have failed."""
+        for workflow_id, seq in sorted(self.holders.pop(worker, set())):
+            live = self.workflow(workflow_id).live
+            if live is not None and live.barrier:
+                self.holders.setdefault(worker, set()).add((workflow_id, seq))  # it stays silent: next time
+                continue
+            activity = live.run.activities.get(seq) if live else None
+            if live is None or activity is None:
+                continue
+            others = [holder for holder in activity.progress.holders if holder.worker != worker]
+            mine = [holder for holder in activity.progress.holders if holder.worker == worker]
+            if not mine:
+                continue
+            if others:
+                self._progress(live, activity, holders=tuple(others))
+                continue
+            failure = r.Failure(FailureKind.TIMEOUT, f"ODR-073: worker lost: {reason}", timeout_type="heartbeat")
+            self._attempt_failed(live, activity, failure, worker, mine[0].started_ms)
+        self.flush()
+
+    def cancel_activity(self, live: LiveRun, command: r.ActivityCancelRequested) -> None:
+        """The code cancels an activity: its worker is told; between attempts there is nobody to tell."""
+        activity = live.run.activities.get(command.seq)
+        if activity is None:
+            self.record(live, command)
+            return
+        self.revoke(live, command.seq, "cancelled")
+        waits = activity.scheduled.cancellation_type == "wait-cancellation-completed"
+        if not waits:
+            self.retire(live, command.seq)
+        self.record(live, command)
+        if waits and activity.progress.retry_at_ms is not None:
+            failure = r.Failure(FailureKind.CANCELLED, "Cancelled between attempts")
+            self.later.append(lambda: self._fail(live, activity, failure, "cancel-requested", "", None))
+        elif waits:
+            self._progress(live, activity, cancel_requested=True)
+
+    def revoke(self, live: LiveRun, seq: int, reason: str) -> None:
+        """Tell the holders of an activity's current attempt to stop."""
+        activity = live.run.activities.get(seq)
+        if activity is None:
+            return
+        for holder in activity.progress.holders:
+            told = self._notice(holder.worker, live.run.run_id, seq, activity.progress.attempt, reason)
+            if told is not None:
+                live.effects.append(told)
+                self.touched[live.run.run_id] = live
+
+    def _tell(self, worker: str, run_id: str, seq: int, attempt: int, reason: str) -> None:
+        told = self._notice(worker, run_id, seq, attempt, reason)
+        if told is not None:
+            self.writer.after_in_flight([told])
+
+    def _notice(self, worker: str, run_id: str, seq: int, attempt: int, reason: str) -> Effect | None:
+        partition = self.worker_partition(worker)
+        if partition is None:
+            return None
+        return Reply(None, partition, worker, "", r.AttemptRevoked(run_id, seq, attempt, reason))

@@ -1,0 +1,178 @@
+"""The end of a run: outputs, visibility and archive acknowledged → summary → x past its last input → tombstones.
+
+Only what can no longer become false gets a tombstone.
+"""
+
+from __future__ import annotations
+
+from odradek.orchestrator.core import keys
+from odradek.orchestrator.core.effects import Archive, Effect, Emitting, Reply, Show
+from odradek.orchestrator.core.state import ShardState
+from odradek.orchestrator.core.workflow import LiveRun, Workflow, keys_of
+from odradek.orchestrator.core.writer import Entry
+from odradek.schemas import records as r
+
+
+class Closing(ShardState):
+    def outcome(self, summary: r.Summary, run_id: str) -> r.RunOutcome:
+        return r.RunOutcome(run_id, summary.status, summary.result, summary.failure)
+
+    def closing_effects(self, live: LiveRun) -> list[Effect]:
+        """What leaves when the run's last record is acknowledged; the archive's own acknowledgement goes on to the summary."""
+        outcome = self.outcome(self.summarise(live), live.run.run_id)
+        effects: list[Effect] = [
+            Reply(None, request.reply_partition, request.recipient, request.id, outcome) for request in live.waiters.values()
+        ]
+        live.waiters.clear()
+        effects.append(Show(record=self.visibility(live)))
+        return effects
+
+    def archive(self, live: LiveRun, token: Emitting) -> list[Effect]:
+        """The whole history as archive records, each within the record limit; ``token`` holds y until the summary stands."""
+        run = live.run
+        assert run.started is not None
+        parts: list[tuple[int, bytes]] = []
+        for first_event, blocks in self.chunks(live):
+            if parts and len(parts[-1][1]) + len(blocks) <= self.config.record_bytes_max * 3 // 4:
+                parts[-1] = (parts[-1][0], parts[-1][1] + blocks)
+            else:
+                parts.append((first_event, blocks))
+        live.archived = [r.ArchivePart(-1, -1)] * len(parts)
+        live.to_archive = len(parts)
+        token.outstanding += 1
+        effects: list[Effect] = []
+        for number, (first_event, blocks) in enumerate(parts):
+            record = r.ArchiveRecord(
+                run.workflow_id, run.run_id, run.started.workflow_type, run.status, number + 1, len(parts), first_event
+            )
+
+            def stored(partition: int, offset: int, number: int = number) -> None:
+                live.archived[number] = r.ArchivePart(partition, offset)
+                live.to_archive -= 1
+                if live.to_archive == 0:
+                    self._archived(live, token)
+
+            effects.append(Archive(record=record, blocks=blocks, on_stored=stored))
+        return effects
+
+    def chunks(self, live: LiveRun) -> list[tuple[int, bytes]]:
+        """All acknowledged events of a run as encoded blocks: (place of the first event, blocks)."""
+        run, found = live.run, []
+        for number, claim in enumerate(live.chain, 1):
+            raw = self.raw(keys.chunk(run.workflow_id, run.run_id, number, claim))
+            if raw is None:
+                raise LookupError(f'chunk {number} of run {run.run_id} of workflow "{run.workflow_id}" is missing')
+            body = self.config.codec.decode(r.HistoryRecord, raw).body
+            assert isinstance(body, r.Chunk)
+            found.append((body.first_event, self.config.codec.encode_events(body.events)))
+        if live.blocks:
+            found.append((live.first_event, live.blocks))
+        return found
+
+    def summarise(self, live: LiveRun) -> r.Summary:
+        run = live.run
+        started, closing = run.started, run.closing
+        assert started is not None
+        assert run.closed_ms is not None
+        requests, refusals, messages = run.remembered.as_records(self.now_ms)
+        return r.Summary(
+            run.status,
+            started.workflow_type,
+            started.task_queue,
+            started.first_run_id,
+            run.started_ms,
+            run.closed_ms,
+            run.n,
+            run.inbox_offset,
+            run.event_count,
+            run.closed_ms + self.config.summary_retention_ms,
+            closing.result if isinstance(closing, r.RunCompleted) else None,
+            _failure_of(closing),
+            requests,
+            refusals,
+            messages,
+            live.archived,
+            started.memo,
+            started.search_attributes,
+        )
+
+    def _archived(self, live: LiveRun, token: Emitting) -> None:
+        """Outputs are out: remember the run by its summary from now on."""
+        run = live.run
+        wf = self.workflow(run.workflow_id)
+        if wf.live is live:
+            wf.live = None
+        self.parked.pop(run.workflow_id, None)
+        self.drop_instance(live)
+        wf.closed[run.run_id] = summary = self.summarise(live)
+        wf.leftovers[run.run_id] = keys_of(live)
+
+        def summarised(_: int) -> None:
+            self.writer.emitted(token)
+            self.bury(wf, run.run_id, run.inbox_offset)
+
+        self.write_summary(wf, run.run_id, summary, summarised)
+        self.reschedule(wf)
+
+    def write_summary(self, wf: Workflow, run_id: str, summary: r.Summary, then: object = None) -> Entry:
+        """Write a summary under this claim; a copy under an older one gets its tombstone when this is acknowledged."""
+        old = wf.summary_claims.get(run_id)
+        wf.summary_claims[run_id] = self.writer.claim
+
+        def checked(offset: int) -> None:
+            if old is not None and old != self.writer.claim:
+                self.writer.append(keys.summary(wf.id, run_id, old), None)
+            if callable(then):
+                then(offset)
+
+        return self.writer.append(keys.summary(wf.id, run_id, self.writer.claim), summary, then=checked)
+
+    def bury(self, wf: Workflow, run_id: str, inbox_offset: int) -> None:
+        """Put tombstones on all keys of a run that its summary replaces, once x can no longer fall behind its last input."""
+
+        def tombstones() -> None:
+            for key in wf.leftovers.pop(run_id, []):
+                self.writer.append(key, None)
+
+        self.writer.when_x(inbox_offset, tombstones)
+
+    def forget_summaries(self, wf: Workflow) -> None:
+        """Drop the summaries whose retention has ended."""
+        for run_id, summary in list(wf.closed.items()):
+            if summary.expires_ms <= self.now_ms:
+                del wf.closed[run_id]
+                for key in [*wf.leftovers.pop(run_id, []), keys.summary(wf.id, run_id, wf.summary_claims.pop(run_id))]:
+                    self.writer.append(key, None)
+
+    def visibility(self, live: LiveRun) -> r.VisibilityRecord:
+        run = live.run
+        started = run.started
+        assert started is not None
+        return r.VisibilityRecord(
+            run.workflow_id,
+            run.run_id,
+            self.writer.claim,
+            run.n,
+            started.workflow_type,
+            started.task_queue,
+            run.status,
+            run.started_ms,
+            run.closed_ms,
+            live.parked,
+            started.memo,
+            started.search_attributes,
+        )
+
+
+def _failure_of(closing: object) -> r.Failure | None:
+    match closing:
+        case r.RunFailed(failure):
+            return failure
+        case r.RunCancelled(details):
+            return r.Failure(r.FailureKind.CANCELLED, "Workflow cancelled", details=details)
+        case r.RunTerminated(reason, details):
+            return r.Failure(r.FailureKind.TERMINATED, reason or "Workflow terminated", details=details)
+        case r.RunTimedOut(timeout_type):
+            return r.Failure(r.FailureKind.TIMEOUT, f"Workflow timed out ({timeout_type} timeout)", timeout_type="start-to-close")
+        case _:
+            return None

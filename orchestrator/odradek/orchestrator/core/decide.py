@@ -1,0 +1,301 @@
+"""Runs a workflow's code on an input, records what came of it, and parks a run whose code cannot go on.
+
+Inputs are recorded even when the code cannot run; nothing else on the partition waits for a parked run.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from odradek.orchestrator.core import keys
+from odradek.orchestrator.core.effects import Effect, Reply, SendMessage, SendTask, Show
+from odradek.orchestrator.core.instance import WorkflowBug, WorkflowInstance
+from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM
+from odradek.orchestrator.core.transitions import Transitions
+from odradek.orchestrator.core.workflow import LiveRun
+from odradek.schemas import records as r
+from odradek.workflow.runtime import NondeterminismError
+
+PARKED_RETRY_MS = 1_000
+PARKED_RETRY_MS_MAX = 60_000
+
+
+class UnknownWorkflowType(Exception):
+    """No code of this type is here."""
+
+
+class Decide(Transitions):
+    def input(self, live: LiveRun, body: Any) -> None:
+        """Record an input of the code and run the code on it; while the run is parked the code sees it later."""
+        run = live.run
+        if live.parked is not None or run.deferred or run.starts_at_ms is not None:
+            self.record(live, body, deferred=True)
+            return
+        instance = self._instance_or_park(live)
+        if instance is None:
+            self.record(live, body, deferred=True)
+            return
+        try:
+            commands = instance.apply(body, max(self.now_ms, run.time_ms))
+        except (WorkflowBug, NondeterminismError) as error:
+            self.record(live, body, deferred=True)
+            self._park(live, "ODR-071", str(error))
+        else:
+            self.record(live, body)
+            self._commands(live, commands)
+
+    def start(self, live: LiveRun, started: r.RunStarted) -> None:
+        """The first input of a run; with a start delay its code sees it later."""
+        if started.start_delay_ms:
+            self.record(live, started, deferred=True)
+            assert live.run.starts_at_ms is not None
+            live.push_due(live.run.starts_at_ms, "s", 0)
+        else:
+            live.run.started, live.run.started_ms = started, self.now_ms
+            self.input(live, started)
+        live.push_limits()
+        live.effects.append(Show(record=self.visibility(live)))
+
+    def _commands(self, live: LiveRun, commands: list[Any]) -> None:
+        for command in commands:
+            if isinstance(command, CLOSING):
+                self.close(live, command)
+                return
+            if isinstance(command, r.ActivityCancelRequested):
+                self.cancel_activity(live, command)
+                continue
+            self.record(live, command)
+            effect = _EFFECTS.get(type(command))
+            if effect is not None:
+                effect(self, live, command)
+        while self.later:
+            self.later.pop(0)()
+
+    def close(self, live: LiveRun, closing: Any) -> None:
+        """Record the end of a run; its outputs leave when that is durable."""
+        run = live.run
+        for seq in list(run.activities):
+            self.revoke(live, seq, "closed")
+            self.retire(live, seq)
+        self.record(live, closing)
+        wf = self.workflow(run.workflow_id)
+        wf.live = None
+        wf.ending[run.run_id] = live
+        wf.closed[run.run_id] = self.summarise(live)
+        live.parked = None
+        self.parked.pop(run.workflow_id, None)
+        live.effects += self.closing_effects(live)
+        if run.started is not None:
+            self.count(run.status, run.started.workflow_type)
+            self.durations.append(("workflow", run.started.workflow_type, (run.time_ms - run.started_ms) / 1000))
+
+    @abstractmethod
+    def revoke(self, live: LiveRun, seq: int, reason: str) -> None: ...
+
+    @abstractmethod
+    def cancel_activity(self, live: LiveRun, command: r.ActivityCancelRequested) -> None: ...
+
+    def retire(self, live: LiveRun, seq: int) -> None:
+        """An activity is over: what is remembered of its attempts may go once its end is durable."""
+        activity = live.run.activities[seq]
+        run = live.run
+        if activity.progress_claim != NO_CLAIM:
+            live.stale.append(keys.progress(run.workflow_id, run.run_id, seq, activity.progress_claim))
+        for holder in activity.progress.holders:
+            self.holders.get(holder.worker, set()).discard((run.workflow_id, seq))
+
+    # ------------------------------------------------------------------------------------------ code in memory
+
+    def _instance_or_park(self, live: LiveRun) -> WorkflowInstance | None:
+        try:
+            return self.instance(live)
+        except UnknownWorkflowType as error:
+            self._park(live, "ODR-072", str(error))
+        except (WorkflowBug, NondeterminismError, LookupError) as error:
+            self._park(live, "ODR-071", str(error))
+        return None
+
+    def instance(self, live: LiveRun) -> WorkflowInstance:
+        """The run's code, replayed if it is not in memory. Raises ``UnknownWorkflowType``, ``WorkflowBug``, ``NondeterminismError``."""
+        instance = live.instance
+        if instance is None:
+            instance = self._make_instance(live)
+            try:
+                instance.replay(self.events(live))
+            except BaseException:
+                instance.close()
+                raise
+            live.instance = instance
+            self.instances[live.run.run_id] = live
+        else:
+            self.instances.move_to_end(live.run.run_id)
+        return instance
+
+    def _make_instance(self, live: LiveRun) -> WorkflowInstance:
+        run, config = live.run, self.config
+        started = run.started
+        assert started is not None
+        definition = config.definition(started.task_queue, started.workflow_type)
+        if definition is None:
+            raise UnknownWorkflowType(
+                f'no orchestrator of namespace "{config.namespace}" hosts workflow type "{started.workflow_type}" (hosted: '
+                f"{', '.join(config.hosted()) or 'none'}): load its module too, or give that service a namespace of its own"
+            )
+        return WorkflowInstance(
+            definition, run.workflow_id, run.run_id, config.namespace, config.converter, config.failures
+        )
+
+    def events(self, live: LiveRun) -> Iterator[r.Event]:
+        """All events of the run so far, those of the transition that is being made included."""
+        for _, blocks in self.chunks(live):
+            yield from self.config.codec.decode_events(blocks)
+        yield from live.pending
+
+    def drop_instance(self, live: LiveRun) -> None:
+        self.instances.pop(live.run.run_id, None)
+        if live.instance is not None:
+            live.instance.close()
+            live.instance = None
+
+    # ------------------------------------------------------------------------------------------ parking
+
+    def _park(self, live: LiveRun, code: str, message: str) -> None:
+        run = live.run
+        self.drop_instance(live)
+        failures = live.parked.failures + 1 if live.parked else 1
+        delay = min(PARKED_RETRY_MS * 2 ** (failures - 1), PARKED_RETRY_MS_MAX)
+        since = live.parked.since_ms if live.parked else self.now_ms
+        changed = live.parked is None or live.parked.message != message
+        live.parked = r.Parked(code, message, since, self.now_ms + delay, failures)
+        live.push_due(live.parked.retry_at_ms, "p", 0)
+        self.parked[run.workflow_id] = live
+        if changed:
+            if run.started is not None:
+                self.count("parked", run.started.workflow_type)
+                live.effects.append(Show(record=self.visibility(live)))
+            self.touched[run.run_id] = live
+
+    def resume(self, live: LiveRun) -> None:
+        """Try a parked run again: replay it, then give its code what was recorded meanwhile, one input after the other."""
+        run = live.run
+        try:
+            instance = self.instance(live)
+        except UnknownWorkflowType as error:
+            self._park(live, "ODR-072", str(error))
+            return
+        except (WorkflowBug, NondeterminismError, LookupError) as error:
+            self._park(live, "ODR-071", str(error))
+            return
+        for body in list(instance.deferred):
+            try:
+                commands = instance.apply(body, max(self.now_ms, run.time_ms))
+            except (WorkflowBug, NondeterminismError) as error:
+                self._park(live, "ODR-071", str(error))
+                return
+            self.record(live, r.DeferredApplied(run.deferred - 1))
+            self._commands(live, commands)
+            if not run.is_open:
+                return
+        instance.deferred = ()
+        if live.parked is not None:
+            live.parked = None
+            self.parked.pop(run.workflow_id, None)
+            live.effects.append(Show(record=self.visibility(live)))
+            self.touched[run.run_id] = live
+
+    # ------------------------------------------------------------------------------------------ effects of commands
+
+    def task(self, live: LiveRun, seq: int) -> SendTask:
+        """The task of an activity's current attempt."""
+        run, activity = live.run, live.run.activities[seq]
+        started, scheduled, progress = run.started, activity.scheduled, activity.progress
+        assert started is not None
+        return SendTask(
+            task=r.TaskRecord(
+                self.config.namespace,
+                run.workflow_id,
+                run.run_id,
+                started.workflow_type,
+                self.config.partition,
+                seq,
+                progress.attempt,
+                scheduled.activity_id,
+                scheduled.activity_type,
+                scheduled.task_queue,
+                activity.scheduled_ms,
+                progress.attempt_scheduled_ms,
+                self.now_ms + DISPATCH_EXPIRY_MS,
+                scheduled.input,
+                scheduled.headers,
+                scheduled.timeouts,
+                scheduled.retry_policy,
+                progress.heartbeat_details,
+                scheduled.priority,
+            )
+        )
+
+    def message(self, live: LiveRun, sent: r.MessageSent) -> SendMessage:
+        run = live.run
+        origin = r.MessageOrigin(self.config.namespace, run.workflow_id, run.run_id, sent.seq, sent.expires_ms)
+        body: r.InboxBody
+        if sent.name is None:
+            body = r.CancelWorkflow(sent.reason, sent.run_id, origin=origin)
+        else:
+            body = r.SignalWorkflow(sent.name, sent.input, sent.headers, sent.run_id, origin=origin)
+        return SendMessage(workflow_id=sent.workflow_id, record=r.InboxRecord(self.now_ms, body))
+
+    def pending_outputs(self, live: LiveRun) -> list[Effect]:
+        """After a takeover: what the run is waiting for and nobody may have received."""
+        run = live.run
+        waiting = [
+            seq for seq, a in run.activities.items() if a.progress.retry_at_ms is None and not a.progress.holders
+        ]
+        effects: list[Effect] = [self.task(live, seq) for seq in waiting]
+        effects += [self.message(live, sent) for sent in run.messages.values()]
+        effects.append(Show(record=self.visibility(live)))
+        return effects
+
+    def accept(self, live: LiveRun, request: r.Request, *, already: bool = False) -> None:
+        """Answer a request once the transition that takes it in is durable."""
+        if request.reply_partition >= 0:
+            live.effects.append(self.reply(request, r.Accepted(live.run.run_id, already)))
+            self.touched[live.run.run_id] = live
+
+    def answer_with(self, live: LiveRun, request: r.Request, body: Any) -> None:
+        """Answer once the transition that is being made is durable."""
+        if request.reply_partition >= 0:
+            live.effects.append(self.reply(request, body))
+
+    def answer(self, request: r.Request | None, body: Any) -> None:
+        """Answer behind the appends in flight."""
+        if request is not None and request.reply_partition >= 0:
+            self.writer.after_in_flight([self.reply(request, body)])
+
+    @staticmethod
+    def reply(request: r.Request, body: Any) -> Reply:
+        return Reply(None, request.reply_partition, request.recipient, request.id, body)
+
+
+CLOSING = r.RunCompleted | r.RunFailed | r.RunCancelled
+
+
+def _on_scheduled(shard: Decide, live: LiveRun, command: r.ActivityScheduled) -> None:
+    live.effects.append(shard.task(live, command.seq))
+    live.push_activity(live.run.activities[command.seq])
+
+
+def _on_timer(shard: Decide, live: LiveRun, command: r.TimerStarted) -> None:
+    live.push_due(command.due_ms, "t", command.seq)
+
+
+def _on_message(shard: Decide, live: LiveRun, command: r.MessageSent) -> None:
+    live.effects.append(shard.message(live, command))
+
+
+_EFFECTS: dict[type, Callable[[Decide, LiveRun, Any], None]] = {
+    r.ActivityScheduled: _on_scheduled,
+    r.TimerStarted: _on_timer,
+    r.MessageSent: _on_message,
+}

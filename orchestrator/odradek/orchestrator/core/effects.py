@@ -1,0 +1,93 @@
+"""What a shard asks the world to do: a closed union, carried out by the host in one ``match``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from odradek.schemas import records as r
+
+
+class Emitting:
+    """Counts the outputs of one history offset that other topics have not acknowledged yet."""
+
+    __slots__ = ("offset", "outstanding")
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+        self.outstanding = 0
+
+
+@dataclass(slots=True)
+class Output:
+    """Something that leaves for another topic. With a ``token`` the watermark y waits until it is acknowledged."""
+
+    token: Emitting | None = None
+    tracked = True
+
+
+@dataclass(slots=True)
+class Reply(Output):
+    partition: int = -1
+    recipient: str = ""
+    request_id: str = ""
+    body: Any = None
+    tracked = False
+    """A client that gets no answer asks again."""
+
+
+@dataclass(slots=True)
+class SendTask(Output):
+    task: r.TaskRecord | None = None
+
+
+@dataclass(slots=True)
+class SendMessage(Output):
+    workflow_id: str = ""
+    record: r.InboxRecord | None = None
+
+
+@dataclass(slots=True)
+class Show(Output):
+    """A record for the visibility topic."""
+
+    record: r.VisibilityRecord | None = None
+
+
+@dataclass(slots=True)
+class Archive(Output):
+    record: r.ArchiveRecord | None = None
+    blocks: bytes = b""
+    on_stored: Callable[[int, int], None] | None = None
+    """Called with the partition and offset where it stands."""
+
+
+@dataclass(slots=True)
+class DeadLetter(Output):
+    record: r.DeadLetterRecord | None = None
+
+
+@dataclass(slots=True)
+class InboxDone:
+    """The inbox is taken in durably up to here: what lies at or below may be deleted, and the group's commit may follow."""
+
+    x: int
+
+
+@dataclass(slots=True)
+class ReadGap:
+    """Somebody wrote between our records: read history from ``first`` up to ``end`` and hand it to ``gap_read``."""
+
+    first: int
+    end: int
+
+
+@dataclass(slots=True)
+class Fenced:
+    """This shard must be dropped at once; whether to claim again is the host's question to the group."""
+
+    reason: str
+
+
+Effect = Reply | SendTask | SendMessage | Show | Archive | DeadLetter | InboxDone | ReadGap | Fenced

@@ -1,0 +1,410 @@
+"""What each kind of inbox record means to the workflow that it is addressed to, and what time brings about."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from odradek.orchestrator.core.attempts import Attempts
+from odradek.orchestrator.core.describe import describe, history_page
+from odradek.orchestrator.core.effects import SendMessage
+from odradek.orchestrator.core.run import Run
+from odradek.orchestrator.core.state import InboxItem
+from odradek.orchestrator.core.workflow import LiveRun, Workflow
+from odradek.schemas import records as r
+from odradek.schemas.records import RunStatus
+
+
+class Inputs(Attempts):
+    def dispatch(self, wf: Workflow, item: InboxItem) -> None:
+        """Take in one record of the inbox."""
+        handler = _HANDLERS[type(item.record.body)]
+        handler(self, wf, item, item.record.body)
+
+    def drain_waiting(self, live: LiveRun) -> None:
+        """The barrier has lifted: take in what waited behind it, until the next one."""
+        wf = self.workflow(live.run.workflow_id)
+        while live.waiting and not (wf.live is not None and wf.live.barrier):
+            item = live.waiting.popleft()
+            self.no_longer_waiting.add(item.offset)
+            self.dispatch(wf, item)
+        if live.waiting and wf.live is not None and wf.live is not live:
+            wf.live.waiting.extend(live.waiting)
+            live.waiting.clear()
+        self.reschedule(wf)
+
+    # ------------------------------------------------------------------------------------------ start
+
+    def on_start(self, wf: Workflow, item: InboxItem, body: r.StartWorkflow) -> None:
+        request = body.request
+        run_id = self.run_id(item, request.id)
+        if self.answered_before(wf, request):
+            if body.wait_result:
+                self.wait_for_result(wf, wf.remembered.requests.get(request.id, (0, run_id))[1], request)
+            return
+        if run_id in wf.closed or (wf.live is not None and wf.live.run.run_id == run_id):
+            return
+        if item.time_ms > request.expires_ms:
+            self.refuse_start(wf, run_id, item, body, "ODR-104", _expired(item, request))
+            return
+        live = wf.live
+        if live is not None and not self._resolve_conflict(wf, live, item, body):
+            return
+        problem = self._reuse_problem(wf, item.workflow_id, body) if live is None else None
+        if problem is not None:
+            self.refuse_start(wf, run_id, item, body, *problem)
+            return
+        self.begin_run(wf, run_id, item, body)
+
+    def begin_run(self, wf: Workflow, run_id: str, item: InboxItem, body: r.StartWorkflow) -> None:
+        request = body.request
+        run = Run(wf.id, run_id, wf.remembered)
+        live = wf.live = LiveRun(run)
+        run.inbox_offset = item.offset
+        if body.wait_result:
+            live.waiters[request.id] = request
+        started = r.RunStarted(
+            body.workflow_type,
+            body.task_queue,
+            run_id,
+            1,
+            body.input,
+            body.headers,
+            r.RequestSeen(request.id, request.expires_ms),
+            request.identity,
+            body.execution_timeout_ms,
+            body.run_timeout_ms,
+            body.task_timeout_ms,
+            body.retry_policy,
+            body.memo,
+            body.search_attributes,
+            body.start_delay_ms,
+            body.static_summary,
+            body.static_details,
+        )
+        self.accept(live, request)
+        self.count("started", body.workflow_type)
+        self.start(live, started)
+
+    def _resolve_conflict(self, wf: Workflow, live: LiveRun, item: InboxItem, body: r.StartWorkflow) -> bool:
+        """The ID is in use: whether the start goes on nevertheless."""
+        request, run = body.request, live.run
+        seen = r.RequestSeen(request.id, request.expires_ms)
+        run.inbox_offset = item.offset
+        match body.id_conflict_policy:
+            case "use-existing":
+                self.record(live, r.RequestJoined(seen))
+                self.accept(live, request, already=True)
+                if body.wait_result:
+                    live.waiters[request.id] = request
+                return False
+            case "terminate-existing":
+                self.close(live, r.RunTerminated("terminated by a start with conflict policy terminate-existing"))
+                return True
+            case _:
+                message = (
+                    f'ODR-101: workflow "{wf.id}" is running already (run {run.run_id}): use another ID, or say with '
+                    "id_conflict_policy what shall happen"
+                )
+                self.record(live, r.RequestRefused(seen, "ODR-101", message))
+                self.answer_with(live, request, r.Refused("ODR-101", message, run.run_id, run.status))
+                return False
+
+    def _reuse_problem(self, wf: Workflow, workflow_id: str, body: r.StartWorkflow) -> tuple[str, str] | None:
+        latest = wf.latest_closed()
+        if latest is None or body.id_reuse_policy in ("allow-duplicate", "terminate-if-running"):
+            return None
+        run_id, summary = latest
+        if body.id_reuse_policy == "allow-duplicate-failed-only" and summary.status != RunStatus.COMPLETED:
+            return None
+        return "ODR-103", (
+            f'ODR-103: workflow "{workflow_id}" has been run before (run {run_id}, {summary.status}), and the reuse policy '
+            f'"{body.id_reuse_policy}" forbids another run: use another ID'
+        )
+
+    def refuse_start(
+        self, wf: Workflow, run_id: str, item: InboxItem, body: r.StartWorkflow, code: str, message: str
+    ) -> None:
+        """A refused start stands in the log as a refused run, so that nobody decides otherwise later."""
+        request = body.request
+        refusal = r.RequestRefused(r.RequestSeen(request.id, request.expires_ms), code, message)
+        wf.remembered.refusals[request.id] = refusal
+        summary = r.Summary(
+            RunStatus.REFUSED, body.workflow_type, body.task_queue, run_id, self.now_ms, self.now_ms, 1, item.offset, 0,
+            request.expires_ms, refusals=[refusal],
+        )  # fmt: skip
+        wf.closed[run_id] = summary
+        latest = wf.latest_closed()
+        about = latest[0] if latest else None
+        entry = self.write_summary(wf, run_id, summary)
+        if request.reply_partition >= 0:
+            entry.effects = [*entry.effects, self.reply(request, r.Refused(code, message, about))]
+        self.reschedule(wf)
+
+    def run_id(self, item: InboxItem, request_id: str) -> str:
+        """The ID of the run that this record begins: whoever owns the partition means the same one."""
+        config = self.config
+        name = f"{config.topic_id}/{config.partition}/{item.offset}/{request_id}"
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
+
+    # ------------------------------------------------------------------------------------------ signal, cancel, terminate
+
+    def on_signal(self, wf: Workflow, item: InboxItem, body: r.SignalWorkflow) -> None:
+        live = self._target(wf, item, body.run_id, body.request, body.origin)
+        if live is not None:
+            seen, identity = _seen(body.request)
+            self.input(live, r.SignalReceived(body.name, body.input, body.headers, seen, body.origin, identity))
+            self._taken_in(live, body.request, body.origin)
+
+    def on_cancel(self, wf: Workflow, item: InboxItem, body: r.CancelWorkflow) -> None:
+        live = self._target(wf, item, body.run_id, body.request, body.origin)
+        if live is not None:
+            self.input(live, r.CancelRequested(body.reason, _seen(body.request)[0], body.origin))
+            self._taken_in(live, body.request, body.origin)
+
+    def on_terminate(self, wf: Workflow, item: InboxItem, body: r.TerminateWorkflow) -> None:
+        live = self._target(wf, item, body.run_id, body.request, None)
+        if live is not None:
+            seen, identity = _seen(body.request)
+            self.close(live, r.RunTerminated(body.reason, body.details, seen, identity))
+            self._taken_in(live, body.request, None)
+
+    def _target(
+        self, wf: Workflow, item: InboxItem, run_id: str | None, request: r.Request | None, origin: r.MessageOrigin | None
+    ) -> LiveRun | None:
+        """The open run that a message is for, if it is to be taken in; otherwise it has been answered here."""
+        if request is not None and self.answered_before(wf, request):
+            return None
+        if origin is not None and wf.remembered.has_message(origin):
+            self.answer_message(origin, None)
+            return None
+        live = wf.live
+        if live is not None and item.offset <= live.run.inbox_offset:
+            return None
+        if live is not None and run_id in (None, live.run.run_id):
+            late = _late(item, request, origin)
+            if late is None:
+                live.run.inbox_offset = item.offset
+                return live
+            self.refuse(request, origin, late, live.run.run_id, live.run.status)
+            return None
+        self.refuse_closed_or_unknown(wf, item, run_id, request, origin)
+        return None
+
+    def _taken_in(self, live: LiveRun, request: r.Request | None, origin: r.MessageOrigin | None) -> None:
+        if request is not None:
+            self.accept(live, request)
+        if origin is not None:
+            live.effects.append(_message_answer(self.now_ms, origin, None))
+            self.touched[live.run.run_id] = live
+
+    def answered_before(self, wf: Workflow, request: r.Request) -> bool:
+        """Answer a request that has been taken in already as it was answered then."""
+        refusal = wf.remembered.refusals.get(request.id)
+        if refusal is not None:
+            self.answer(request, r.Refused(refusal.code, refusal.message))
+            return True
+        seen = wf.remembered.requests.get(request.id)
+        if seen is not None:
+            self.answer(request, r.Accepted(seen[1]))
+            return True
+        return False
+
+    def refuse_closed_or_unknown(
+        self, wf: Workflow, item: InboxItem, run_id: str | None, request: r.Request | None, origin: r.MessageOrigin | None
+    ) -> None:
+        closed = wf.closed.get(run_id) if run_id else None
+        latest = (run_id, closed) if run_id and closed else wf.latest_closed() if run_id is None else None
+        if latest is not None:
+            status = latest[1].status
+            message = f'ODR-102: workflow "{wf.id}" (run {latest[0]}) is closed: {status}'
+            self.refuse(request, origin, r.Refused("ODR-102", message), latest[0], status)
+            return
+        refusal = r.Refused("ODR-100", self.unknown(wf, run_id))
+        self.writer.when_x(item.offset, lambda: self.refuse(request, origin, refusal, None, None))
+
+    def unknown(self, wf: Workflow, run_id: str | None) -> str:
+        run = f" with run {run_id}" if run_id else ""
+        return f'ODR-100: there is no workflow "{wf.id}"{run} in namespace "{self.config.namespace}"'
+
+    def refuse(
+        self,
+        request: r.Request | None,
+        origin: r.MessageOrigin | None,
+        refusal: r.Refused,
+        run_id: str | None,
+        status: str | None,
+    ) -> None:
+        if request is not None:
+            self.answer(request, r.Refused(refusal.code, refusal.message, run_id, status))
+        if origin is not None:
+            self.answer_message(origin, refusal)
+
+    def answer_message(self, origin: r.MessageOrigin, refusal: r.Refused | None) -> None:
+        self.writer.after_in_flight([_message_answer(self.now_ms, origin, refusal)])
+
+    # ------------------------------------------------------------------------------------------ questions
+
+    def on_query(self, wf: Workflow, item: InboxItem, body: r.QueryWorkflow) -> None:
+        request, live = body.request, self._run_in_memory(wf, body.run_id)
+        if live is None:
+            self.refuse_closed_or_unknown(wf, item, body.run_id, request, None)
+            return
+        run = live.run
+        if body.reject_condition == "not-open" and not run.is_open:
+            self.answer(request, r.Refused("ODR-106", f"ODR-106: the workflow is {run.status}", run.run_id, run.status))
+            return
+        if live.parked is not None or run.deferred:
+            why = live.parked.message if live.parked else "its code has not seen all of its inputs yet"
+            message = f'ODR-108: workflow "{wf.id}" is parked and cannot answer: {why}'
+            self.answer(request, r.Refused("ODR-108", message, run.run_id, run.status))
+            return
+        try:
+            answer: Any = self.instance(live).query(body.name, body.input)
+        except LookupError as error:
+            answer = r.Refused("ODR-107", f"ODR-107: {error}", run.run_id, run.status)
+        except Exception as error:  # user code and replay can raise anything; the question is what failed
+            answer = r.Refused("ODR-108", f"ODR-108: the workflow's code cannot answer: {error}", run.run_id, run.status)
+        if body.consistent:
+            self.writer.mark()
+        self.answer(request, answer)
+
+    def _run_in_memory(self, wf: Workflow, run_id: str | None) -> LiveRun | None:
+        if wf.live is not None and run_id in (None, wf.live.run.run_id):
+            return wf.live
+        if run_id is None and wf.ending:
+            return list(wf.ending.values())[-1]
+        return wf.ending.get(run_id) if run_id else None
+
+    def on_await(self, wf: Workflow, item: InboxItem, body: r.AwaitResult) -> None:
+        if not self.wait_for_result(wf, body.run_id, body.request):
+            self.refuse_closed_or_unknown(wf, item, body.run_id, body.request, None)
+
+    def wait_for_result(self, wf: Workflow, run_id: str | None, request: r.Request) -> bool:
+        """Answer with the result now or when the run closes; False if there is no such run."""
+        if wf.live is not None and run_id in (None, wf.live.run.run_id):
+            wf.live.waiters[request.id] = request
+            return True
+        latest = wf.latest_closed()
+        known = run_id or (latest[0] if latest else None)
+        if known is None or known not in wf.closed:
+            return False
+        self.answer(request, self.outcome(wf.closed[known], known))
+        return True
+
+    def on_describe(self, wf: Workflow, item: InboxItem, body: r.DescribeWorkflow) -> None:
+        description = describe(wf, body.run_id)
+        if description is None:
+            self.refuse_closed_or_unknown(wf, item, body.run_id, body.request, None)
+        else:
+            self.answer(body.request, description)
+
+    def on_history(self, wf: Workflow, item: InboxItem, body: r.FetchHistory) -> None:
+        live = self._run_in_memory(wf, body.run_id)
+        if live is not None:
+            events = list(self.events(live))
+            page = history_page(live, events, body.first_event, self.config.history_page_bytes, self.config.codec)
+            self.answer(body.request, page)
+            return
+        latest = wf.latest_closed()
+        run_id = body.run_id or (latest[0] if latest else None)
+        summary = wf.closed.get(run_id) if run_id else None
+        if run_id is None or summary is None:
+            self.refuse_closed_or_unknown(wf, item, body.run_id, body.request, None)
+        else:
+            self.answer(body.request, r.HistoryPage(run_id, summary.status, 0, None, (), summary.archive))
+
+    # ------------------------------------------------------------------------------------------ activities and answers
+
+    def on_activity(self, wf: Workflow, item: InboxItem, body: Any) -> None:
+        live = wf.live
+        if live is None or live.run.run_id != body.run_id:
+            if not isinstance(body, r.ActivityResult):
+                self._tell(body.worker, body.run_id, body.seq, body.attempt, "closed")
+            return
+        n = len(live.pending)
+        if isinstance(body, r.ActivityResult):
+            self.activity_result(live, body)
+        elif isinstance(body, r.ActivityStarted):
+            self.activity_started(live, body)
+        else:
+            self.activity_heartbeat(live, body)
+        if len(live.pending) > n:
+            live.run.inbox_offset = item.offset
+
+    def on_message_answer(self, wf: Workflow, item: InboxItem, body: r.MessageAnswer) -> None:
+        live = wf.live
+        if live is not None and live.run.run_id == body.run_id and body.number in live.run.messages:
+            live.run.inbox_offset = item.offset
+            self.input(live, r.MessageAnswered(body.number, body.failure))
+
+    # ------------------------------------------------------------------------------------------ time
+
+    def fire_due(self, wf: Workflow) -> None:
+        """Everything of this workflow whose time has come, in the order of the times."""
+        if any(s.expires_ms <= self.now_ms for s in wf.closed.values()):
+            self.forget_summaries(wf)
+        live = wf.live
+        while live is not None and wf.live is live and not live.barrier:
+            due = live.next_due()
+            if due is None or due[0] > self.now_ms:
+                return
+            self._fire(live, *due)
+
+    def _fire(self, live: LiveRun, due_ms: int, kind: str, number: int) -> None:
+        match kind:
+            case "t":
+                self.input(live, r.TimerFired(number))
+            case "a":
+                self.activity_due(live, number)
+            case "s":
+                live.run.starts_at_ms = None
+                self.resume(live)
+            case "p":
+                self.resume(live)
+            case _:
+                name = next(name for limit_ms, name in live.run.limits() if limit_ms <= self.now_ms)
+                self.close(live, r.RunTimedOut(name))
+
+
+def _seen(request: r.Request | None) -> tuple[r.RequestSeen | None, str]:
+    return (None, "") if request is None else (r.RequestSeen(request.id, request.expires_ms), request.identity)
+
+
+def _expired(item: InboxItem, request: r.Request) -> str:
+    late = (item.time_ms - request.expires_ms) / 1000
+    return f"ODR-104: the request arrived {late:g} s after it expired, and may have been forgotten: send a new one"
+
+
+def _late(item: InboxItem, request: r.Request | None, origin: r.MessageOrigin | None) -> r.Refused | None:
+    if request is not None and item.time_ms > request.expires_ms:
+        return r.Refused("ODR-104", _expired(item, request))
+    if origin is not None and item.time_ms > origin.expires_ms:
+        return r.Refused("ODR-110", "ODR-110: the message arrived after its lifetime, and may have been taken in before")
+    return None
+
+
+def _message_answer(now_ms: int, origin: r.MessageOrigin, refusal: r.Refused | None) -> SendMessage:
+    failure = None
+    if refusal is not None:
+        failure = r.Failure(r.FailureKind.APPLICATION, refusal.message, refusal.code, non_retryable=True)
+    answer = r.MessageAnswer(origin.run_id, origin.number, failure)
+    return SendMessage(workflow_id=origin.workflow_id, record=r.InboxRecord(now_ms, answer))
+
+
+_HANDLERS: dict[type, Callable[[Inputs, Workflow, InboxItem, Any], None]] = {
+    r.StartWorkflow: Inputs.on_start,
+    r.SignalWorkflow: Inputs.on_signal,
+    r.CancelWorkflow: Inputs.on_cancel,
+    r.TerminateWorkflow: Inputs.on_terminate,
+    r.QueryWorkflow: Inputs.on_query,
+    r.AwaitResult: Inputs.on_await,
+    r.DescribeWorkflow: Inputs.on_describe,
+    r.FetchHistory: Inputs.on_history,
+    r.ActivityStarted: Inputs.on_activity,
+    r.ActivityHeartbeat: Inputs.on_activity,
+    r.ActivityResult: Inputs.on_activity,
+    r.MessageAnswer: Inputs.on_message_answer,
+}

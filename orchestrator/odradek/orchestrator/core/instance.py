@@ -1,0 +1,582 @@
+"""One run's code, alive: an input event goes in, the command events that the code answers with come out.
+
+Deciding and replaying are the same call, so a replay is a comparison of what came out with what the history records.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from asyncio import events
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+from odradek.common import RetryPolicy, TypedSearchAttributes
+from odradek.converter import FailureConverter, PayloadConverter
+from odradek.exceptions import ActivityError, ApplicationError, FailureError
+from odradek.orchestrator.core.loop import DeterministicLoop, DurableTimer
+from odradek.schemas import records as r
+from odradek.workflow.definition import Definition, Handler
+from odradek.workflow.runtime import (
+    ActivityCall,
+    Info,
+    NondeterminismError,
+    ReadOnlyContextError,
+    Runtime,
+    querying,
+)
+
+CODE_INPUTS = (
+    r.RunStarted | r.SignalReceived | r.CancelRequested | r.ActivityCompleted | r.ActivityFailed | r.TimerFired | r.MessageAnswered
+)
+"""Events that reach the code."""
+COMMANDS = (
+    r.ActivityScheduled | r.ActivityCancelRequested | r.TimerStarted | r.TimerCancelled | r.MessageSent
+    | r.RunCompleted | r.RunFailed | r.RunCancelled
+)  # fmt: skip
+"""Events that the code answers with."""
+
+PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
+
+
+class WorkflowBug(Exception):
+    """The code raised something that is not a failure of the run; ``__cause__`` is what it raised."""
+
+
+class _Suspended(BaseException):
+    """Raised into code that goes on although its run has left this process."""
+
+
+class WorkflowInstance(Runtime):
+    """The user's object, its event loop, and what it waits for."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        workflow_id: str,
+        run_id: str,
+        namespace: str,
+        converter: PayloadConverter,
+        failures: FailureConverter,
+    ) -> None:
+        self.definition = definition
+        self.converter = converter
+        self._failures = failures
+        self._ids = (namespace, workflow_id, run_id)
+        self._time_ms = 0
+        self._loop = DeterministicLoop(self)  # type: ignore[abstract]
+        self._random: Random | None = None
+        self._info: Info | None = None
+        self._started: r.RunStarted | None = None
+        self._started_ms = 0
+        self._seq = 0
+        self._commands: list[Any] = []
+        self._activities: dict[int, tuple[asyncio.Future[Any], ActivityCall]] = {}
+        self._timers: dict[int, DurableTimer] = {}
+        self._messages: dict[int, asyncio.Future[None]] = {}
+        self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._main: asyncio.Task[Any] | None = None
+        self._bug: BaseException | None = None
+        self._early_signals: list[r.SignalReceived] = []
+        self.instance: Any = None
+
+    # ------------------------------------------------------------------------------------------ deciding and replaying
+
+    def apply(self, event: CODE_INPUTS, time_ms: int) -> list[Any]:
+        """Give the code one input and return the commands that it answers with. Raises ``WorkflowBug``."""
+        self._time_ms = max(self._time_ms, time_ms)
+        self._commands = []
+        self.history_length += 1
+        _APPLY[type(event)](self, event)
+        self._run()
+        if self.finished:
+            _end_with_closing(self._commands)
+        self.history_length += len(self._commands)
+        return self._commands
+
+    def replay(self, history: Iterable[r.Event]) -> None:
+        """Bring the code to where its recorded history ends. Raises ``NondeterminismError`` or ``WorkflowBug``."""
+        self.replaying = True
+        deferred: list[Any] = []
+        expected: Iterator[Any] = iter(())
+        for event in history:
+            body = event.body
+            if event.deferred:
+                deferred.append(body)
+            elif isinstance(body, r.DeferredApplied):
+                _nothing_left(expected)
+                expected = iter(self.apply(deferred.pop(0), event.time_ms))
+            elif isinstance(body, CODE_INPUTS):
+                _nothing_left(expected)
+                expected = iter(self.apply(body, event.time_ms))
+            elif isinstance(body, COMMANDS):
+                _same_command(body, next(expected, None))
+            else:
+                self.history_length += 1
+        _nothing_left(expected)
+        self.deferred = deferred
+        self.replaying = False
+
+    deferred: Sequence[Any] = ()
+    """After a replay: inputs that are recorded and that the code has not seen."""
+
+    @property
+    def finished(self) -> bool:
+        return self._main is not None and self._main.done()
+
+    def close(self) -> None:
+        """Drop the run from memory; none of its code runs after this."""
+        self._closed = True
+        self._loop.close()
+
+    _closed = False
+
+    def _run(self) -> None:
+        while True:
+            self._loop.run_ready()
+            if self._bug is not None:
+                raise WorkflowBug(_describe(self._bug)) from self._bug
+            if not self._conditions or not self._check_conditions():
+                break
+
+    def _check_conditions(self) -> bool:
+        for place, (predicate, future) in enumerate(self._conditions):
+            if future.done():
+                del self._conditions[place]
+                return True
+            before = events._get_running_loop()
+            events._set_running_loop(self._loop)
+            try:
+                met = predicate()
+            except Exception as error:
+                raise WorkflowBug(_describe(error)) from error
+            finally:
+                events._set_running_loop(before)
+            if met:
+                del self._conditions[place]
+                future.set_result(None)
+                return True
+        return False
+
+    # ------------------------------------------------------------------------------------------ inputs
+
+    def _on_started(self, event: r.RunStarted) -> None:
+        self._started = event
+        self._started_ms = self._time_ms
+        definition = self.definition
+        arguments = self._decode(event.input, definition.run_arg_types, f'input of workflow "{event.workflow_type}"')
+        before = events._get_running_loop()
+        events._set_running_loop(self._loop)
+        try:
+            self.instance = definition.cls(*arguments) if definition.init_takes_input else definition.cls()
+        except Exception as error:
+            raise WorkflowBug(_describe(error)) from error
+        finally:
+            events._set_running_loop(before)
+        coroutine = definition.run(self.instance, *arguments)
+        self._main = self._loop.create_task(self._guard(coroutine, is_main=True), name="main")
+
+    def _on_signal(self, event: r.SignalReceived) -> None:
+        handlers = self.definition.signals
+        handler = handlers.get(event.name)
+        if handler is not None:
+            arguments = self._decode(event.input, handler.arg_types, f'input of signal "{event.name}"')
+        elif (handler := handlers.get(None)) is not None:
+            arguments = [event.name, [self.converter.from_payload(p) for p in event.input]]
+        else:
+            self._early_signals.append(event)
+            return
+        self._loop.create_task(self._guard(_call(handler, self.instance, arguments)), name=f"signal-{event.name}")
+
+    def _on_cancel(self, event: r.CancelRequested) -> None:
+        self.cancel_reason = event.reason
+        if self._main is not None and not self._main.done():
+            self._main.cancel(event.reason or None)
+
+    def _on_activity_completed(self, event: r.ActivityCompleted) -> None:
+        waiting = self._activities.pop(event.seq, None)
+        if waiting is None or waiting[0].done():
+            return
+        future, call = waiting
+        try:
+            value = self.converter.from_payload(event.result, call.result_type) if event.result else None
+        except Exception as error:
+            future.set_exception(_unreadable(f'result of activity "{call.name}"', error))
+        else:
+            future.set_result(value)
+
+    def _on_activity_failed(self, event: r.ActivityFailed) -> None:
+        waiting = self._activities.pop(event.seq, None)
+        if waiting is None or waiting[0].done():
+            return
+        error = self._failures.from_failure(event.failure, self.converter)
+        waiting[0].set_exception(error)
+
+    def _on_timer(self, event: r.TimerFired) -> None:
+        timer = self._timers.pop(event.seq, None)
+        if timer is None:
+            raise NondeterminismError(f"the history says that timer {event.seq} fired, and the code has not started it")
+        self._loop.fire(timer)
+
+    def _on_message_answered(self, event: r.MessageAnswered) -> None:
+        future = self._messages.pop(event.seq, None)
+        if future is None or future.done():
+            return
+        if event.failure is None:
+            future.set_result(None)
+        else:
+            future.set_exception(self._failures.from_failure(event.failure, self.converter))
+
+    # ------------------------------------------------------------------------------------------ the end of the code
+
+    async def _guard(self, coroutine: Any, *, is_main: bool = False) -> None:
+        """Runs the main method or a handler, and turns how it ends into a command or a bug."""
+        try:
+            result = await coroutine
+        except asyncio.CancelledError:
+            if not is_main:
+                return
+            if self.cancel_reason is None:
+                self._bug = self._bug or RuntimeError("ODR-067: the workflow cancelled its own main task")
+                return
+            self._commands.append(r.RunCancelled())
+        except Exception as error:
+            self._failed(error)
+        else:
+            if is_main:
+                self._commands.append(r.RunCompleted(self._encode_one(result, "result of the workflow")))
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, FailureError) or isinstance(error, tuple(self.definition.failure_exception_types)):
+            if self.cancel_reason is not None and _is_cancellation(error):
+                self._commands.append(r.RunCancelled())
+            else:
+                self._commands.append(r.RunFailed(self._failures.to_failure(error, self.converter)))
+        else:
+            self._bug = self._bug or error
+
+    def callback_failed(self, error: BaseException) -> None:
+        """A callback of the loop raised: nobody awaits it, so it can only be a bug. From ``DeterministicLoop``."""
+        if not self._closed and isinstance(error, Exception):
+            self._bug = self._bug or error
+
+    # ------------------------------------------------------------------------------------------ timers, from the loop
+
+    @property
+    def time_ms(self) -> int:
+        return self._time_ms
+
+    def timer_started(self, handle: DurableTimer) -> None:
+        self._may_command()
+        handle.seq = self._next_seq()
+        self._timers[handle.seq] = handle
+        self._commands.append(r.TimerStarted(handle.seq, handle.due_ms, handle.summary))
+
+    def timer_cancelled(self, handle: DurableTimer) -> None:
+        if self._closed or self._timers.pop(handle.seq, None) is None:
+            return
+        for place, command in enumerate(self._commands):
+            if isinstance(command, r.TimerStarted) and command.seq == handle.seq:
+                del self._commands[place]  # started and cancelled in one step: nobody need know
+                return
+        self._commands.append(r.TimerCancelled(handle.seq))
+
+    # ------------------------------------------------------------------------------------------ what the code asks for
+
+    @property
+    def info(self) -> Info:
+        if self._info is None:
+            assert self._started is not None
+            self._info = _info(self._ids, self._started, self._started_ms)
+        return self._info
+
+    @property
+    def random(self) -> Random:
+        if self._random is None:
+            self._random = Random(self._ids[2])
+        return self._random
+
+    async def sleep(self, seconds: float, summary: str) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        future = self._loop.create_future()
+        timer = self._loop.call_later(seconds, _wake, future)
+        self._summarise(timer, summary)
+        try:
+            await future
+        finally:
+            timer.cancel()
+
+    async def wait_condition(self, predicate: Callable[[], bool], timeout: float | None, summary: str) -> None:
+        self._may_command()
+        if predicate():
+            return
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._conditions.append((predicate, future))
+        if timeout is None:
+            await future
+            return
+        timer = self._loop.call_later(timeout, _time_out, future)
+        self._summarise(timer, summary)
+        try:
+            await future
+        finally:
+            timer.cancel()
+
+    def _summarise(self, timer: asyncio.TimerHandle, summary: str) -> None:
+        if summary and isinstance(timer, DurableTimer):
+            timer.summary = summary
+            self._commands[-1] = r.TimerStarted(timer.seq, timer.due_ms, summary)
+
+    def start_activity(self, call: ActivityCall) -> asyncio.Task[Any]:
+        seq, future = self._schedule(call)
+        return self._loop.create_task(self._activity(seq, future, call), name=f"activity-{call.name}-{seq}")
+
+    async def execute_activity(self, call: ActivityCall) -> Any:
+        seq, future = self._schedule(call)
+        return await self._activity(seq, future, call)
+
+    def _schedule(self, call: ActivityCall) -> tuple[int, asyncio.Future[Any]]:
+        self._may_command()
+        started = self._started
+        assert started is not None
+        seq = self._next_seq()
+        future = self._loop.create_future()
+        payloads = self._encode(call.args, f'arguments of activity "{call.name}"')
+        self._activities[seq] = (future, call)
+        self._commands.append(
+            r.ActivityScheduled(
+                seq,
+                call.activity_id or str(seq),
+                call.name,
+                call.task_queue or started.task_queue,
+                payloads,
+                {},
+                r.ActivityTimeouts(
+                    _ms(call.schedule_to_close), _ms(call.schedule_to_start), _ms(call.start_to_close), _ms(call.heartbeat)
+                ),
+                call.retry_policy.to_record() if call.retry_policy else _RETRY_DEFAULT,
+                call.cancellation_type,
+                call.summary,
+                (call.priority.priority_key or 0) if call.priority else 0,
+            )
+        )
+        return seq, future
+
+    async def _activity(self, seq: int, future: asyncio.Future[Any], call: ActivityCall) -> Any:
+        while True:
+            try:
+                return await asyncio.shield(future) if call.cancellation_type == "wait-cancellation-completed" else await future
+            except asyncio.CancelledError:
+                if self._closed or seq not in self._activities:
+                    raise
+                if call.cancellation_type != "abandon":
+                    self._may_command()
+                    self._commands.append(r.ActivityCancelRequested(seq))
+                if call.cancellation_type != "wait-cancellation-completed":
+                    del self._activities[seq]
+                    raise
+
+    async def signal_external(self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any]) -> None:
+        payloads = self._encode(args, f'arguments of signal "{name}"')
+        await self._send(r.MessageSent(self._next_seq(), workflow_id, run_id, name, self._message_expiry(), payloads))
+
+    async def cancel_external(self, workflow_id: str, run_id: str | None, reason: str) -> None:
+        expires = self._message_expiry()
+        await self._send(r.MessageSent(self._next_seq(), workflow_id, run_id, None, expires, reason=reason))
+
+    async def _send(self, message: r.MessageSent) -> None:
+        self._may_command()
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._messages[message.seq] = future
+        self._commands.append(message)
+        await future
+
+    def _message_expiry(self) -> int:
+        return self._time_ms + MESSAGE_LIFETIME_MS
+
+    def _next_seq(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    def _may_command(self) -> None:
+        if self._closed:
+            raise _Suspended
+        if querying.get():
+            raise ReadOnlyContextError("ODR-068: a query handler may only read: it cannot start or wait for anything")
+
+    # ------------------------------------------------------------------------------------------ queries
+
+    def query(self, name: str, payloads: Sequence[r.Payload]) -> r.QueryAnswer:
+        """Run a query handler; what it raises is the answer's failure. Raises ``LookupError`` if there is none."""
+        handlers = self.definition.queries
+        handler = handlers.get(name)
+        if handler is not None:
+            arguments = self._decode(payloads, handler.arg_types, f'input of query "{name}"')
+        elif (handler := handlers.get(None)) is not None:
+            arguments = [name, [self.converter.from_payload(p) for p in payloads]]
+        else:
+            known = ", ".join(sorted(key for key in handlers if key)) or "none"
+            raise LookupError(f'workflow type "{self.definition.name}" has no query "{name}" (it has: {known})')
+        return contextvars.copy_context().run(self._answer, handler, arguments)
+
+    def _answer(self, handler: Handler, arguments: Sequence[Any]) -> r.QueryAnswer:
+        querying.set(True)
+        before = events._get_running_loop()
+        events._set_running_loop(self._loop)
+        try:
+            return r.QueryAnswer(self._encode_one(handler.function(self.instance, *arguments), "result of the query"))
+        except Exception as error:
+            return r.QueryAnswer(None, self._failures.to_failure(error, self.converter))
+        finally:
+            events._set_running_loop(before)
+
+    # ------------------------------------------------------------------------------------------ values
+
+    def _decode(self, payloads: Sequence[r.Payload], types: Sequence[type] | None, what: str) -> list[Any]:
+        try:
+            return self.converter.from_payloads(payloads, list(types[: len(payloads)]) if types else None)
+        except Exception as error:
+            raise WorkflowBug(f"ODR-069: {what} does not fit: {error}") from error
+
+    def _encode(self, values: Sequence[Any], what: str) -> Sequence[r.Payload]:
+        payloads = self.converter.to_payloads(values) if values else ()
+        for payload in payloads:
+            _check_size(payload, what)
+        return payloads
+
+    def _encode_one(self, value: Any, what: str) -> r.Payload | None:
+        if value is None:
+            return None
+        payload = self.converter.to_payload(value)
+        _check_size(payload, what)
+        return payload
+
+
+MESSAGE_LIFETIME_MS = 24 * 3_600_000
+_RETRY_DEFAULT = RetryPolicy().to_record()
+
+_APPLY: dict[type, Callable[[Any, Any], None]] = {
+    r.RunStarted: WorkflowInstance._on_started,
+    r.SignalReceived: WorkflowInstance._on_signal,
+    r.CancelRequested: WorkflowInstance._on_cancel,
+    r.ActivityCompleted: WorkflowInstance._on_activity_completed,
+    r.ActivityFailed: WorkflowInstance._on_activity_failed,
+    r.TimerFired: WorkflowInstance._on_timer,
+    r.MessageAnswered: WorkflowInstance._on_message_answered,
+}
+
+
+def _end_with_closing(commands: list[Any]) -> None:
+    """Nothing follows the end of a run, even if another of its tasks went on within the same step."""
+    for place, command in enumerate(commands):
+        if isinstance(command, r.RunCompleted | r.RunFailed | r.RunCancelled):
+            del commands[place + 1 :]
+            return
+
+
+async def _call(handler: Handler, instance: Any, arguments: Sequence[Any]) -> None:
+    outcome = handler.function(instance, *arguments)
+    if asyncio.iscoroutine(outcome):
+        await outcome
+
+
+def _same_command(recorded: Any, made: Any) -> None:
+    same = type(recorded) is type(made) and getattr(recorded, "seq", None) == getattr(made, "seq", None)
+    if same and isinstance(recorded, r.ActivityScheduled):
+        same = recorded.activity_type == made.activity_type
+    if not same:
+        raise NondeterminismError(
+            f"ODR-070: the history records {_name(recorded)}, and the code answers with "
+            f"{_name(made) if made is not None else 'nothing'}: bring back the code that began this run, "
+            "or guard the change so that old runs take the old path"
+        )
+
+
+def _nothing_left(expected: Iterator[Any]) -> None:
+    surplus = next(expected, None)
+    if surplus is not None:
+        raise NondeterminismError(
+            f"ODR-070: the code answers with {_name(surplus)}, which the history does not record: bring back the code "
+            "that began this run, or guard the change so that old runs take the old path"
+        )
+
+
+def _name(command: Any) -> str:
+    kind = type(command).__name__
+    if isinstance(command, r.ActivityScheduled):
+        return f'{kind}({command.seq}, "{command.activity_type}")'
+    seq = getattr(command, "seq", None)
+    return kind if seq is None else f"{kind}({seq})"
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _is_cancellation(error: BaseException | None) -> bool:
+    from odradek.exceptions import CancelledError
+
+    while error is not None:
+        if isinstance(error, CancelledError):
+            return True
+        error = error.__cause__ if isinstance(error, ActivityError) else None
+    return False
+
+
+def _unreadable(what: str, error: Exception) -> ApplicationError:
+    return ApplicationError(f"ODR-069: {what} does not fit: {error}", type="UnreadablePayload", non_retryable=True)
+
+
+def _check_size(payload: r.Payload, what: str) -> None:
+    if len(payload.data) > PAYLOAD_BYTES_MAX:
+        raise ApplicationError(
+            f"ODR-105: {what}: a value of {len(payload.data):,} bytes is over the limit of {PAYLOAD_BYTES_MAX:,}: "
+            "store it elsewhere and pass a reference",
+            type="PayloadTooLarge",
+            non_retryable=True,
+        )
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _time_out(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_exception(asyncio.TimeoutError())
+
+
+def _ms(duration: timedelta | None) -> int | None:
+    return None if duration is None else int(duration.total_seconds() * 1000)
+
+
+def _duration(milliseconds: int | None) -> timedelta | None:
+    return None if milliseconds is None else timedelta(milliseconds=milliseconds)
+
+
+def _info(ids: tuple[str, str, str], started: r.RunStarted, started_ms: int) -> Info:
+    namespace, workflow_id, run_id = ids
+    time = datetime.fromtimestamp(started_ms / 1000, UTC)
+    return Info(
+        attempt=started.attempt,
+        execution_timeout=_duration(started.execution_timeout_ms),
+        first_execution_run_id=started.first_run_id,
+        headers=started.headers,
+        namespace=namespace,
+        retry_policy=RetryPolicy.from_record(started.retry_policy) if started.retry_policy else None,
+        run_id=run_id,
+        run_timeout=_duration(started.run_timeout_ms),
+        start_time=time,
+        task_queue=started.task_queue,
+        task_timeout=_duration(started.task_timeout_ms),
+        typed_search_attributes=TypedSearchAttributes([]),
+        workflow_id=workflow_id,
+        workflow_start_time=time,
+        workflow_type=started.workflow_type,
+        raw_memo=started.memo,
+    )

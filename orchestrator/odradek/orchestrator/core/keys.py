@@ -1,0 +1,55 @@
+"""Keys of history records. Each names the claim that it was written under, so that no late record can replace a newer owner's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+CLAIM = b"\0claim\0"
+MARK = b"\0mark\0"
+CHECKPOINT = b"\0checkpoint\0"
+
+
+class Key(NamedTuple):
+    """``kind``: c(hunk), p(rogress) or s(ummary); ``number``: of the chunk or of the activity."""
+
+    workflow_id: str
+    run_id: str
+    kind: str
+    number: int
+    claim: int
+
+
+def chunk(workflow_id: str, run_id: str, number: int, claim: int) -> bytes:
+    return f"{workflow_id}\0{run_id}\0c{number}\0{claim}".encode()
+
+
+def progress(workflow_id: str, run_id: str, seq: int, claim: int) -> bytes:
+    return f"{workflow_id}\0{run_id}\0p{seq}\0{claim}".encode()
+
+
+def summary(workflow_id: str, run_id: str, claim: int) -> bytes:
+    return f"{workflow_id}\0{run_id}\0s0\0{claim}".encode()
+
+
+def prefix(workflow_id: str) -> bytes:
+    return workflow_id.encode() + b"\0"
+
+
+def claim(token: str) -> bytes:
+    return CLAIM + token.encode()
+
+
+def mark(claim: int) -> bytes:
+    return MARK + str(claim).encode()
+
+
+def checkpoint(claim: int) -> bytes:
+    return CHECKPOINT + str(claim).encode()
+
+
+def parse(key: bytes) -> Key | None:
+    """The parts of a run's key; None for claims, marks and checkpoints. Raises ``ValueError`` for anything else."""
+    if key.startswith(b"\0"):
+        return None
+    workflow_id, run_id, kind, claim = key.decode().split("\0")
+    return Key(workflow_id, run_id, kind[0], int(kind[1:]), int(claim))

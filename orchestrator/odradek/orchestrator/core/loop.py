@@ -1,0 +1,144 @@
+"""An asyncio event loop whose only clock is the run's history: ready callbacks run in order, timers become commands."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any, Protocol
+
+
+class TimerHost(Protocol):
+    """Who turns the loop's timers into durable ones."""
+
+    time_ms: int
+
+    def timer_started(self, handle: DurableTimer) -> None: ...
+
+    def timer_cancelled(self, handle: DurableTimer) -> None: ...
+
+    def callback_failed(self, error: BaseException) -> None: ...
+
+
+class DurableTimer(asyncio.TimerHandle):
+    """A timer of the loop; ``seq`` is its number in the run."""
+
+    __slots__ = ("due_ms", "seq", "summary")
+    seq: int
+    due_ms: int
+    summary: str
+
+
+class DeterministicLoop(asyncio.AbstractEventLoop):
+    """Runs one workflow. ``odradek_runtime`` is how the workflow API finds its run."""
+
+    def __init__(self, runtime: Any) -> None:
+        self.odradek_runtime = runtime
+        self._ready: deque[asyncio.Handle] = deque()
+        self._host: TimerHost = runtime
+        self.tasks: list[asyncio.Task[Any]] = []
+        self._tasks_limit = 16
+        self._tasks_made = 0
+        self.closed = False
+
+    def run_ready(self) -> None:
+        """Run callbacks until none is ready."""
+        before = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            ready = self._ready
+            while ready:
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    handle._run()
+        finally:
+            events._set_running_loop(before)
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = DurableTimer(when, callback, args, self, context)
+        timer.due_ms = int(when * 1000 + 0.999)  # rounded up: never early
+        timer.summary = ""
+        self._host.timer_started(timer)
+        return timer
+
+    def fire(self, timer: DurableTimer) -> None:
+        if not timer.cancelled():
+            self._ready.append(timer)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        assert isinstance(handle, DurableTimer)
+        self._host.timer_cancelled(handle)
+
+    def time(self) -> float:
+        return self._host.time_ms / 1000
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self, coro: Coroutine[Any, Any, Any], *, name: object = None, context: Context | None = None
+    ) -> asyncio.Task[Any]:
+        # A name is always given: asyncio would number the tasks of the whole process, which no replay could repeat.
+        self._tasks_made += 1
+        task = asyncio.Task(coro, loop=self, name=f"task-{self._tasks_made}" if name is None else str(name), context=context)
+        if len(self.tasks) >= self._tasks_limit:
+            self.tasks = [task for task in self.tasks if not task.done()]
+            self._tasks_limit = max(16, 2 * len(self.tasks))
+        self.tasks.append(task)
+        return task
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return self.closed
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is not None and not self.closed:
+            self._host.callback_failed(error)
+
+    def get_exception_handler(self) -> None:
+        return None
+
+    def close(self) -> None:
+        """Drop what still waits: coroutines are closed so that nothing of them runs later."""
+        self.closed = True
+        before = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            for task in self.tasks:
+                if not task.done():
+                    _close(task)
+        finally:
+            self._ready.clear()
+            self.tasks.clear()
+            events._set_running_loop(before)
+
+
+def _close(task: asyncio.Task[Any]) -> None:
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    coroutine = task.get_coro()
+    if coroutine is None:
+        return
+    try:
+        coroutine.close()
+    except (RuntimeError, Exception):  # noqa: S110 - cleanup code of a run that goes on elsewhere; it has no say here
+        pass

@@ -1,0 +1,250 @@
+"""A run as its events tell it. Live traffic and recovery fold the same events through the same function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from odradek.schemas import records as r
+from odradek.schemas.records import RunStatus
+
+NO_CLAIM = -1
+"""Nothing has been written yet."""
+
+@dataclass(slots=True)
+class Activity:
+    """An open activity: what was scheduled, and how far its attempts have come."""
+
+    scheduled: r.ActivityScheduled
+    scheduled_ms: int
+    progress: r.Progress
+    progress_claim: int = NO_CLAIM
+    """The claim that the newest progress record stands under."""
+
+    def deadline(self) -> tuple[int, str] | None:
+        """When something must happen if nothing else does, and what: a time limit's name, ``retry`` or ``dispatch``."""
+        limits = self.scheduled.timeouts
+        progress = self.progress
+        found: list[tuple[int, str]] = []
+        if limits.schedule_to_close_ms is not None:
+            found.append((self.scheduled_ms + limits.schedule_to_close_ms, "schedule-to-close"))
+        if progress.retry_at_ms is not None:
+            found.append((progress.retry_at_ms, "retry"))
+        elif progress.holders:
+            began = min(holder.started_ms for holder in progress.holders)
+            if limits.start_to_close_ms is not None:
+                found.append((began + limits.start_to_close_ms, "start-to-close"))
+            if limits.heartbeat_ms is not None:
+                found.append((max(began, progress.heartbeat_ms or 0) + limits.heartbeat_ms, "heartbeat"))
+        else:
+            if limits.schedule_to_start_ms is not None:
+                found.append((progress.attempt_scheduled_ms + limits.schedule_to_start_ms, "schedule-to-start"))
+            if progress.dispatched_ms is not None:
+                found.append((progress.dispatched_ms + DISPATCH_EXPIRY_MS, "dispatch"))
+        return min(found) if found else None
+
+
+DISPATCH_EXPIRY_MS = 3 * 24 * 3_600_000
+"""A task that nobody has begun by then is issued again; well below the retention of its topic (7 days)."""
+
+
+class Ranges:
+    """A set of rising numbers kept as ranges."""
+
+    __slots__ = ("bounds",)
+
+    def __init__(self, bounds: list[int] | None = None) -> None:
+        self.bounds: list[int] = bounds or []
+
+    def __contains__(self, number: int) -> bool:
+        return any(first <= number <= last for first, last in self.pairs())
+
+    def pairs(self) -> list[tuple[int, int]]:
+        return list(zip(self.bounds[::2], self.bounds[1::2], strict=True))
+
+    def add(self, number: int) -> None:
+        pairs: list[tuple[int, int]] = []
+        for first, last in sorted([*self.pairs(), (number, number)]):
+            if pairs and first <= pairs[-1][1] + 1:
+                pairs[-1] = (pairs[-1][0], max(last, pairs[-1][1]))
+            else:
+                pairs.append((first, last))
+        self.bounds = [bound for pair in pairs for bound in pair]
+
+
+@dataclass(slots=True)
+class Remembered:
+    """What a workflow ID has taken in already, across its runs, until it expires."""
+
+    requests: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """request ID → (expiry, run ID)"""
+    refusals: dict[str, r.RequestRefused] = field(default_factory=dict)
+    messages: dict[str, tuple[Ranges, int]] = field(default_factory=dict)
+    """source run → (numbers, expiry)"""
+
+    def request(self, seen: r.RequestSeen | None, run_id: str) -> None:
+        if seen is not None:
+            self.requests[seen.id] = (seen.expires_ms, run_id)
+
+    def message(self, origin: r.MessageOrigin | None) -> None:
+        if origin is not None:
+            ranges, expires = self.messages.setdefault(origin.run_id, (Ranges(), 0))
+            ranges.add(origin.number)
+            self.messages[origin.run_id] = (ranges, max(expires, origin.expires_ms))
+
+    def has_message(self, origin: r.MessageOrigin) -> bool:
+        return origin.run_id in self.messages and origin.number in self.messages[origin.run_id][0]
+
+    def forget_expired(self, now_ms: int) -> None:
+        self.requests = {key: value for key, value in self.requests.items() if value[0] > now_ms}
+        self.refusals = {key: value for key, value in self.refusals.items() if value.request.expires_ms > now_ms}
+        self.messages = {key: value for key, value in self.messages.items() if value[1] > now_ms}
+
+    def as_records(self, now_ms: int) -> tuple[list[r.RequestSeen], list[r.RequestRefused], list[r.MessagesSeen]]:
+        self.forget_expired(now_ms)
+        return (
+            [r.RequestSeen(key, expires) for key, (expires, _) in self.requests.items()],
+            list(self.refusals.values()),
+            [r.MessagesSeen(key, ranges.bounds, expires) for key, (ranges, expires) in self.messages.items()],
+        )
+
+
+@dataclass(slots=True)
+class Run:
+    """The state of one run, folded from its events; beside it the place where its next event is written."""
+
+    workflow_id: str
+    run_id: str
+    remembered: Remembered
+    started: r.RunStarted | None = None
+    started_ms: int = 0
+    closed_ms: int | None = None
+    status: str = RunStatus.RUNNING
+    closing: Any = None
+    n: int = 0
+    time_ms: int = 0
+    inbox_offset: int = -1
+    event_count: int = 0
+    history_bytes: int = 0
+    timers: dict[int, r.TimerStarted] = field(default_factory=dict)
+    activities: dict[int, Activity] = field(default_factory=dict)
+    messages: dict[int, r.MessageSent] = field(default_factory=dict)
+    deferred: int = 0
+    starts_at_ms: int | None = None
+    """A start that was delayed reaches its code then."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.status == RunStatus.RUNNING
+
+    def limits(self) -> list[tuple[int, str]]:
+        """When the whole run times out, and by which limit."""
+        started = self.started
+        if started is None:
+            return []
+        limits = (("run", started.run_timeout_ms), ("execution", started.execution_timeout_ms))
+        return [(self.started_ms + limit, name) for name, limit in limits if limit is not None]
+
+
+def fold(run: Run, event: r.Event) -> None:
+    """Take one event into the run's state."""
+    body = event.body
+    run.n = event.n
+    run.time_ms = max(run.time_ms, event.time_ms)
+    run.event_count += 1
+    if event.deferred:
+        run.deferred += 1
+    _FOLD[type(body)](run, event, body)
+
+
+def _started(run: Run, event: r.Event, body: r.RunStarted) -> None:
+    run.started, run.started_ms = body, event.time_ms
+    run.remembered.request(body.request, run.run_id)
+    if body.start_delay_ms:
+        run.starts_at_ms = event.time_ms + body.start_delay_ms
+
+
+def _joined(run: Run, event: r.Event, body: r.RequestJoined) -> None:
+    run.remembered.request(body.request, run.run_id)
+
+
+def _refused(run: Run, event: r.Event, body: r.RequestRefused) -> None:
+    run.remembered.refusals[body.request.id] = body
+
+
+def _addressed(run: Run, event: r.Event, body: r.SignalReceived | r.CancelRequested) -> None:
+    run.remembered.request(body.request, run.run_id)
+    run.remembered.message(body.origin)
+
+
+def _scheduled(run: Run, event: r.Event, body: r.ActivityScheduled) -> None:
+    time = event.time_ms
+    run.activities[body.seq] = Activity(body, time, r.Progress(0, 1, time, dispatched_ms=time))
+
+
+def _activity_ended(run: Run, event: r.Event, body: r.ActivityCompleted | r.ActivityFailed) -> None:
+    run.activities.pop(body.seq, None)
+
+
+def _activity_cancel(run: Run, event: r.Event, body: r.ActivityCancelRequested) -> None:
+    activity = run.activities.get(body.seq)
+    if activity is not None and activity.scheduled.cancellation_type != "wait-cancellation-completed":
+        del run.activities[body.seq]
+
+
+def _timer_started(run: Run, event: r.Event, body: r.TimerStarted) -> None:
+    run.timers[body.seq] = body
+
+
+def _timer_ended(run: Run, event: r.Event, body: r.TimerFired | r.TimerCancelled) -> None:
+    run.timers.pop(body.seq, None)
+
+
+def _message_sent(run: Run, event: r.Event, body: r.MessageSent) -> None:
+    run.messages[body.seq] = body
+
+
+def _message_answered(run: Run, event: r.Event, body: r.MessageAnswered) -> None:
+    run.messages.pop(body.seq, None)
+
+
+def _deferred_applied(run: Run, event: r.Event, body: r.DeferredApplied) -> None:
+    run.deferred -= 1
+    run.starts_at_ms = None
+
+
+def _closed(status: RunStatus) -> Callable[[Run, r.Event, Any], None]:
+    def close(run: Run, event: r.Event, body: Any) -> None:
+        run.status, run.closed_ms, run.closing = status, event.time_ms, body
+        run.timers.clear()
+        run.activities.clear()
+        run.messages.clear()
+        run.deferred = 0
+        run.remembered.request(getattr(body, "request", None), run.run_id)
+
+    return close
+
+
+_FOLD: dict[type, Callable[[Run, r.Event, Any], None]] = {
+    r.RunStarted: _started,
+    r.RequestJoined: _joined,
+    r.RequestRefused: _refused,
+    r.SignalReceived: _addressed,
+    r.CancelRequested: _addressed,
+    r.ActivityScheduled: _scheduled,
+    r.ActivityCompleted: _activity_ended,
+    r.ActivityFailed: _activity_ended,
+    r.ActivityCancelRequested: _activity_cancel,
+    r.TimerStarted: _timer_started,
+    r.TimerFired: _timer_ended,
+    r.TimerCancelled: _timer_ended,
+    r.MessageSent: _message_sent,
+    r.MessageAnswered: _message_answered,
+    r.DeferredApplied: _deferred_applied,
+    r.RunCompleted: _closed(RunStatus.COMPLETED),
+    r.RunFailed: _closed(RunStatus.FAILED),
+    r.RunCancelled: _closed(RunStatus.CANCELLED),
+    r.RunTerminated: _closed(RunStatus.TERMINATED),
+    r.RunTimedOut: _closed(RunStatus.TIMED_OUT),
+}

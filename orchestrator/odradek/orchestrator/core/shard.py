@@ -1,0 +1,269 @@
+"""One partition's state machine: inbox records, acknowledgements and time go in; appends and effects come out.
+
+What an input means stands in ``inputs``, how code is run in ``decide``, attempts of activities in ``attempts``, the end of a run
+in ``closing``. Here: which run an input belongs to, batches, time, memory and restore.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+
+from odradek.orchestrator.core import keys
+from odradek.orchestrator.core.effects import DeadLetter, Effect, Show
+from odradek.orchestrator.core.inputs import Inputs
+from odradek.orchestrator.core.run import NO_CLAIM
+from odradek.orchestrator.core.state import FOREVER_MS, HORIZON_MS, InboxItem, ShardConfig
+from odradek.orchestrator.core.store import Store
+from odradek.orchestrator.core.workflow import LiveRun, Workflow
+from odradek.orchestrator.core.writer import Entry, HistoryWriter, LateRecord, chain_then
+from odradek.schemas import records as r
+from odradek.schemas.errors import UnreadableRecord
+
+
+class Shard(Inputs):
+    """Owns one partition from its claim until it is fenced or released.
+
+    Life: ``restore`` every history record up to the claim, ``begin``, then ``take``, ``acked``, ``emitted`` and ``tick`` in any
+    order; ``go_live`` once the inbox has been read to where it ended at the claim. After each call the host sends
+    ``writer.to_send`` and carries out ``writer.outbox``.
+    """
+
+    def __init__(self, config: ShardConfig, store: Store) -> None:
+        super().__init__(config, store)
+        self.to_reassert = 0
+        self._restored: dict[str, None] = {}
+        self._old_notes: list[bytes] = []
+        """Marks and checkpoints of earlier claims."""
+        self._pending_after_takeover: list[str] = []
+        self._claims = [(int(value), key[1:]) for key, value in store.scan(b"c", b"d")]
+
+    # ------------------------------------------------------------------------------------------ restore
+
+    @property
+    def restore_from(self) -> int:
+        """The history offset from which records must be read."""
+        return max(0, min(self.position, self.v0, self.y0) + 1)
+
+    def restore(self, offset: int, key: bytes, value: bytes | None) -> None:
+        """Take in one history record of the time before the claim. Raises ``NewerSchema``."""
+        if offset > self.position:
+            self.position = offset
+        if value is not None:
+            self._restore_watermarks(value)
+        if key.startswith(keys.CLAIM):
+            self._restore_claim(offset, key, value)
+        elif key.startswith(b"\0"):
+            if value is not None:
+                self._old_notes.append(key)
+        else:
+            self.put(key, value, offset)
+            self._restored[key.partition(b"\0")[0].decode(errors="replace")] = None
+        if len(self.dirty) > 100_000:
+            self.flush_store()
+
+    def _restore_watermarks(self, value: bytes) -> None:
+        try:
+            record = self.config.codec.decode(r.HistoryRecord, value)
+        except UnreadableRecord:
+            return
+        self.v0, self.x0, self.y0 = max(self.v0, record.v), max(self.x0, record.x), max(self.y0, record.y)
+
+    def _restore_claim(self, offset: int, key: bytes, value: bytes | None) -> None:
+        if value is None:
+            self._claims = [claim for claim in self._claims if claim[1] != key]
+            self.dirty[b"c" + key] = None
+        elif (offset, key) not in self._claims:
+            self._claims.append((offset, key))
+            self.dirty[b"c" + key] = str(offset).encode()
+
+    def begin(self, claim: int, now_ms: int) -> None:
+        """Everything up to the claim has been restored: assert again what is not settled, under this claim."""
+        self.now_ms = now_ms
+        self.taken = self.x0
+        self.flush_store()
+        codec = self.config.codec
+        self.writer = HistoryWriter(claim, self.v0, self.x0, self.y0, codec, self.checked, self._late)
+        self.owns = True
+        claims = sorted(offset for offset, _ in self._claims)
+        for workflow_id in self._restored:
+            self._reassert(self.workflow(workflow_id), claims)
+        self._restored = {}
+        if self.to_reassert == 0:
+            self._settle()
+        self.due_from_store()
+
+    def _reassert(self, wf: Workflow, claims: list[int]) -> None:
+        unsettled = {raw for raw, offset in wf.offsets.items() if offset > self.v0 or _is_late(raw, offset, claims)}
+        if any(offset > self.y0 for offset in wf.offsets.values()):
+            self._pending_after_takeover.append(wf.id)
+        for live in [*wf.ending.values(), *([wf.live] if wf.live else [])]:
+            self._reassert_run(live, unsettled)
+        for run_id, claim in list(wf.summary_claims.items()):
+            if keys.summary(wf.id, run_id, claim) in unsettled:
+                self._count_reassertion(self.write_summary(wf, run_id, wf.closed[run_id]))
+        wf.offsets = {}
+
+    def _reassert_run(self, live: LiveRun, unsettled: set[bytes]) -> None:
+        run = live.run
+        key = keys.chunk(run.workflow_id, run.run_id, live.chunk, live.chunk_claim)
+        if live.chunk_claim == NO_CLAIM and live.chain:
+            key = self._last_sealed(live)
+        if key in unsettled:
+            self._count_reassertion(self.write_again(live))
+        for seq, activity in run.activities.items():
+            key = keys.progress(run.workflow_id, run.run_id, seq, activity.progress_claim)
+            if activity.progress_claim != NO_CLAIM and key in unsettled:
+                self._count_reassertion(self.write_progress(live, activity))
+
+    @staticmethod
+    def _last_sealed(live: LiveRun) -> bytes:
+        return keys.chunk(live.run.workflow_id, live.run.run_id, len(live.chain), live.chain[-1])
+
+    def _count_reassertion(self, entry: Entry) -> None:
+        self.to_reassert += 1
+
+        def checked(_: int) -> None:
+            self.to_reassert -= 1
+            if self.to_reassert == 0:
+                self._settle()
+
+        chain_then(entry, checked)
+
+    def _settle(self) -> None:
+        """The log says the same under this claim as before: older claims, marks and checkpoints are of no more use."""
+        self.writer.settled = True
+        older = [key for offset, key in self._claims if offset < self.writer.claim]
+        for key in dict.fromkeys([*older, *self._old_notes]):
+            self.writer.append(key, None)
+        self._old_notes = []
+
+    def go_live(self, now_ms: int) -> None:
+        """The inbox is read to where it ended at the claim: emit again what is still pending."""
+        self.now_ms = now_ms
+        effects: list[Effect] = []
+        for workflow_id in self._pending_after_takeover:
+            wf = self.workflow(workflow_id)
+            if wf.live is not None:
+                effects += self.pending_outputs(wf.live)
+            for live in wf.ending.values():
+                effects.append(Show(record=self.visibility(live)))
+                self.closing_checked(live, self.writer.last)
+        self._pending_after_takeover = []
+        self.writer.after_in_flight(effects)
+        self.writer.caught_up = True
+        self.flush()
+
+    # ------------------------------------------------------------------------------------------ input
+
+    def take(self, items: Sequence[InboxItem | tuple[int, DeadLetter]], now_ms: int) -> None:
+        """Take in a batch of the inbox, in order; an unreadable record comes as (offset, what to do with it)."""
+        self.now_ms = max(now_ms, self.now_ms)
+        for item in items:
+            if item[0] <= self.taken:
+                continue
+            self.taken = item[0]
+            if isinstance(item, InboxItem):
+                self.take_one(item)
+            else:
+                self.writer.after_in_flight([item[1]])
+        self.flush()
+
+    def acked(self, entry: Entry, offset: int) -> None:
+        """The log has acknowledged an append; call ``flush`` after a batch of these."""
+        self.writer.acked(entry, offset)
+
+    def take_one(self, item: InboxItem) -> None:
+        wf = self.workflow(item.workflow_id)
+        live = wf.live
+        if live is not None and live.barrier:
+            live.waiting.append(item)
+            heappush(self.waiting_offsets, item.offset)
+        else:
+            self.dispatch(wf, item)
+
+    def tick(self, now_ms: int) -> None:
+        """Let time pass: fire what is due."""
+        self.now_ms = max(now_ms, self.now_ms)
+        if self.due_heap and self.due_heap[0][0] <= self.now_ms:
+            self._fire_due()
+        if self.now_ms > self.due_seen_ms - HORIZON_MS // 2:
+            self.due_from_store()
+        self.flush()
+
+    def _fire_due(self) -> None:
+        while self.due_heap and self.due_heap[0][0] <= self.now_ms:
+            due_ms, workflow_id = heappop(self.due_heap)
+            wf = self.workflow(workflow_id)
+            if wf.stored_due != due_ms:
+                self.dirty[b"t" + due_ms.to_bytes(8, "big") + workflow_id.encode()] = None  # it may be out of date there
+            if wf.heaped == due_ms:
+                wf.heaped = None
+            if wf.live is not None and wf.live.barrier:
+                continue  # rescheduled when the barrier lifts
+            self.fire_due(wf)
+            self.reschedule(wf)
+
+    def next_tick_ms(self) -> int:
+        """When ``tick`` should be called next, if nothing else happens."""
+        return min(self.due_heap[0][0] if self.due_heap else FOREVER_MS, self.due_seen_ms - HORIZON_MS // 2)
+
+    def flush(self) -> None:
+        """Write down what the batch decided, one record per run."""
+        touched, self.touched = self.touched, {}
+        for live in touched.values():
+            if live.pending:
+                self.write_transition(live)
+            elif live.effects:
+                effects, live.effects = live.effects, []
+                self.writer.after_in_flight(effects)
+        self.writer.taken_to(self.decided_x())
+        self.writer.mark_if_idle()
+        if len(self.workflows) > self.config.workflows_in_memory_max + 1000:
+            self.evict_workflows()
+        while len(self.instances) > self.config.instances_in_memory_max:
+            self.drop_instance(next(iter(self.instances.values())))
+
+    def decided_x(self) -> int:
+        """The inbox is decided up to here: what waits behind a barrier is not."""
+        waiting = self.waiting_offsets
+        while waiting and waiting[0] in self.no_longer_waiting:
+            self.no_longer_waiting.discard(heappop(waiting))
+        return waiting[0] - 1 if waiting else self.taken
+
+    def checkpoint(self, now_ms: int, then: Callable[[int], None] | None = None) -> None:
+        """Write the watermarks down and bring the store up to what is acknowledged."""
+        self.now_ms = max(now_ms, self.now_ms)
+        self.writer.checkpoint(self.now_ms, then)
+        self.flush_store()
+
+    # ------------------------------------------------------------------------------------------ trouble
+
+    def _late(self, late: LateRecord) -> None:
+        """A record of an older claim landed after ours: say again what holds, then remove it."""
+        parsed = keys.parse(late.key)
+
+        def done(_: int) -> None:
+            self.writer.late_done(late.offset)
+
+        def remove(_: int) -> None:
+            self.writer.append(late.key, None, then=done)
+
+        entry = None
+        if parsed is not None:
+            wf = self.workflow(parsed.workflow_id)
+            if late.key in self.own_chain(wf, parsed.run_id):
+                remove = done  # a sealed chunk of the history that holds, repeated word for word
+            entry = self.write_current(wf, parsed)
+        if entry is None:
+            entry = self.writer.mark()  # what this claim says of the run stands before it
+        chain_then(entry, remove)
+
+
+def _is_late(raw: bytes, offset: int, claims: list[int]) -> bool:
+    """Another claim lies between the record's claim and the record."""
+    parsed = keys.parse(raw)
+    assert parsed is not None
+    following = bisect_right(claims, parsed.claim)
+    return following < len(claims) and claims[following] < offset

@@ -1,0 +1,256 @@
+"""What a shard holds in memory, and its local store: workflows, records that the store lacks, and what is due.
+
+A workflow that is not in memory has no record that the store lacks. A due time that is far away stands in the store only.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
+
+from odradek.converter import FailureConverter, PayloadConverter
+from odradek.orchestrator.core import keys, workflow
+from odradek.orchestrator.core.store import Store
+from odradek.orchestrator.core.workflow import LiveRun, Workflow
+from odradek.orchestrator.core.writer import Entry, HistoryWriter
+from odradek.schemas import records as r
+from odradek.schemas.codec import Codec
+from odradek.schemas.errors import UnreadableRecord
+from odradek.workflow.definition import Definition
+
+HORIZON_MS = 60_000
+"""Due times further away than this are kept in the store only."""
+FOREVER_MS = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class ShardConfig:
+    """Limits and surroundings of a shard; the same for all partitions of a process."""
+
+    namespace: str
+    topic_id: str
+    partition: int
+    codec: Codec
+    converter: PayloadConverter
+    failures: FailureConverter
+    definition: Callable[[str, str], Definition | None]
+    """(task queue, workflow type) → the code, if this process has it."""
+    hosted: Callable[[], Sequence[str]]
+    record_bytes_max: int
+    chunk_bytes: int = 2048
+    summary_retention_ms: int = 7 * 24 * 3_600_000
+    task_retention_ms: int = 7 * 24 * 3_600_000
+    workflows_in_memory_max: int = 50_000
+    instances_in_memory_max: int = 20_000
+    event_count_max: int = 100_000
+    history_bytes_max: int = 100_000_000
+    history_page_bytes: int = 512 * 1024
+
+
+class InboxItem(NamedTuple):
+    """An inbox record with its place."""
+
+    offset: int
+    time_ms: int
+    workflow_id: str
+    record: r.InboxRecord
+
+
+class LostRecord(NamedTuple):
+    """A history record that could not be read."""
+
+    workflow_id: str
+    offset: int
+    key: bytes
+    value: bytes
+    reason: str
+
+
+class ShardState(ABC):
+    """The state that the layers of a shard share."""
+
+    writer: HistoryWriter
+
+    def __init__(self, config: ShardConfig, store: Store) -> None:
+        self.config = config
+        self.store = store
+        self.now_ms = 0
+        self.workflows: OrderedDict[str, Workflow] = OrderedDict()
+        self.instances: OrderedDict[str, LiveRun] = OrderedDict()
+        """Runs whose code is in memory, the longest unused first."""
+        self.dirty: dict[bytes, bytes | None] = {}
+        self.touched: dict[str, LiveRun] = {}
+        """Runs for which this batch has something to write."""
+        self.parked: dict[str, LiveRun] = {}
+        self.holders: dict[str, set[tuple[str, int]]] = {}
+        """worker → activities (workflow, number) that it holds"""
+        self.due_heap: list[tuple[int, str]] = []
+        self.due_seen_ms = 0
+        self.due_changed: set[str] = set()
+        self.owns = False
+        """A writer exists: the claim has been made and everything before it restored."""
+        self.later: list[Callable[[], None]] = []
+        """What must happen after the commands of the step that is being made."""
+        self.worker_partition: Callable[[str], int | None] = lambda worker: None
+        """Where a worker reads notices; the host says."""
+        self.waiting_offsets: list[int] = []
+        self.no_longer_waiting: set[int] = set()
+        self.taken = -1
+        self.lost_records: list[LostRecord] = []
+        self.transitions = 0
+        self.counts: dict[tuple[str, str], int] = {}
+        """Metrics by (what, workflow type), for the host to collect."""
+        self.durations: list[tuple[str, str, float]] = []
+        self.position, self.v0, self.x0, self.y0 = self._numbers()
+
+    def _numbers(self) -> tuple[int, int, int, int]:
+        meta = self.store.get(b"m")
+        position, v, x, y = (int(number) for number in meta.split()) if meta else (-1, -1, -1, -1)
+        return position, v, x, y
+
+    @abstractmethod
+    def bury(self, wf: Workflow, run_id: str, inbox_offset: int) -> None: ...
+
+    @abstractmethod
+    def summarise(self, live: LiveRun) -> r.Summary: ...
+
+    @abstractmethod
+    def flush(self) -> None: ...
+
+    @abstractmethod
+    def drop_instance(self, live: LiveRun) -> None: ...
+
+    def count(self, what: str, workflow_type: str) -> None:
+        self.counts[what, workflow_type] = self.counts.get((what, workflow_type), 0) + 1
+
+    def workflow(self, workflow_id: str) -> Workflow:
+        """The workflow in memory, else from the store; an unknown one is empty."""
+        found = self.workflows.get(workflow_id)
+        if found is not None:
+            self.workflows.move_to_end(workflow_id)
+            return found
+        wf = self._load(workflow_id)
+        self.workflows[workflow_id] = wf
+        for run_id, leftovers in wf.leftovers.items():
+            if run_id in wf.closed and leftovers and self.owns:
+                self.bury(wf, run_id, wf.closed[run_id].inbox_offset)
+        for run_id, live in wf.ending.items():
+            wf.closed[run_id] = self.summarise(live)
+        self._index_holders(wf)
+        self.reschedule(wf)
+        return wf
+
+    def _load(self, workflow_id: str) -> Workflow:
+        found: list[workflow.Found] = []
+        for key, value in self.image(workflow_id):
+            parsed = keys.parse(key)
+            offset = int.from_bytes(value[:8], "big")
+            try:
+                record = self.config.codec.decode(r.HistoryRecord, value[8:])
+            except UnreadableRecord as error:
+                self.lost_records.append(LostRecord(workflow_id, offset, key, value[8:], str(error)))
+                continue
+            if parsed is not None:
+                found.append((parsed, key, offset, record))
+        return workflow.resolve(workflow_id, found, self.config.codec.encode_events)
+
+    def image(self, workflow_id: str) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values (offset before the record) of one workflow, as the store has them."""
+        prefix = b"h" + keys.prefix(workflow_id)
+        for key, value in self.store.scan(prefix, prefix[:-1] + b"\1"):
+            yield key[1:], value
+
+    def raw(self, key: bytes) -> bytes | None:
+        """The acknowledged record under a history key, without its offset."""
+        found = self.dirty[b"h" + key] if b"h" + key in self.dirty else self.store.get(b"h" + key)
+        return None if found is None else found[8:]
+
+    def put(self, key: bytes, value: bytes | None, offset: int) -> None:
+        self.dirty[b"h" + key] = None if value is None else offset.to_bytes(8, "big") + value
+
+    def checked(self, entry: Entry) -> None:
+        key = entry.key
+        if key[0]:
+            self.put(key, entry.value, entry.offset)
+        elif entry.value is None:
+            self.dirty[b"c" + key] = None
+        self.position = entry.offset
+
+    def flush_store(self) -> None:
+        """Bring the store up to the acknowledged prefix, due times included."""
+        changes = self.dirty
+        self.dirty = {}
+        if self.owns:
+            for workflow_id in self.due_changed:
+                if workflow_id in self.workflows:
+                    self._store_due(self.workflows[workflow_id], changes)
+            self.due_changed.clear()
+            self.position, self.x0 = self.writer.last, self.writer.x
+            self.v0, self.y0 = self.writer.v, self.writer.y
+        changes[b"m"] = f"{self.position} {self.v0} {self.x0} {self.y0}".encode()
+        self.store.write(changes)
+
+    def _store_due(self, wf: Workflow, changes: dict[bytes, bytes | None]) -> None:
+        due = wf.next_due()
+        if due == wf.stored_due:
+            return
+        name = wf.id.encode()
+        if wf.stored_due is not None:
+            changes[b"t" + wf.stored_due.to_bytes(8, "big") + name] = None
+        if due is not None:
+            changes[b"t" + due.to_bytes(8, "big") + name] = b""
+        wf.stored_due = due
+
+    def due_from_store(self) -> None:
+        """Bring the near due times of workflows that are not in memory into the heap."""
+        self.due_seen_ms = self.now_ms + HORIZON_MS
+        for key, _ in list(self.store.scan(b"t", b"t" + self.due_seen_ms.to_bytes(8, "big"))):
+            due_ms, workflow_id = int.from_bytes(key[1:9], "big"), key[9:].decode()
+            if workflow_id in self.workflows:
+                self.reschedule(self.workflows[workflow_id])
+            else:
+                heappush(self.due_heap, (due_ms, workflow_id))
+
+    def reschedule(self, wf: Workflow) -> None:
+        """Make sure that the heap knows when this workflow is due next."""
+        due = wf.next_due()
+        if due != wf.stored_due:
+            self.due_changed.add(wf.id)
+        if due is None or due > max(self.due_seen_ms, self.now_ms + HORIZON_MS):
+            return
+        if wf.heaped is None or due < wf.heaped:
+            wf.heaped = due
+            heappush(self.due_heap, (due, wf.id))
+        if len(self.due_heap) > 1000 + 4 * len(self.workflows):
+            self.due_heap = [entry for entry in self.due_heap if self._still_due(entry)]
+            heapify(self.due_heap)
+
+    def _still_due(self, entry: tuple[int, str]) -> bool:
+        wf = self.workflows.get(entry[1])
+        return wf is None or wf.heaped == entry[0]
+
+    def evict_workflows(self) -> None:
+        self.flush_store()
+        surplus = len(self.workflows) - self.config.workflows_in_memory_max
+        for workflow_id, wf in list(self.workflows.items()):
+            if surplus <= 0:
+                return
+            live = wf.live
+            if (live is not None and live.busy) or wf.leftovers or wf.ending:
+                continue
+            if live is not None and live.instance is not None:
+                self.drop_instance(live)
+            if wf.heaped is not None:
+                wf.heaped = None  # its entry stays in the heap and loads it again
+            del self.workflows[workflow_id]
+            surplus -= 1
+
+    def _index_holders(self, wf: Workflow) -> None:
+        if wf.live is not None:
+            for activity in wf.live.run.activities.values():
+                for holder in activity.progress.holders:
+                    self.holders.setdefault(holder.worker, set()).add((wf.id, activity.scheduled.seq))

@@ -1,0 +1,292 @@
+"""A workflow ID with its runs, as a shard holds it in memory: the open run with its code, and what is known of closed ones.
+
+``resolve`` makes it from the records that a history holds: the reader's rule.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from odradek.orchestrator.core import keys
+from odradek.orchestrator.core.effects import Effect
+from odradek.orchestrator.core.instance import WorkflowInstance
+from odradek.orchestrator.core.keys import Key
+from odradek.orchestrator.core.run import NO_CLAIM, Activity, Ranges, Remembered, Run, fold
+from odradek.schemas import records as r
+
+
+@dataclass(slots=True)
+class LiveRun:
+    """A run that is open, or closed and not yet archived: its state, its code, and its open chunk."""
+
+    run: Run
+    instance: WorkflowInstance | None = None
+    chunk: int = 1
+    chunk_claim: int = NO_CLAIM
+    """The claim under which the open chunk was last written."""
+    previous_claim: int = 0
+    first_event: int = 0
+    """The place in the run of the open chunk's first event."""
+    chunk_events: int = 0
+    blocks: bytes = b""
+    chain: list[int] = field(default_factory=list)
+    """The claims of the sealed chunks, chunk 1 first."""
+    pending: list[r.Event] = field(default_factory=list)
+    """Events of the transition that is being made."""
+    effects: list[Effect] = field(default_factory=list)
+    barrier: bool = False
+    """The sealed chunk is not acknowledged yet: inputs wait."""
+    waiting: deque[Any] = field(default_factory=deque)
+    in_flight: int = 0
+    stale: list[bytes] = field(default_factory=list)
+    """Keys under older claims that a newer record of ours has replaced or will replace."""
+    waiters: dict[str, r.Request] = field(default_factory=dict)
+    parked: r.Parked | None = None
+    due: list[tuple[int, str, int]] = field(default_factory=list)
+    """A heap of (time, kind, number); an entry counts only while ``next_due`` finds it still true."""
+    archived: list[r.ArchivePart] = field(default_factory=list)
+    to_archive: int = 0
+    inbox_written: int = -1
+    """The inbox offset that the last complete transition's record carries."""
+
+    def push_due(self, due_ms: int, kind: str, number: int) -> None:
+        heappush(self.due, (due_ms, kind, number))
+
+    def next_due(self) -> tuple[int, str, int] | None:
+        """The next thing that time brings about: a timer (t), an activity's deadline (a), a limit (l), the start (s), a retry of parked code (p)."""
+        if len(self.due) > 64 + 4 * (len(self.run.timers) + len(self.run.activities)):
+            self.due = [entry for entry in self.due if self._is_true(entry)]
+            heapify(self.due)
+        while self.due:
+            if self._is_true(self.due[0]):
+                return self.due[0]
+            heappop(self.due)
+        return None
+
+    def _is_true(self, entry: tuple[int, str, int]) -> bool:
+        due_ms, kind, number = entry
+        run = self.run
+        if not run.is_open:
+            return False
+        match kind:
+            case "t":
+                timer = run.timers.get(number)
+                return timer is not None and timer.due_ms == due_ms
+            case "a":
+                activity = run.activities.get(number)
+                deadline = activity.deadline() if activity else None
+                return deadline is not None and deadline[0] == due_ms
+            case "s":
+                return run.starts_at_ms == due_ms
+            case "p":
+                return self.parked is not None and self.parked.retry_at_ms == due_ms
+            case _:
+                return True
+
+    def push_all_due(self) -> None:
+        """After a restore: everything that the run waits for in time."""
+        for timer in self.run.timers.values():
+            self.push_due(timer.due_ms, "t", timer.seq)
+        for activity in self.run.activities.values():
+            self.push_activity(activity)
+        self.push_limits()
+        if self.run.starts_at_ms is not None:
+            self.push_due(self.run.starts_at_ms, "s", 0)
+
+    def push_limits(self) -> None:
+        for due_ms, _ in self.run.limits():
+            self.push_due(due_ms, "l", 0)
+
+    def push_activity(self, activity: Activity) -> None:
+        deadline = activity.deadline()
+        if deadline is not None:
+            self.push_due(deadline[0], "a", activity.scheduled.seq)
+
+    def begin_next_chunk(self) -> None:
+        self.chunk += 1
+        self.previous_claim = self.chain[-1]
+        self.chunk_claim = NO_CLAIM
+        self.first_event += self.chunk_events
+        self.chunk_events = 0
+        self.blocks = b""
+
+    @property
+    def busy(self) -> bool:
+        """Something about this run is in memory only."""
+        return bool(self.in_flight or self.waiting or self.waiters or self.pending or self.parked)
+
+
+@dataclass(slots=True)
+class Workflow:
+    """One workflow ID: at most one open run, and summaries of closed ones."""
+
+    id: str
+    remembered: Remembered = field(default_factory=Remembered)
+    live: LiveRun | None = None
+    ending: dict[str, LiveRun] = field(default_factory=dict)
+    """Runs whose closing record is written and whose summary is not."""
+    closed: dict[str, r.Summary] = field(default_factory=dict)
+    summary_claims: dict[str, int] = field(default_factory=dict)
+    leftovers: dict[str, list[bytes]] = field(default_factory=dict)
+    """Keys of closed runs that a tombstone is due for, by run."""
+    heaped: int | None = None
+    """The due time that the shard's heap holds for this workflow."""
+    stored_due: int | None = None
+    offsets: dict[bytes, int] = field(default_factory=dict)
+    """Only after a restore: where the records that count stand."""
+
+    def latest_closed(self) -> tuple[str, r.Summary] | None:
+        """The closed run that began last; refused starts are no runs."""
+        runs = [(run_id, s) for run_id, s in self.closed.items() if s.status != r.RunStatus.REFUSED]
+        return max(runs, key=lambda item: (item[1].closed_ms, item[1].inbox_offset)) if runs else None
+
+    def next_due(self) -> int | None:
+        found = self.live.next_due() if self.live else None
+        dues = [s.expires_ms for run_id, s in self.closed.items() if run_id not in self.ending]
+        if found is not None:
+            dues.append(found[0])
+        return min(dues) if dues else None
+
+
+Found = tuple[Key, bytes, int, r.HistoryRecord]
+"""A record as history holds it: parsed key, raw key, offset, decoded value."""
+
+
+def resolve(workflow_id: str, found: Iterable[Found], encode_events: Any) -> Workflow:
+    """The reader's rule: per run the highest claim wins, and within it the highest n, among complete chains of chunks."""
+    workflow = Workflow(workflow_id)
+    by_run: dict[str, list[Found]] = {}
+    for item in found:
+        by_run.setdefault(item[0].run_id, []).append(item)
+    for run_id, items in by_run.items():
+        summaries = [item for item in items if item[0].kind == "s"]
+        if summaries:
+            _closed_run(workflow, run_id, items, summaries)
+        else:
+            _open_run(workflow, run_id, items, encode_events)
+    return workflow
+
+
+def _closed_run(workflow: Workflow, run_id: str, items: list[Found], summaries: list[Found]) -> None:
+    best = max(summaries, key=lambda item: item[0].claim)
+    summary = best[3].body
+    assert isinstance(summary, r.Summary)
+    workflow.closed[run_id] = summary
+    workflow.summary_claims[run_id] = best[0].claim
+    workflow.offsets[best[1]] = best[2]
+    workflow.leftovers[run_id] = [item[1] for item in items if item[1] != best[1]]
+    remembered = workflow.remembered
+    for seen in summary.requests:
+        remembered.request(seen, run_id)
+    for refusal in summary.refusals:
+        remembered.refusals[refusal.request.id] = refusal
+    for messages in summary.messages:
+        remembered.messages[messages.run_id] = (Ranges(list(messages.ranges)), messages.expires_ms)
+
+
+def _open_run(workflow: Workflow, run_id: str, items: list[Found], encode_events: Any) -> None:
+    chunks = {(item[0].number, item[0].claim): item for item in items if item[0].kind == "c"}
+    chain = _best_chain(chunks)
+    kept = {item[1] for item in chain}
+    if chain:
+        live = _fold_chain(workflow, run_id, chain, encode_events)
+        kept |= _fold_progress(live, workflow, items)
+        live.stale = [item[1] for item in items if item[1] not in kept]
+        if live.run.is_open:
+            live.push_all_due()
+            workflow.live = live
+        else:
+            workflow.ending[run_id] = live
+    else:
+        workflow.leftovers[run_id] = [item[1] for item in items]
+
+
+def _best_chain(chunks: dict[tuple[int, int], Found]) -> list[Found]:
+    """The chunks of the winning history, first to last; empty if there is no complete chain."""
+    for number, claim in sorted(chunks, key=lambda at: (at[1], at[0]), reverse=True):
+        chain: list[Found] = []
+        at = (number, claim)
+        while at[0] and at in chunks:
+            item = chunks[at]
+            body = item[3].body
+            assert isinstance(body, r.Chunk)
+            chain.append(item)
+            at = (at[0] - 1, body.previous_claim)
+        if at[0] == 0:
+            chain.reverse()
+            return _without_half_a_transition(chain)
+    return []
+
+
+def _without_half_a_transition(chain: list[Found]) -> list[Found]:
+    """A transition in several chunks counts when its last is there: drop chunks that only begin one."""
+    while chain:
+        body = chain[-1][3].body
+        assert isinstance(body, r.Chunk)
+        if not body.continues:
+            return chain
+        if body.events and body.events[0].n < body.n:
+            return chain  # its first part belongs to transitions that are complete; the fold leaves the rest out
+        chain.pop()
+    return chain
+
+
+def _fold_chain(workflow: Workflow, run_id: str, chain: list[Found], encode_events: Any) -> LiveRun:
+    run = Run(workflow.id, run_id, workflow.remembered)
+    live = LiveRun(run)
+    for key, raw, offset, record in chain:
+        body = record.body
+        assert isinstance(body, r.Chunk)
+        last = key is chain[-1][0]
+        half = last and body.continues
+        events = [event for event in body.events if not (half and event.n == body.n)]
+        for event in events:
+            fold(run, event)
+        blocks = encode_events(events)
+        run.history_bytes += len(blocks)
+        run.inbox_offset = live.inbox_written = body.inbox_offset
+        workflow.offsets[raw] = offset
+        live.chunk, live.chunk_claim, live.previous_claim = key.number, key.claim, body.previous_claim
+        live.first_event, live.chunk_events, live.blocks = body.first_event, len(events), blocks
+        if not last or (body.sealed and not half):
+            live.chain.append(key.claim)
+    tail = chain[-1][3].body
+    assert isinstance(tail, r.Chunk)
+    if tail.sealed and not tail.continues and run.is_open:
+        live.begin_next_chunk()
+    return live
+
+
+def _fold_progress(live: LiveRun, workflow: Workflow, items: list[Found]) -> set[bytes]:
+    best: dict[int, Found] = {}
+    for item in items:
+        if item[0].kind == "p" and item[0].number in live.run.activities:
+            body = item[3].body
+            assert isinstance(body, r.Progress)
+            held = best.get(item[0].number)
+            if held is None or (item[0].claim, body.n) > (held[0].claim, held[3].body.n):  # type: ignore[union-attr]
+                best[item[0].number] = item
+    for seq, (key, raw, offset, record) in best.items():
+        activity = live.run.activities[seq]
+        assert isinstance(record.body, r.Progress)
+        activity.progress, activity.progress_claim = record.body, key.claim
+        workflow.offsets[raw] = offset
+    return {item[1] for item in best.values()}
+
+
+def keys_of(live: LiveRun) -> list[bytes]:
+    """Every key that holds something of this run."""
+    run = live.run
+    chunks = [keys.chunk(run.workflow_id, run.run_id, number, claim) for number, claim in enumerate(live.chain, 1)]
+    if live.chunk_claim != NO_CLAIM:
+        chunks.append(keys.chunk(run.workflow_id, run.run_id, live.chunk, live.chunk_claim))
+    progress = [
+        keys.progress(run.workflow_id, run.run_id, seq, activity.progress_claim)
+        for seq, activity in run.activities.items()
+        if activity.progress_claim != NO_CLAIM
+    ]
+    return list(dict.fromkeys([*chunks, *progress, *live.stale]))

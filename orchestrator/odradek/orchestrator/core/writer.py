@@ -1,0 +1,254 @@
+"""Appends to one partition's history under one claim, and decides what may leave: the heart of the ownership protocol.
+
+Contiguity: the owner is the only writer, so each acknowledged offset must be the last one plus one. An effect leaves when its
+append and every append before it are acknowledged and contiguous. The watermarks v, x, y speak of that prefix only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+from odradek.orchestrator.core import keys
+from odradek.orchestrator.core.effects import Effect, Emitting, Fenced, InboxDone, Output, ReadGap
+from odradek.schemas import records as r
+from odradek.schemas.codec import Codec
+
+
+class Entry:
+    """One append on its way."""
+
+    __slots__ = ("acked_at_send", "carried_x", "effects", "key", "offset", "then", "value", "x_after")
+
+    def __init__(self, key: bytes, value: bytes | None, acked_at_send: int, carried_x: int, x_after: int) -> None:
+        self.key = key
+        self.value = value
+        self.acked_at_send = acked_at_send
+        self.carried_x = carried_x
+        self.x_after = x_after
+        self.effects: Sequence[Effect] = ()
+        self.then: Callable[[int], None] | None = None
+        self.offset = -1
+
+
+def chain_then(entry: Entry, then: Callable[[int], None]) -> None:
+    """Call ``then`` after what the entry calls already."""
+    before = entry.then
+
+    def both(offset: int) -> None:
+        if before is not None:
+            before(offset)
+        then(offset)
+
+    entry.then = both
+
+
+class LateRecord:
+    """A record of an older claim that landed after ours."""
+
+    __slots__ = ("key", "offset")
+
+    def __init__(self, key: bytes, offset: int) -> None:
+        self.key = key
+        self.offset = offset
+
+
+class HistoryWriter:
+    """The in-flight window of one claim.
+
+    ``on_checked(entry)`` is called for every append that is acknowledged and checked; ``on_late(record)`` for a record of an
+    older claim found in a gap: whoever handles it calls ``late_done`` once the log is in order again.
+    """
+
+    def __init__(
+        self,
+        claim: int,
+        v: int,
+        x: int,
+        y: int,
+        codec: Codec,
+        on_checked: Callable[[Entry], None],
+        on_late: Callable[[LateRecord], None],
+    ) -> None:
+        self.claim = claim
+        self._codec = codec
+        self._on_checked = on_checked
+        self._on_late = on_late
+        self.last = claim
+        """The last offset that is acknowledged and checked."""
+        self.x = x
+        self._v_inherited, self._y_inherited = v, y
+        self.settled = False
+        """False until everything above the predecessor's v is asserted again: v does not rise before."""
+        self.caught_up = False
+        """False until the predecessor's pending outputs are emitted again: y does not rise before."""
+        self.in_flight: deque[Entry] = deque()
+        self.to_send: list[Entry] = []
+        self.outbox: list[Effect] = []
+        self._emitting: deque[Emitting] = deque()
+        self._late: set[int] = set()
+        self._waiting_for_x: list[tuple[int, int, Callable[[], None]]] = []
+        self._waited = 0
+        self._gap: tuple[int, int] | None = None
+        self._held: deque[tuple[Entry, int]] = deque()
+        self.fenced = False
+        self._marks = 0
+
+    # ------------------------------------------------------------------------------------------ watermarks
+
+    @property
+    def v(self) -> int:
+        if not self.settled:
+            return self._v_inherited
+        v = self.in_flight[0].acked_at_send if self.in_flight else self.last
+        return min(v, min(self._late) - 1) if self._late else v
+
+    @property
+    def y(self) -> int:
+        if not self.caught_up:
+            return self._y_inherited
+        y = self._emitting[0].offset - 1 if self._emitting else self.last
+        return min(y, min(self._late) - 1) if self._late else y
+
+    # ------------------------------------------------------------------------------------------ appending
+
+    def append(
+        self,
+        key: bytes,
+        body: Any | None,
+        blocks: bytes | None = None,
+        effects: Sequence[Effect] = (),
+        then: Callable[[int], None] | None = None,
+    ) -> Entry:
+        """Append a history record (``body`` None: a tombstone); ``effects`` leave once it is checked, then ``then`` is called."""
+        value = None
+        if body is not None:
+            record = r.HistoryRecord(self.claim, self.v, self.x, self.y, body)
+            value = self._codec.encode(record) if blocks is None else self._codec.encode_with_events(record, blocks)
+        x_after = self.in_flight[-1].x_after if self.in_flight else self.x
+        entry = Entry(key, value, self.last, self.x, x_after)
+        entry.effects = effects
+        entry.then = then
+        self.in_flight.append(entry)
+        self.to_send.append(entry)
+        return entry
+
+    def taken_to(self, x: int) -> None:
+        """Every inbox record up to ``x`` is decided by the appends made so far."""
+        if self.in_flight:
+            self.in_flight[-1].x_after = x
+        elif x > self.x:
+            self.x = x
+
+    def after_in_flight(self, effects: Sequence[Effect]) -> None:
+        """Let effects leave behind the appends that are in flight now, without one of their own."""
+        if self.in_flight:
+            tail = self.in_flight[-1]
+            tail.effects = [*tail.effects, *effects]
+        else:
+            self._release(effects, self.last)
+
+    def when_x(self, offset: int, action: Callable[[], None]) -> None:
+        """Call ``action`` once an acknowledged record carries an x at or beyond ``offset``."""
+        self._waited += 1
+        heappush(self._waiting_for_x, (offset, self._waited, action))
+
+    def mark_if_idle(self) -> None:
+        """Write a mark if somebody waits for x and no other append is going to carry it."""
+        if self._waiting_for_x and not self.in_flight and not self.fenced:
+            self.mark()
+
+    def mark(self) -> Entry:
+        self._marks += 1
+        return self.append(keys.mark(self.claim), r.Mark(self._marks))
+
+    def checkpoint(self, now_ms: int, then: Callable[[int], None] | None = None) -> None:
+        entry = self.append(keys.checkpoint(self.claim), r.Checkpoint(now_ms))
+        entry.effects = [InboxDone(entry.carried_x)]
+        entry.then = then
+
+    # ------------------------------------------------------------------------------------------ acknowledgements
+
+    def acked(self, entry: Entry, offset: int) -> None:
+        """The log has acknowledged ``entry`` at ``offset``; acknowledgements come in the order of the appends."""
+        if self.fenced:
+            return
+        if self._gap is not None:
+            self._held.append((entry, offset))
+        elif offset == self.last + 1:
+            self._check(entry, offset)
+        elif offset <= self.last:
+            self.fence(f"an append was acknowledged at offset {offset}, which was behind us already ({self.last})")
+        else:
+            self._gap = (self.last + 1, offset)
+            self._held.append((entry, offset))
+            self.outbox.append(ReadGap(*self._gap))
+
+    def gap_read(self, records: Sequence[tuple[int, bytes, int | None]]) -> None:
+        """What stands in the gap: (offset, key, claim of the record, None for a claim or what cannot be read)."""
+        assert self._gap is not None
+        for offset, key, claim in records:
+            if key.startswith(keys.CLAIM):
+                self.fence(f"another owner claimed the partition at offset {offset}")
+                return
+            if claim is not None and claim < self.claim:
+                self._late.add(offset)
+                self._on_late(LateRecord(key, offset))
+        self.last = self._gap[1] - 1
+        self._gap = None
+        held, self._held = self._held, deque()
+        while held and not self.fenced:
+            self.acked(*held.popleft())
+        self._held.extend(held)
+
+    def late_done(self, offset: int) -> None:
+        self._late.discard(offset)
+
+    def fence(self, reason: str) -> None:
+        """Emit nothing any more; nothing that is in flight will be answered."""
+        if not self.fenced:
+            self.fenced = True
+            self.outbox = [Fenced(reason)]
+            self.to_send.clear()
+
+    def _check(self, entry: Entry, offset: int) -> None:
+        self.last = offset
+        first = self.in_flight.popleft()
+        assert first is entry, "acknowledgements out of order"
+        entry.offset = offset
+        self.x = max(self.x, entry.x_after)
+        self._on_checked(entry)
+        if entry.effects:
+            self._release(entry.effects, offset)
+        if entry.then is not None:
+            entry.then(offset)
+        while self._waiting_for_x and self._waiting_for_x[0][0] <= entry.carried_x:
+            heappop(self._waiting_for_x)[2]()
+
+    # ------------------------------------------------------------------------------------------ emission
+
+    def _release(self, effects: Sequence[Effect], offset: int) -> None:
+        token: Emitting | None = None
+        for effect in effects:
+            if isinstance(effect, Output) and effect.tracked:
+                token = token or self.begin_emitting(offset)
+                token.outstanding += 1
+                effect.token = token
+        self.outbox.extend(effects)
+
+    def begin_emitting(self, offset: int) -> Emitting:
+        """A token that holds y below ``offset`` until its outputs are acknowledged."""
+        if self._emitting and self._emitting[-1].offset == offset:
+            return self._emitting[-1]
+        token = Emitting(offset)
+        self._emitting.append(token)
+        return token
+
+    def emitted(self, token: Emitting) -> None:
+        """One output of this token is acknowledged by its topic."""
+        token.outstanding -= 1
+        emitting = self._emitting
+        while emitting and emitting[0].outstanding == 0:
+            emitting.popleft()

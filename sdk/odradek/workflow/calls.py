@@ -1,0 +1,288 @@
+"""What workflow code does: activities, timers, conditions, other workflows, and facts that are the same in every replay."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid as _uuid
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from random import Random
+from typing import Any, TypeVar
+
+from odradek import activity as _activity
+from odradek.common import Priority, RetryPolicy
+from odradek.converter import PayloadConverter
+from odradek.workflow.definition import Handler
+from odradek.workflow.runtime import ActivityCall, Info, current, current_or_none
+
+T = TypeVar("T")
+
+ActivityHandle = asyncio.Task
+"""A started activity: an awaitable task; cancelling it requests the activity's cancellation."""
+
+Activity = Callable[..., Any] | str
+
+
+class ActivityCancellationType(StrEnum):
+    """What happens to the activity, and when the workflow goes on, if the call is cancelled."""
+
+    TRY_CANCEL = "try-cancel"
+    WAIT_CANCELLATION_COMPLETED = "wait-cancellation-completed"
+    ABANDON = "abandon"
+
+
+_NONE: Any = object()
+
+
+def _call(
+    activity: Activity,
+    arg: Any = _NONE,
+    *,
+    args: Sequence[Any] = (),
+    task_queue: str | None = None,
+    result_type: type | None = None,
+    schedule_to_close_timeout: timedelta | None = None,
+    schedule_to_start_timeout: timedelta | None = None,
+    start_to_close_timeout: timedelta | None = None,
+    heartbeat_timeout: timedelta | None = None,
+    retry_policy: RetryPolicy | None = None,
+    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
+    activity_id: str | None = None,
+    versioning_intent: object = None,
+    summary: str | None = None,
+    priority: Priority | None = None,
+) -> ActivityCall:
+    if schedule_to_close_timeout is None and start_to_close_timeout is None:
+        raise ValueError(
+            "ODR-062: an activity needs a limit, or a lost one would be waited for for ever: "
+            "give start_to_close_timeout or schedule_to_close_timeout"
+        )
+    if arg is not _NONE and args:
+        raise ValueError("ODR-063: give one argument as arg, or several as args=[…], not both")
+    name, declared = _resolve(activity)
+    return ActivityCall(
+        name,
+        tuple(args) if arg is _NONE else (arg,),
+        result_type or declared,
+        activity_id,
+        task_queue,
+        schedule_to_close_timeout,
+        schedule_to_start_timeout,
+        start_to_close_timeout,
+        heartbeat_timeout,
+        retry_policy,
+        str(cancellation_type),
+        summary or "",
+        priority,
+    )
+
+
+_resolved: dict[Any, tuple[str, type | None]] = {}
+
+
+def _resolve(activity: Activity) -> tuple[str, type | None]:
+    """The activity's name and result type; functions and methods are looked up once."""
+    if isinstance(activity, str):
+        return activity, None
+    function = getattr(activity, "__func__", activity)
+    found = _resolved.get(function)
+    if found is None:
+        definition = _activity._Definition.must_from_callable(activity)
+        if definition.name is None:
+            raise ValueError("ODR-064: a dynamic activity is called by the name that it shall run under")
+        found = _resolved[function] = (definition.name, definition.ret_type)
+    return found
+
+
+def start_activity(activity: Activity, arg: Any = _NONE, **options: Any) -> ActivityHandle[Any]:
+    """Start an activity and go on; await the handle for its result.
+
+    ``activity``: a function, method or callable class decorated with ``@activity.defn``, or a name. Arguments: ``arg`` or
+    ``args=[…]``. Options: ``task_queue`` (default: the workflow's), ``result_type``, ``schedule_to_close_timeout``,
+    ``schedule_to_start_timeout``, ``start_to_close_timeout`` (per attempt), ``heartbeat_timeout``, ``retry_policy``
+    (default: for ever, 1 s doubling to 100 s), ``cancellation_type``, ``activity_id``, ``summary``, ``priority``.
+    """
+    return current().start_activity(_call(activity, arg, **options))
+
+
+async def execute_activity(activity: Activity, arg: Any = _NONE, **options: Any) -> Any:
+    """Run an activity and return its result; options as for ``start_activity``.
+
+    Raises ``ActivityError`` whose cause says why: ``ApplicationError``, ``TimeoutError`` or ``CancelledError``.
+    """
+    return await current().execute_activity(_call(activity, arg, **options))
+
+
+start_activity_method = start_activity
+execute_activity_method = execute_activity
+start_activity_class = start_activity
+execute_activity_class = execute_activity
+
+
+async def sleep(duration: float | timedelta, *, summary: str | None = None) -> None:
+    """A durable timer; ``asyncio.sleep`` is one too. ``summary`` is shown where the run is described."""
+    await current().sleep(_seconds(duration), summary or "")
+
+
+async def wait_condition(
+    fn: Callable[[], bool], *, timeout: timedelta | float | None = None, timeout_summary: str | None = None
+) -> None:
+    """Wait until ``fn()`` is true; it is asked again after every step of this workflow.
+
+    Raises ``asyncio.TimeoutError`` after ``timeout`` (seconds or timedelta; a durable timer).
+    """
+    await current().wait_condition(fn, None if timeout is None else _seconds(timeout), timeout_summary or "")
+
+
+async def wait(
+    fs: Sequence[Any], *, timeout: float | None = None, return_when: str = asyncio.ALL_COMPLETED
+) -> tuple[list[Any], list[Any]]:
+    """``asyncio.wait`` that keeps the order of what it was given."""
+    unique = list(dict.fromkeys(fs))
+    if not unique:
+        raise ValueError("Sequence of tasks/futures must not be empty.")
+    done, _ = await asyncio.wait(unique, timeout=timeout, return_when=return_when)
+    return [f for f in unique if f in done], [f for f in unique if f not in done]
+
+
+def now() -> datetime:
+    """The time of this step of the run, in UTC; it never goes back within a run."""
+    return datetime.fromtimestamp(current().time_ms / 1000, UTC)
+
+
+def time() -> float:
+    """Seconds since 1970, as ``now``."""
+    return current().time_ms / 1000
+
+
+def time_ns() -> int:
+    """Nanoseconds since 1970, as ``now``."""
+    return current().time_ms * 1_000_000
+
+
+def random() -> Random:
+    """This run's random numbers: the same in every replay."""
+    return current().random
+
+
+def uuid4() -> _uuid.UUID:
+    """A UUID from ``random()``."""
+    return _uuid.UUID(bytes=current().random.getrandbits(128).to_bytes(16, "big"), version=4)
+
+
+def info() -> Info:
+    return current().info
+
+
+def in_workflow() -> bool:
+    return current_or_none() is not None
+
+
+def instance() -> Any:
+    """The object of the workflow class that is running."""
+    return current().instance
+
+
+def payload_converter() -> PayloadConverter:
+    return current().converter
+
+
+def cancellation_reason() -> str | None:
+    """Why this run was asked to cancel; None when it was not."""
+    return current().cancel_reason
+
+
+def memo() -> dict[str, Any]:
+    """The run's memo, decoded."""
+    runtime = current()
+    return {key: runtime.converter.from_payload(value) for key, value in runtime.info.raw_memo.items()}
+
+
+class ExternalWorkflowHandle:
+    """Another workflow of this namespace, seen from inside a workflow."""
+
+    def __init__(self, workflow_id: str, run_id: str | None) -> None:
+        self.id = workflow_id
+        self.run_id = run_id
+
+    async def signal(self, signal: str | Callable[..., Any], arg: Any = _NONE, *, args: Sequence[Any] = ()) -> None:
+        """Signal it, exactly once; returns when it has been taken in. Raises ``ApplicationError`` if that is refused."""
+        handler = getattr(signal, "__odradek_signal_definition__", None)
+        name = signal if isinstance(signal, str) else handler.name if isinstance(handler, Handler) else None
+        if name is None:
+            raise ValueError(f"ODR-065: {signal!r} is neither a signal's name nor a @workflow.signal method")
+        await current().signal_external(self.id, self.run_id, name, tuple(args) if arg is _NONE else (arg,))
+
+    async def cancel(self, reason: str = "") -> None:
+        """Request its cancellation, exactly once. Raises ``ApplicationError`` if that is refused."""
+        await current().cancel_external(self.id, self.run_id, reason)
+
+
+def get_external_workflow_handle(workflow_id: str, *, run_id: str | None = None) -> ExternalWorkflowHandle:
+    """A handle to another workflow of this namespace; it need not exist until it is used."""
+    return ExternalWorkflowHandle(workflow_id, run_id)
+
+
+def get_external_workflow_handle_for(
+    workflow: Callable[..., Awaitable[Any]], workflow_id: str, *, run_id: str | None = None
+) -> ExternalWorkflowHandle:
+    """As ``get_external_workflow_handle``; ``workflow`` says what it is."""
+    return ExternalWorkflowHandle(workflow_id, run_id)
+
+
+class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
+    """Logs with the run's facts, and is silent while a run is replayed."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
+        runtime = current_or_none()
+        return (runtime is None or not runtime.replaying) and super().isEnabledFor(level)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        runtime = current_or_none()
+        if runtime is None:
+            return msg, kwargs
+        facts = runtime.info
+        extra = {
+            "workflow_id": facts.workflow_id,
+            "run_id": facts.run_id,
+            "workflow_type": facts.workflow_type,
+            "attempt": facts.attempt,
+        }
+        return msg, {**kwargs, "extra": {**kwargs.get("extra", {}), **extra}}
+
+
+logger = LoggerAdapter(logging.getLogger("odradek.workflow"), {})
+"""A logger for workflow code."""
+
+
+class unsafe:  # noqa: N801 - the name that people know
+    """For the rare code that must know whether it runs for the first time."""
+
+    @staticmethod
+    def is_replaying() -> bool:
+        return current().replaying
+
+    @staticmethod
+    def imports_passed_through() -> _Nothing:
+        """A context that does nothing: modules are never imported anew per run here."""
+        return _Nothing()
+
+    sandbox_unrestricted = imports_passed_through
+
+    @staticmethod
+    def in_sandbox() -> bool:
+        return False
+
+
+class _Nothing:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def _seconds(duration: float | timedelta) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -1,0 +1,147 @@
+"""The door between workflow code and whatever runs it: the functions of this package call the runtime of the running loop."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from asyncio import events
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from odradek.common import Priority, RetryPolicy, TypedSearchAttributes
+from odradek.converter import PayloadConverter
+
+
+class NotInWorkflow(RuntimeError):
+    code = "ODR-061"
+
+    def __init__(self) -> None:
+        super().__init__(f"{self.code}: this function works inside a workflow only")
+
+
+class NondeterminismError(Exception):
+    """The code does something else than what the run's history records."""
+
+
+class ReadOnlyContextError(Exception):
+    """A query handler tried to change something."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityCall:
+    """A call of an activity as the workflow made it."""
+
+    name: str
+    args: Sequence[Any]
+    result_type: type | None
+    activity_id: str | None
+    task_queue: str | None
+    schedule_to_close: timedelta | None
+    schedule_to_start: timedelta | None
+    start_to_close: timedelta | None
+    heartbeat: timedelta | None
+    retry_policy: RetryPolicy | None
+    cancellation_type: str
+    summary: str
+    priority: Priority | None
+
+
+@dataclass(frozen=True)
+class Info:
+    """Facts of the running workflow."""
+
+    attempt: int
+    execution_timeout: timedelta | None
+    first_execution_run_id: str
+    headers: Mapping[str, Any]
+    namespace: str
+    retry_policy: RetryPolicy | None
+    run_id: str
+    run_timeout: timedelta | None
+    start_time: datetime
+    """When the first transition of this run was decided."""
+    task_queue: str
+    task_timeout: timedelta | None
+    typed_search_attributes: TypedSearchAttributes
+    workflow_id: str
+    workflow_start_time: datetime
+    workflow_type: str
+    raw_memo: Mapping[str, Any]
+    continued_run_id: str | None = None
+    cron_schedule: str | None = None
+    parent: None = None
+    root: None = None
+
+    def get_current_history_length(self) -> int:
+        """Events of this run so far."""
+        return current().history_length
+
+    def get_current_history_size(self) -> int:
+        """Bytes of this run's events so far."""
+        return current().history_bytes
+
+    def is_continue_as_new_suggested(self) -> bool:
+        runtime = current()
+        return runtime.history_length >= 4_000 or runtime.history_bytes >= 4_000_000
+
+
+class Runtime(ABC):
+    """What workflow code can ask of its run. Everything here is the same in a replay."""
+
+    replaying: bool = False
+    history_length: int = 0
+    history_bytes: int = 0
+    converter: PayloadConverter
+    instance: Any
+    """The object of the user's class."""
+    cancel_reason: str | None = None
+
+    @property
+    @abstractmethod
+    def info(self) -> Info: ...
+
+    @property
+    @abstractmethod
+    def time_ms(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def random(self) -> Random: ...
+
+    @abstractmethod
+    def start_activity(self, call: ActivityCall) -> asyncio.Task[Any]: ...
+
+    @abstractmethod
+    async def execute_activity(self, call: ActivityCall) -> Any: ...
+
+    @abstractmethod
+    async def wait_condition(self, predicate: Callable[[], bool], timeout: float | None, summary: str) -> None: ...
+
+    @abstractmethod
+    async def sleep(self, seconds: float, summary: str) -> None: ...
+
+    @abstractmethod
+    async def signal_external(self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any]) -> None: ...
+
+    @abstractmethod
+    async def cancel_external(self, workflow_id: str, run_id: str | None, reason: str) -> None: ...
+
+
+querying: ContextVar[bool] = ContextVar("odradek_querying", default=False)
+"""Set while a query handler runs."""
+
+
+def current() -> Runtime:
+    """The runtime of the workflow that is running now. Raises ``NotInWorkflow``."""
+    runtime = getattr(events._get_running_loop(), "odradek_runtime", None)
+    if runtime is None:
+        raise NotInWorkflow
+    return runtime  # type: ignore[no-any-return]
+
+
+def current_or_none() -> Runtime | None:
+    return getattr(events._get_running_loop(), "odradek_runtime", None)
