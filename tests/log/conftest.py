@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from odradek.log import Log, Record, open_log
+from odradek.log import Appender, Log, Record, open_log
 from odradek.log.memory import MemoryLog
 from odradek.log.sqlite import SqliteLog
 from odradek.schemas.topics import TopicSpec
@@ -40,7 +40,7 @@ class Bench:
         self.address = address
         # A missing topic is an answer at once on the embedded logs; Kafka's client waits in case it is still spreading.
         self.log = self.open({"topic.metadata.propagation.max.ms": "300"})
-        self.opened = [self.log]
+        self._appender: Appender | None = None
 
     def open(self, config: Mapping[str, str] | None = None) -> Log:
         return open_log(self.address, config)
@@ -63,7 +63,10 @@ class Bench:
 
     def append(self, topic: str, *pairs: tuple[bytes | None, bytes | None], partition: int = 0) -> list[int]:
         """Append and wait; the offsets."""
-        appender = self.log.appender()
+        # One for all: Kafka's idempotent producer takes half a second to get its first record out.
+        if self._appender is None:
+            self._appender = self.log.appender()
+        appender = self._appender
         offsets: list[int] = []
 
         def appended(offset: int | None, error: Exception | None) -> None:
@@ -74,7 +77,6 @@ class Bench:
         for key, value in pairs:
             appender.append(topic, partition, key, value, appended)
         assert appender.flush(30) == 0
-        appender.close()
         return offsets
 
     def read(self, topic: str, partition: int = 0, offset: int = 0) -> list[Record]:
@@ -104,6 +106,8 @@ class Bench:
             self.append(topic, (b"filler", b"x"))
 
     def close(self) -> None:
+        if self._appender is not None:
+            self._appender.close()
         self.log.close()
 
 

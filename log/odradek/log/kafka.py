@@ -48,6 +48,7 @@ _PASSING: Final = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
+        KafkaError._NOENT,
         KafkaError._TIMED_OUT,  # noqa: SLF001
         KafkaError._TRANSPORT,  # noqa: SLF001
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
@@ -237,9 +238,15 @@ class KafkaLog(Log):
                     raise TopicMissing(topic, position.partition) from None
                 except _Passing as passing:
                     trouble = passing.error
+                    self._check_there(topic, position.partition)
             if trouble is not None:
                 self._give_up_or_wait(trouble, deadline)
         return found
+
+    def _check_there(self, topic: str, partition: int) -> None:
+        found = self._describe(topic)
+        if found is None or partition >= len(found.partitions):
+            raise TopicMissing(topic, partition)
 
     def _ask_offsets(self, asked: dict[TopicPartition, OffsetSpec]) -> dict[TopicPartition, Future[Any]]:
         return self._admin.list_offsets(

@@ -19,17 +19,15 @@ EMBEDDED_PARTITIONS = 8
 class WrongPartitionCount(LogError):
     """The inbox has another number of partitions than the namespace was made with: every workflow would be looked for elsewhere."""
 
-    code = "ODR-030"
-
     def __init__(self, topic: str, partitions: int, expected: int) -> None:
-        super().__init__(topic, partitions, expected)
-        self.topic, self.partitions, self.expected = topic, partitions, expected
-
-    def __str__(self) -> str:
-        return (
-            f'{self.code}: topic "{self.topic}" has {self.partitions} partitions and the namespace was made with '
-            f"{self.expected}: a partition count is fixed for a namespace; make a new namespace and move to it"
+        super().__init__(
+            f'ODR-030: topic "{topic}" has {partitions} partitions and the namespace was made with {expected}: '
+            "a partition count is fixed for a namespace; make a new namespace and move to it",
+            topic,
+            partitions,
+            expected,
         )
+        self.topic, self.partitions, self.expected = topic, partitions, expected
 
 
 @dataclass(frozen=True, slots=True)
