@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Self
 
 from odradek.client import Client
 from odradek.log import Log
@@ -54,7 +54,7 @@ class FakeOrchestrator:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fake-orchestrator", daemon=True)
 
-    def __enter__(self) -> FakeOrchestrator:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

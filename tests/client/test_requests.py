@@ -103,7 +103,7 @@ async def test_start_is_answered_and_carries_every_option(connected: Connected, 
 
 async def test_execute_takes_one_request(connected: Connected, orchestrator: FakeOrchestrator) -> None:
     async with connected() as client:
-        result = await client.execute_workflow(Order.run, 5, id="a", task_queue="shop", result_type=int)
+        result: Any = await client.execute_workflow(Order.run, 5, id="a", task_queue="shop", result_type=int)
         assert result == 5
         assert await client.execute_workflow("Order", args=["x", "y"], id="b", task_queue="shop") == "x"
     assert [type(body) for _, body in orchestrator.seen] == [StartWorkflow, StartWorkflow]
@@ -126,7 +126,9 @@ async def test_answers_that_come_twice_change_nothing(connected: Connected, orch
         assert (await start(client, "c")).result_run_id == "first"
 
 
-async def test_an_outcome_without_acceptance_counts_for_both(connected: Connected, orchestrator: FakeOrchestrator) -> None:
+async def test_an_outcome_without_acceptance_counts_for_both(
+    connected: Connected, orchestrator: FakeOrchestrator
+) -> None:
     """The acceptance may have been lost with the owner that sent it."""
     orchestrator.script = lambda i, b: [RunOutcome("r", RunStatus.COMPLETED, json_payload("3"))]
     async with connected() as client:
@@ -157,20 +159,21 @@ async def test_ids_that_cannot_be_are_refused_before_sending(connected: Connecte
 
 async def test_mistakes_in_arguments(connected: Connected) -> None:
     async with connected() as client:
+        untyped: Any = client
         with pytest.raises(ValueError, match="run_timeout is -1 day"):
             await start(client, run_timeout=timedelta(days=-1))
         with pytest.raises(ValueError, match='task queue "a/b" cannot be part'):
             await client.start_workflow("Order", id="a", task_queue="a/b")
         with pytest.raises(TypeError, match="either one argument or args="):
             await client.start_workflow("Order", 1, args=[2], id="a", task_queue="q")
-        with pytest.raises(TypeError, match="str is no workflow: give its type's name or the run method"):
-            await client.start_workflow(str, id="a", task_queue="q")
-        with pytest.raises(TypeError, match="Anything.run is a dynamic workflow"):
+        with pytest.raises(TypeError, match=r"str is no workflow: give its type's name or the run method"):
+            await client.start_workflow(str, id="a", task_queue="q")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"Anything\.run is a dynamic workflow"):
             await client.start_workflow(Anything.run, id="a", task_queue="q")
-        with pytest.raises(TypeError, match="Order.total is no signal handler"):
-            await client.get_workflow_handle("a").signal(Order.total)
+        with pytest.raises(TypeError, match=r"Order\.total is no signal handler"):
+            await client.get_workflow_handle("a").signal(Order.total)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
-            await client.start_workflow("Order", id="a", task_queue="q", colour="red")
+            await untyped.start_workflow("Order", id="a", task_queue="q", colour="red")
 
 
 async def test_large_payloads_are_refused_before_sending(connected: Connected, orchestrator: FakeOrchestrator) -> None:
@@ -195,7 +198,8 @@ async def test_large_payloads_are_refused_before_sending(connected: Connected, o
 async def test_refused_starts(connected: Connected, orchestrator: FakeOrchestrator) -> None:
     async with connected() as client:
         for code in ("ODR-101", "ODR-103"):
-            orchestrator.script = lambda i, b, code=code: [Refused(code, "no", run_id="r9")]
+            answers = [Refused(code, "no", run_id="r9")]
+            orchestrator.script = lambda i, b, answers=answers: answers  # type: ignore[misc]
             with pytest.raises(WorkflowAlreadyStartedError) as caught:
                 await start(client)
             error = pickle.loads(pickle.dumps(caught.value))
@@ -236,8 +240,8 @@ async def test_a_timeout_says_what_was_waited_for(connected: Connected, orchestr
         partition = orchestrator.namespace.partition("order-7")
         request_id = orchestrator.seen[0][1].request.id
         assert str(caught.value) == (
-            f'ODR-130: no answer to signal "approve" of workflow "order-7" (namespace shop, inbox partition {partition}) '
-            f"within 0.15 s; the request stands in the inbox and may still be taken in (request ID {request_id}). "
+            f'ODR-130: no answer to signal "approve" of workflow "order-7" '
+            f"(namespace shop, inbox partition {partition}) within 0.15 s; the request stands in the inbox and may still be taken in (request ID {request_id}). "
             f'Is an orchestrator of this namespace running? "odradek doctor" tells.'
         )
         assert (caught.value.status, caught.value.code) == (RPCStatusCode.DEADLINE_EXCEEDED, "ODR-130")
@@ -255,10 +259,12 @@ async def test_a_log_that_does_not_acknowledge_is_told_from_an_orchestrator_that
 ) -> None:
     monkeypatch.setattr("odradek.log.memory.MemoryAppender.append", lambda *_: None)
     async with connected() as client:
-        with pytest.raises(RPCError, match=r"ODR-131: the start .* could not be written to the inbox within 0.15 s") as e:
+        with pytest.raises(
+            RPCError, match=r"ODR-131: the start .* could not be written to the inbox within 0.15 s"
+        ) as caught:
             await start(client, rpc_timeout=SOON)
-    assert "it may still be written and taken in" in str(e.value)
-    assert "memory://" in str(e.value)
+    assert "it may still be written and taken in" in str(caught.value)
+    assert "memory://" in str(caught.value)
 
 
 # ---------------------------------------------------------------------------------------------------------- results
@@ -317,7 +323,10 @@ async def test_every_end_has_its_exception(
 async def test_a_failure_keeps_its_causes(connected: Connected, orchestrator: FakeOrchestrator) -> None:
     inner = Failure(FailureKind.APPLICATION, "no stock", type="OutOfStock", details=[json_payload("7")])
     outer = Failure(
-        FailureKind.ACTIVITY, "activity failed", cause=inner, attributes={"activity_type": "reserve", "activity_id": "1"}
+        FailureKind.ACTIVITY,
+        "activity failed",
+        cause=inner,
+        attributes={"activity_type": "reserve", "activity_id": "1"},
     )
     orchestrator.script = lambda i, b: [Accepted("r"), RunOutcome("r", RunStatus.FAILED, failure=outer)]
     async with connected() as client:
@@ -356,9 +365,8 @@ async def test_cancelling_a_waiting_call_leaves_nothing_behind(
             asyncio.ensure_future(client.get_workflow_handle("b").result()),
             asyncio.ensure_future(client.get_workflow_handle("c").signal("s")),
         ]
-        while len(orchestrator.seen) < 3:
-            await asyncio.sleep(0.005)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
+        assert len(orchestrator.seen) == 3
         for call in calls:
             call.cancel()
         assert all(isinstance(e, asyncio.CancelledError) for e in await asyncio.gather(*calls, return_exceptions=True))
@@ -410,15 +418,15 @@ async def test_failed_and_rejected_queries(connected: Connected, orchestrator: F
     orchestrator.script = lambda i, b: [answers[b.name]]
     async with connected() as client:
         handle = client.get_workflow_handle("a")
-        with pytest.raises(WorkflowQueryFailedError, match="^no such shelf$"):
+        with pytest.raises(WorkflowQueryFailedError, match=r"^no such shelf$"):
             await handle.query("raises")
-        with pytest.raises(WorkflowQueryFailedError, match="^ODR-107: no query handler$") as failed:
+        with pytest.raises(WorkflowQueryFailedError, match=r"^ODR-107: no query handler$") as failed:
             await handle.query("unknown")
         assert failed.value.code == "ODR-107"
         with pytest.raises(WorkflowQueryRejectedError, match="the run is timed out") as rejected:
             await handle.query("closed")
         assert rejected.value.status is not None
-        with pytest.raises(RPCError, match="^ODR-108: it is parked$"):
+        with pytest.raises(RPCError, match=r"^ODR-108: it is parked$"):
             await handle.query("parked")
 
 
@@ -441,7 +449,7 @@ async def test_one_client_serves_several_event_loops(connected: Connected, orche
             calls = (
                 client.execute_workflow("Order", base + n, id=f"order-{base + n}", task_queue="q") for n in range(50)
             )
-            return await asyncio.gather(*calls)
+            return list(await asyncio.gather(*calls))
 
         threads = [
             threading.Thread(target=lambda base=base: results.append(asyncio.run(many(base)))) for base in (0, 100, 200)
@@ -449,8 +457,9 @@ async def test_one_client_serves_several_event_loops(connected: Connected, orche
         for thread in threads:
             thread.start()
         results.append(await many(300))
-        await asyncio.to_thread(lambda: [thread.join() for thread in threads])
-    assert sorted(sum(results, [])) == [base + n for base in (0, 100, 200, 300) for n in range(50)]
+        for thread in threads:
+            await asyncio.to_thread(thread.join)
+    assert sorted(n for some in results for n in some) == [base + n for base in (0, 100, 200, 300) for n in range(50)]
 
 
 async def test_a_handle_may_be_awaited_in_another_loop(connected: Connected, orchestrator: FakeOrchestrator) -> None:
