@@ -31,7 +31,7 @@ def test_compose_file_is_valid() -> None:
 
 def test_mounted_files_exist() -> None:
     mounted = re.findall(r"^ *- \./([^:]+):", COMPOSE, re.MULTILINE)
-    assert "docker/prometheus.yml" in mounted
+    assert "deploy/prometheus.yml" in mounted
     assert [path for path in mounted if not (REPOSITORY / path).exists()] == []
 
 
