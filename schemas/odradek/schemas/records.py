@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True)
 def record(cls: type[T]) -> type[T]:
-    """A slotted dataclass that type checkers see as frozen; freezing at run time would triple the cost of making one."""
+    """A slotted dataclass that type checkers see as frozen; freezing at run time would triple the cost of making it."""
     return dataclass(slots=True)(cls)
 
 
@@ -727,7 +727,7 @@ class Description:
 
 @record
 class HistoryPage:
-    """Events from ``first_event`` on; ``next_event`` None: that was all for now. ``archive``: read them there instead."""
+    """Events from ``first_event`` on; ``next_event`` None: that was all for now. ``archive``: read them there."""
 
     run_id: str
     status: str

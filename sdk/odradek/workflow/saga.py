@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any
 
+from odradek import activity
 from odradek.exceptions import ApplicationError, is_cancelled_exception
-from odradek.workflow.calls import logger
+from odradek.workflow.calls import execute_activity, logger
 from odradek.workflow.runtime import current
 
 
@@ -33,9 +34,7 @@ class saga:  # noqa: N801 - used like a function: ``async with workflow.saga() a
     def compensate(self, step: Callable[..., Any] | str, *args: Any, **options: Any) -> None:
         """Register what undoes the step that comes next: an activity (function or name), or an ``async`` function."""
         name = step if isinstance(step, str) else getattr(step, "__name__", repr(step))
-        if isinstance(step, str) or hasattr(step, "__odradek_activity_definition__"):
-            from odradek.workflow.calls import execute_activity
-
+        if isinstance(step, str) or activity._Definition.from_callable(step) is not None:
             merged = {**self._options, **options}
             self._steps.append((name, lambda: execute_activity(step, args=args, **merged)))
         else:

@@ -125,7 +125,7 @@ class Attempts(Decide):
         """The activity is over: its code's workflow sees an activity failure whose cause says why."""
         scheduled = activity.scheduled
         self._end(live, activity)
-        self.count("failed", scheduled.activity_type)
+        self.count("activity-failed", scheduled.activity_type)
         facts = {
             "activity_type": scheduled.activity_type,
             "activity_id": scheduled.activity_id,

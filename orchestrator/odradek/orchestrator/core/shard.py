@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from heapq import heappop, heappush
 
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.effects import DeadLetter, Effect, Show
 from odradek.orchestrator.core.inputs import Inputs
 from odradek.orchestrator.core.run import NO_CLAIM
-from odradek.orchestrator.core.state import FOREVER_MS, HORIZON_MS, InboxItem, ShardConfig
+from odradek.orchestrator.core.state import FOREVER_MS, HORIZON_MS, InboxItem, LostRecord, ShardConfig
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry, HistoryWriter, LateRecord, chain_then
@@ -57,18 +58,23 @@ class Shard(Inputs):
         elif key.startswith(b"\0"):
             if value is not None:
                 self._old_notes.append(key)
-        else:
+        elif self._is_run_key(offset, key, value):
             self.put(key, value, offset)
-            self._restored[key.partition(b"\0")[0].decode(errors="replace")] = None
+            self._restored[key.partition(b"\0")[0].decode()] = None
         if len(self.dirty) > 100_000:
             self.flush_store()
 
-    def _restore_watermarks(self, value: bytes) -> None:
+    def _is_run_key(self, offset: int, key: bytes, value: bytes | None) -> bool:
         try:
-            record = self.config.codec.decode(r.HistoryRecord, value)
-        except UnreadableRecord:
-            return
-        self.v0, self.x0, self.y0 = max(self.v0, record.v), max(self.x0, record.x), max(self.y0, record.y)
+            return keys.parse(key) is not None
+        except ValueError:
+            self.lost_records.append(LostRecord("", offset, key, value or b"", "its key is not one of a history record"))
+            return False
+
+    def _restore_watermarks(self, value: bytes) -> None:
+        with suppress(UnreadableRecord):
+            v, x, y = self.config.codec.watermarks(value)
+            self.v0, self.x0, self.y0 = max(self.v0, v), max(self.x0, x), max(self.y0, y)
 
     def _restore_claim(self, offset: int, key: bytes, value: bytes | None) -> None:
         if value is None:

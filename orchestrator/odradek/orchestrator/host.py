@@ -1,0 +1,395 @@
+"""One orchestrator process: a thread that reads inboxes, drives the shards of the partitions it owns, and appends what they say."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from odradek.converter import DataConverter
+from odradek.log import Appender, Committed, LogError, LogUnavailable, OffsetOutOfRange, Record
+from odradek.log.namespace import Namespace
+from odradek.orchestrator import metrics
+from odradek.orchestrator.core.state import ShardConfig
+from odradek.orchestrator.leases import Leases
+from odradek.orchestrator.outputs import Outputs
+from odradek.orchestrator.owned import OwnedPartition, Phase
+from odradek.orchestrator.registry import Registry
+from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.schemas import records as r
+from odradek.schemas.errors import NewerSchema, UnreadableRecord
+
+_log = logging.getLogger("odradek.orchestrator")
+
+MEMBERSHIP_SECONDS: Final = 0.05
+RECORD_MARGIN_BYTES: Final = 64 * 1024
+
+
+def wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Orchestrator:
+    """Serves the partitions of a namespace that its group gives it.
+
+    ``run`` serves until ``stop`` is called from another thread, then hands over in order. Raises ``NewerSchema`` when a record was
+    written by a newer build than this: its partitions are left to newer processes.
+    """
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        registry: Registry,
+        *,
+        data_converter: DataConverter = DataConverter.default,
+        identity: str | None = None,
+        settings: OrchestratorSettings | None = None,
+        clock_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self.namespace = namespace
+        self.registry = registry
+        self.settings = settings or OrchestratorSettings()
+        self.clock_ms = clock_ms
+        self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
+        self.id = uuid.uuid4().hex
+        self.owned: dict[int, OwnedPartition] = {}
+        self.ready = threading.Event()
+        """Set once the group has given this process its partitions and all of them are live."""
+        self._converter = data_converter
+        self._topics = namespace.topics
+        self._stop = threading.Event()
+        self._claim_again: dict[int, float] = {}
+        self._topic_id = ""
+        self._leases = Leases(
+            self.id, int(self.settings.beacon_seconds * 1000), int(self.settings.worker_lost_seconds * 1000)
+        )
+        self._next_beacon = self._next_membership = self._next_delete = self._next_gauges = 0.0
+        self._deleted: dict[int, int] = {}
+        self._trouble: Exception | None = None
+        self._newer: NewerSchema | None = None
+
+    # ------------------------------------------------------------------------------------------ life
+
+    def stop(self) -> None:
+        """Ask ``run`` to hand over and return."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Serve until stopped. Blocks; call it in a thread of its own, or as a process's main loop."""
+        self._open()
+        try:
+            while not self._stop.is_set():
+                self._turn()
+        finally:
+            self._close()
+        if self._newer is not None:
+            raise self._newer
+
+    def _open(self) -> None:
+        log = self.namespace.log
+        info = log.topic(self._topics.inbox)
+        self._topic_id = info.topic_id if info else ""
+        self.reader = log.reader()
+        self.history: Appender = log.appender()
+        self.outputs = Outputs(self.namespace, self._outputs_failed)
+        self.reader.assign(self._topics.workers, 0, log.offsets(self._topics.workers, 0).begin)
+        self._membership = log.membership(
+            self._topics.orchestrators,
+            self._topics.inbox,
+            self,
+            session_timeout_seconds=self.settings.session_timeout_seconds,
+        )
+        _log.info("orchestrator %s serves namespace %s (%s)", self.id, self._topics.namespace, log.address)
+
+    def _close(self) -> None:
+        try:
+            self._membership.close()
+        finally:
+            for partition in list(self.owned):
+                self._drop(partition)
+            self._farewell()
+            self.outputs.appender.close()
+            self.history.close()
+            self.reader.close()
+            metrics.OWNED.labels(self._topics.namespace).set(0)
+            self.ready.clear()
+
+    def _farewell(self) -> None:
+        self.outputs.append(self._topics.workers, 0, self._beacon_key, None)
+
+    # ------------------------------------------------------------------------------------------ one turn of the loop
+
+    def _turn(self) -> None:
+        """Acknowledgements first, since effects wait for them; then new records; then time."""
+        monotonic = time.monotonic()
+        if monotonic >= self._next_membership:
+            self._next_membership = monotonic + MEMBERSHIP_SECONDS
+            self._membership.poll()
+            self._chores(monotonic)
+        acked = self.history.poll(0)
+        self.outputs.appender.poll(0)
+        if acked:
+            self._after_acks()
+        self._read(acked)
+        now_ms = self.clock_ms()
+        for owned in list(self.owned.values()):
+            self._guarded(owned, owned.tick, now_ms)
+            owned.drain()
+        self._settle_trouble()
+
+    def _read(self, acked: int) -> None:
+        """Wait in the place where something can happen: for acknowledgements while appends are in flight, else for records."""
+        if self.history.in_flight + self.outputs.appender.in_flight > self.settings.in_flight_max:
+            if self.history.poll(0.005):
+                self._after_acks()
+            return
+        waiting = self.history.in_flight
+        records = self._poll(0 if waiting or acked else self._idle_seconds())
+        if records:
+            self._take(records)
+        elif waiting and not acked and self.history.poll(0.001):
+            self._after_acks()
+
+    def _idle_seconds(self) -> float:
+        """How long nothing needs to be done: until the next timer, at most the polling interval."""
+        now_ms = self.clock_ms()
+        due = min(
+            (o.shard.next_tick_ms() for o in self.owned.values() if o.shard is not None and o.phase is Phase.LIVE),
+            default=now_ms + 1000,
+        )
+        if self.outputs.appender.in_flight:
+            return min(max(due - now_ms, 0) / 1000, 0.005)
+        return min(max(due - now_ms, 0) / 1000, self.settings.poll_seconds)
+
+    def _poll(self, seconds: float) -> list[Record]:
+        try:
+            return self.reader.poll(seconds, self.settings.records_per_poll)
+        except OffsetOutOfRange as error:
+            _log.error("%s", error)
+            owned = self.owned.get(error.partition)
+            if owned is not None:
+                owned.end(f"ODR-076: {error}")
+                self._claim_later(error.partition)
+            return []
+
+    def _take(self, records: Sequence[Record]) -> None:
+        grouped: dict[tuple[str, int], list[Record]] = {}
+        for record in records:
+            grouped.setdefault((record.topic, record.partition), []).append(record)
+        for (topic, partition), batch in grouped.items():
+            if topic == self._topics.workers:
+                self._take_leases(batch)
+                continue
+            owned = self.owned.get(partition)
+            if owned is None:
+                continue
+            take = owned.take_inbox if topic == self._topics.inbox else owned.take_history
+            self._guarded(owned, take, batch)
+            owned.drain()
+
+    def _after_acks(self) -> None:
+        for owned in list(self.owned.values()):
+            self._guarded(owned, owned.flush)
+            owned.drain()
+
+    def _guarded(self, owned: OwnedPartition, action: Callable[..., None], *arguments: object) -> None:
+        """A defect of ours in one partition must not take the others down: claim it anew, which rebuilds it from the log."""
+        try:
+            action(*arguments)
+        except NewerSchema as error:
+            self._newer = error
+            self._stop.set()
+        except LogUnavailable as error:
+            owned.end(str(error))
+            self._claim_later(owned.partition)
+        except Exception:
+            _log.exception("partition %d failed and is claimed again", owned.partition)
+            owned.end("an internal error")
+            self._claim_later(owned.partition)
+
+    # ------------------------------------------------------------------------------------------ the group's listener
+
+    def assigned(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            self._claim(partition)
+
+    def revoked(self, partitions: Sequence[int]) -> None:
+        """Hand over: settle what is in flight, write a checkpoint, and let go."""
+        leaving = [self.owned[partition] for partition in partitions if partition in self.owned]
+        for owned in leaving:
+            self.reader.unassign(self._topics.inbox, owned.partition)
+        deadline = time.monotonic() + self.settings.hand_over_timeout_seconds
+        self._settle(leaving, deadline)
+        for owned in leaving:
+            if owned.phase is Phase.LIVE:
+                self._guarded(owned, owned.checkpoint, self.clock_ms())
+                owned.drain()
+        self._settle(leaving, deadline)
+        self._membership.flush_commits(max(0.0, deadline - time.monotonic()))
+        for owned in leaving:
+            self._drop(owned.partition)
+
+    def lost(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            self._drop(partition)
+
+    def _settle(self, leaving: Sequence[OwnedPartition], deadline: float) -> None:
+        while time.monotonic() < deadline and self._trouble is None:
+            if all(owned.settled for owned in leaving) and not self.outputs.appender.in_flight:
+                return
+            self.history.poll(0.005)
+            self.outputs.appender.poll(0.001)
+            self._after_acks()
+
+    def _claim(self, partition: int) -> None:
+        self._claim_again.pop(partition, None)
+        if partition in self.owned:
+            self._drop(partition)
+        self.owned[partition] = OwnedPartition(self, partition)
+
+    def _claim_later(self, partition: int) -> None:
+        self.owned.pop(partition, None)
+        self._claim_again[partition] = time.monotonic() + self.settings.claim_again_seconds
+
+    def _drop(self, partition: int) -> None:
+        self._claim_again.pop(partition, None)
+        owned = self.owned.pop(partition, None)
+        if owned is not None:
+            owned.close()
+
+    # ------------------------------------------------------------------------------------------ trouble
+
+    def history_failed(self, error: Exception) -> None:
+        """A failed append or an unknown offset: nothing of this producer can be trusted any more."""
+        self._trouble = self._trouble or error
+
+    def _outputs_failed(self, error: Exception) -> None:
+        self._trouble = self._trouble or error
+
+    def _settle_trouble(self) -> None:
+        if self._trouble is not None:
+            error, self._trouble = self._trouble, None
+            _log.error("appends can no longer be trusted, all partitions are claimed again: %s", error)
+            self.history.discard()
+            self.history = self.namespace.log.appender()
+            self.outputs.discard()
+            for owned in list(self.owned.values()):
+                owned.end("appends failed")
+        for partition, owned in list(self.owned.items()):
+            if owned.phase is Phase.VOID:
+                self._claim_later(partition)
+
+    # ------------------------------------------------------------------------------------------ chores
+
+    def _chores(self, monotonic: float) -> None:
+        for partition, when in list(self._claim_again.items()):
+            if monotonic >= when:
+                if partition in self._membership.partitions:
+                    self._claim(partition)
+                else:
+                    del self._claim_again[partition]
+        if monotonic >= self._next_beacon:
+            self._next_beacon = monotonic + self.settings.beacon_seconds
+            value = self.namespace.codec.encode(r.WorkersRecord(r.Beacon(self.id)))
+            self.outputs.append(self._topics.workers, 0, self._beacon_key, value)
+            self.outputs.retry_blocked()
+        if monotonic >= self._next_delete:
+            self._next_delete = monotonic + self.settings.delete_records_seconds
+            self._delete_records()
+        if monotonic >= self._next_gauges:
+            self._next_gauges = monotonic + 1.0
+            self._gauges()
+
+    @property
+    def _beacon_key(self) -> bytes:
+        return b"o\0" + self.id.encode()
+
+    def _take_leases(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if record.value is None:
+                continue
+            try:
+                body = self.namespace.codec.decode(r.WorkersRecord, record.value).body
+            except (UnreadableRecord, NewerSchema):
+                continue
+            if self._leases.fold(record.time_ms, body):
+                self._sweep_lost_workers()
+
+    def _sweep_lost_workers(self) -> None:
+        for owned in list(self.owned.values()):
+            if owned.phase is Phase.LIVE and owned.shard is not None:
+                for worker in [w for w in owned.shard.holders if self._leases.is_lost(w)]:
+                    reason = f"no sign of life for {self.settings.worker_lost_seconds:g} s"
+                    self._guarded(owned, owned.shard.worker_lost, worker, reason)
+                owned.drain()
+
+    def _delete_records(self) -> None:
+        done = {p: o.done_x + 1 for p, o in self.owned.items() if o.done_x + 1 > self._deleted.get(p, 0)}
+        if done:
+            try:
+                self.namespace.log.delete_records(self._topics.inbox, done)
+                self._deleted |= done
+            except LogError as error:
+                _log.warning("old inbox records could not be deleted: %s", error)
+
+    def _gauges(self) -> None:
+        name = self._topics.namespace
+        live = [o for o in self.owned.values() if o.phase is Phase.LIVE and o.shard is not None]
+        metrics.OWNED.labels(name).set(len(live))
+        metrics.IN_FLIGHT.labels(name).set(self.history.in_flight)
+        parked = memory = 0
+        for owned in live:
+            shard = owned.shard
+            assert shard is not None
+            parked += len(shard.parked)
+            memory += len(shard.workflows)
+            metrics.TRANSITIONS.labels(name).inc(shard.transitions)
+            shard.transitions = 0
+            self._collect(name, shard.counts, shard.durations)
+            shard.counts, shard.durations = {}, []
+        metrics.PARKED.labels(name).set(parked)
+        metrics.PENDING.labels(name).set(memory)
+        if self.owned.keys() >= self._membership.partitions and len(live) == len(self.owned):
+            self.ready.set()
+        else:
+            self.ready.clear()
+
+    @staticmethod
+    def _collect(name: str, counts: dict[tuple[str, str], int], durations: list[tuple[str, str, float]]) -> None:
+        for (what, kind), count in counts.items():
+            if what in ("retried", "activity-failed"):
+                metrics.ACTIVITY_EVENTS.labels(name, kind, what).inc(count)
+            else:
+                metrics.WORKFLOWS.labels(name, kind, what).inc(count)
+        for what, kind, seconds in durations:
+            histogram = metrics.WORKFLOW_SECONDS if what == "workflow" else metrics.ACTIVITY_SECONDS
+            histogram.labels(name, kind).observe(seconds)
+
+    # ------------------------------------------------------------------------------------------ what partitions need
+
+    def shard_config(self, partition: int) -> ShardConfig:
+        return ShardConfig(
+            self._topics.namespace,
+            self._topic_id,
+            partition,
+            self.namespace.codec,
+            self._converter.payload_converter,
+            self._converter.failure_converter,
+            self.registry.find,
+            self.registry.hosted,
+            max(self.namespace.record_bytes_max - RECORD_MARGIN_BYTES, self.namespace.record_bytes_max // 2),
+            summary_retention_ms=int(self.settings.summary_retention_seconds * 1000),
+            workflows_in_memory_max=self.settings.workflows_in_memory_max,
+            instances_in_memory_max=self.settings.instances_in_memory_max,
+        )
+
+    def commit(self, partition: int, position: Committed) -> None:
+        self._membership.commit({partition: position})
+
+    def worker_partition(self, worker: str) -> int | None:
+        return self._leases.reply_partition(worker)

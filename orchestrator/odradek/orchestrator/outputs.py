@@ -1,0 +1,130 @@
+"""Carries a shard's outputs to the other topics."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from zlib import crc32
+
+from odradek.log import Appender, LogError, RecordTooLarge
+from odradek.log.namespace import Namespace, ensure_queue
+from odradek.orchestrator import metrics
+from odradek.orchestrator.core import effects as fx
+from odradek.orchestrator.core.writer import HistoryWriter
+from odradek.schemas import records as r
+from odradek.schemas.topics import Topics
+
+_log = logging.getLogger("odradek.orchestrator.outputs")
+
+
+class Outputs:
+    """One appender for everything that is not history. ``on_failure`` is called when it can no longer be trusted."""
+
+    def __init__(self, namespace: Namespace, on_failure: Callable[[Exception], None]) -> None:
+        self._namespace = namespace
+        self._topics: Topics = namespace.topics
+        self._on_failure = on_failure
+        self._queue_partitions: dict[str, int] = {}
+        self._blocked: list[tuple[fx.Output, HistoryWriter]] = []
+        self.appender: Appender = namespace.log.appender()
+
+    def discard(self) -> None:
+        """After trouble: forget what is on its way; owners emit again what matters."""
+        self.appender.discard()
+        self._blocked.clear()
+        self.appender = self._namespace.log.appender()
+
+    def carry_out(self, effect: fx.Output, writer: HistoryWriter) -> None:
+        """Append one output; its token is released when the other topic has it."""
+        codec, partitions = self._namespace.codec, self._namespace.partitions
+        match effect:
+            case fx.Reply(partition=partition, recipient=recipient, request_id=request_id, body=body):
+                self._append_reply(partition, recipient, r.ReplyRecord(recipient, request_id, body))
+            case fx.SendTask(task=task):
+                assert task is not None
+                self._send_task(effect, task, writer)
+            case fx.SendMessage(workflow_id=workflow_id, record=message):
+                partition = self._namespace.partition(workflow_id)
+                self._append(effect, writer, self._topics.inbox, partition, workflow_id.encode(), codec.encode(message))
+            case fx.Show(record=shown):
+                assert shown is not None
+                key = f"{shown.run_id}\0{shown.claim}".encode()
+                partition = self._namespace.partition(shown.workflow_id)
+                self._append(effect, writer, self._topics.visibility, partition, key, codec.encode(shown))
+            case fx.Archive(record=archived, blocks=blocks):
+                assert archived is not None
+                value = codec.encode_with_events(archived, blocks)
+                partition = self._namespace.partition(archived.workflow_id)
+                self._append(effect, writer, self._topics.archive, partition, archived.workflow_id.encode(), value)
+            case fx.DeadLetter(record=dead):
+                assert dead is not None
+                metrics.DEAD_LETTERS.labels(self._topics.namespace, dead.topic).inc()
+                _log.error("%s: %s (%s, partition %d, offset %d)", dead.code, dead.reason, dead.topic, dead.partition, dead.offset)
+                self._append(effect, writer, self._topics.dead_letter, 0, dead.key, codec.encode(dead))
+            case _:
+                raise AssertionError(effect)
+        _ = partitions
+
+    def retry_blocked(self) -> None:
+        """Try again what waits for a topic that could not be made."""
+        blocked, self._blocked = self._blocked, []
+        for effect, writer in blocked:
+            if not writer.fenced:
+                self.carry_out(effect, writer)
+        metrics.TASKS_WAITING.labels(self._topics.namespace).set(len(self._blocked))
+
+    def append(self, topic: str, partition: int, key: bytes, value: bytes | None) -> None:
+        """Append something that nobody waits for."""
+        self.appender.append(topic, partition, key, value)
+
+    def _send_task(self, effect: fx.SendTask, task: r.TaskRecord, writer: HistoryWriter) -> None:
+        queue = task.task_queue
+        partitions = self._queue_partitions.get(queue)
+        if partitions is None:
+            try:
+                partitions = self._queue_partitions[queue] = ensure_queue(self._namespace, queue)
+            except (LogError, ValueError) as error:
+                _log.error(
+                    'ODR-074: tasks for queue "%s" wait, since its topic cannot be made: %s. Create it with "odradek topics create '
+                    '--queue %s", or correct the name', queue, error, queue,
+                )  # fmt: skip
+                self._blocked.append((effect, writer))
+                return
+        key = f"{task.run_id}:{task.seq}".encode()
+        value = self._namespace.codec.encode(task)
+        self._append(effect, writer, self._topics.tasks(queue), crc32(key) % partitions, key, value)
+
+    def _append_reply(self, partition: int, recipient: str, reply: r.ReplyRecord) -> None:
+        try:
+            self.appender.append(
+                self._topics.replies, partition, recipient.encode(), self._namespace.codec.encode(reply)
+            )
+        except RecordTooLarge as error:
+            _log.error("an answer is too large to be sent: %s", error)
+            refused = r.Refused("ODR-105", f"ODR-105: the answer is too large to be sent: {error}")
+            smaller = r.ReplyRecord(recipient, reply.request_id, refused)
+            value = self._namespace.codec.encode(smaller)
+            self.appender.append(self._topics.replies, partition, recipient.encode(), value)
+
+    def _append(
+        self, effect: fx.Output, writer: HistoryWriter, topic: str, partition: int, key: bytes | None, value: bytes
+    ) -> None:
+        token = effect.token
+
+        def appended(offset: int | None, error: Exception | None) -> None:
+            if writer.fenced:
+                return
+            if error is not None or offset is None:
+                self._on_failure(error or LogError("ODR-075: an output's offset is unknown"))
+                return
+            if isinstance(effect, fx.Archive) and effect.on_stored is not None:
+                effect.on_stored(partition, offset)
+            if token is not None:
+                writer.emitted(token)
+
+        try:
+            self.appender.append(topic, partition, key, value, appended)
+        except RecordTooLarge as error:
+            _log.error("ODR-105: an output cannot be sent, and is dropped: %s", error)
+            if token is not None:
+                writer.emitted(token)

@@ -1,0 +1,35 @@
+"""Intervals and limits of an orchestrator process. The defaults are for production; tests shorten the intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class OrchestratorSettings:
+    """How long an orchestrator waits for things, and how much it holds."""
+
+    store: Path | None = None
+    """Where local stores are kept; None: in memory, rebuilt from the log at each start."""
+    session_timeout_seconds: float = 10.0
+    poll_seconds: float = 0.05
+    """The longest wait when nothing happens."""
+    checkpoint_seconds: float = 1.0
+    store_flush_seconds: float = 20.0
+    delete_records_seconds: float = 30.0
+    hand_over_timeout_seconds: float = 5.0
+    claim_again_seconds: float = 1.0
+    """Before a partition is claimed again after trouble."""
+    takeover_seconds_max: float = 1200.0
+    """A takeover that takes longer starts again; well below min.compaction.lag.ms (1 h)."""
+    store_age_seconds_max: float = 1800.0
+    """Half of delete.retention.ms: an older store may have missed tombstones."""
+    beacon_seconds: float = 2.0
+    worker_lost_seconds: float = 7.0
+    in_flight_max: int = 20_000
+    """Appends and outputs on their way; above it the inbox is not read."""
+    records_per_poll: int = 1000
+    workflows_in_memory_max: int = 50_000
+    instances_in_memory_max: int = 20_000
+    summary_retention_seconds: float = 7 * 24 * 3600.0

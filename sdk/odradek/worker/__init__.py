@@ -1,0 +1,8 @@
+"""A worker in the user's own process: ``Worker(client, task_queue=…, workflows=[…], activities=[…])``."""
+
+from odradek.orchestrator.registry import Registry, workflows_in
+from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.worker.worker import Worker
+from odradek.workers import ActivityWorker, WorkerSettings
+
+__all__ = ["ActivityWorker", "OrchestratorSettings", "Registry", "Worker", "WorkerSettings", "workflows_in"]
