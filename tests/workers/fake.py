@@ -165,6 +165,11 @@ async def until(condition: Callable[[], Any], seconds: float = 5) -> None:
         await asyncio.sleep(0.002)
 
 
+async def holds(worker: ActivityWorker, partitions: int = 1) -> None:
+    """Wait until the worker has these partitions: what is sent from now on comes after its assignment."""
+    await until(lambda: worker._parts and len(worker._parts.fetcher._assignments) == partitions)
+
+
 def kill(worker: ActivityWorker) -> None:
     """Stop a worker like a killed process: nothing is said, committed or sent any more."""
     parts = worker._parts
