@@ -226,6 +226,7 @@ def test_encoded_events_can_be_joined(batches: list[list[Event]]) -> None:
     read = CODEC.decode(HistoryRecord, CODEC.encode_with_events(EMPTY_CHUNK, blocks)).body
     assert isinstance(read, Chunk)
     assert list(read.events) == [event for batch in batches for event in batch]
+    assert CODEC.decode_events(blocks) == list(read.events)
 
 
 def test_blocks_with_a_size_are_read() -> None:
@@ -468,10 +469,11 @@ def test_older_version_inside_a_union(older: Codec) -> None:
 
 def test_events_of_an_older_version_can_be_joined_too(older: Codec) -> None:
     event = Event(1, 2, RunStarted("T", "q", "r", headers={"a": Payload("e", b"d")}, static_details="x"))
-    body = older.decode(HistoryRecord, older.encode_with_events(EMPTY_CHUNK, older.encode_events([event]) * 2)).body
+    blocks = older.encode_events([event]) * 2
+    body = older.decode(HistoryRecord, older.encode_with_events(EMPTY_CHUNK, blocks)).body
     assert isinstance(body, Chunk)
     expected = dataclasses.replace(event, body=RunStarted("T", "q", "r"))
-    assert list(body.events) == [expected, expected]
+    assert list(body.events) == older.decode_events(blocks) == [expected, expected]
 
 
 @top_level

@@ -22,8 +22,6 @@ def record(cls: type[T]) -> type[T]:
     return dataclass(slots=True)(cls)
 
 
-
-
 class RunStatus(StrEnum):
     """Where a run stands. Everything but RUNNING is final."""
 
