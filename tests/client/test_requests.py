@@ -31,6 +31,8 @@ from odradek.common import (
 )
 from odradek.exceptions import ApplicationError, CancelledError, TerminatedError, WorkflowAlreadyStartedError
 from odradek.exceptions import TimeoutError as WorkflowTimeoutError
+from odradek.log import AppendFailed, AppendQueueFull
+from odradek.log.memory import MemoryAppender
 from odradek.schemas.records import (
     Accepted,
     AwaitResult,
@@ -241,7 +243,8 @@ async def test_a_timeout_says_what_was_waited_for(connected: Connected, orchestr
         request_id = orchestrator.seen[0][1].request.id
         assert str(caught.value) == (
             f'ODR-130: no answer to signal "approve" of workflow "order-7" '
-            f"(namespace shop, inbox partition {partition}) within 0.15 s; the request stands in the inbox and may still be taken in (request ID {request_id}). "
+            f"(namespace shop, inbox partition {partition}) within 0.15 s; "
+            f"the request stands in the inbox and may still be taken in (request ID {request_id}). "
             f'Is an orchestrator of this namespace running? "odradek doctor" tells.'
         )
         assert (caught.value.status, caught.value.code) == (RPCStatusCode.DEADLINE_EXCEEDED, "ODR-130")
@@ -265,6 +268,42 @@ async def test_a_log_that_does_not_acknowledge_is_told_from_an_orchestrator_that
             await start(client, rpc_timeout=SOON)
     assert "it may still be written and taken in" in str(caught.value)
     assert "memory://" in str(caught.value)
+
+
+async def test_a_full_queue_is_waited_for(
+    connected: Connected, orchestrator: FakeOrchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = iter([False, False, True])
+    append = MemoryAppender.append
+
+    def crowded(self: Any, topic: str, *rest: Any) -> None:
+        if topic.endswith(".inbox") and not next(room, True):
+            raise AppendQueueFull(topic, 5)
+        append(self, topic, *rest)
+
+    monkeypatch.setattr(MemoryAppender, "append", crowded)
+    async with connected() as client:
+        assert (await start(client)).result_run_id == "run-of-order-7"
+
+
+async def test_a_fatal_append_error_is_outlived(
+    connected: Connected, orchestrator: FakeOrchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new appender takes over, and the request goes out again."""
+    append = MemoryAppender.append
+    failing = iter([True])
+
+    def fatal(self: Any, topic: str, partition: int, key: Any, value: Any, on_appended: Any = None) -> None:
+        if topic.endswith(".inbox") and next(failing, False):
+            self._due.append((on_appended, None, AppendFailed(topic, partition, "fenced", fatal=True)))
+        else:
+            append(self, topic, partition, key, value, on_appended)
+
+    monkeypatch.setattr(MemoryAppender, "append", fatal)
+    async with connected() as client:
+        before = client.connection._pump._appender
+        await start(client, wait=False)
+        assert client.connection._pump._appender is not before
 
 
 # ---------------------------------------------------------------------------------------------------------- results
@@ -291,9 +330,12 @@ async def test_execute_asks_for_the_result_when_it_does_not_come(
         return (RunOutcome("r", RunStatus.COMPLETED, json_payload("[1]")),)
 
     orchestrator.script = script
-    async with connected() as client:
+    async with connected(request_policy=RequestPolicy(rpc_timeout_seconds=0.1, retry_seconds=0.1)) as client:
         assert await client.execute_workflow(Order.run, 1, id="a", task_queue="shop") == [1]
-    assert [body.run_id for body in orchestrator.bodies(AwaitResult)] == ["r"]
+        longer = timedelta(seconds=0.2)
+        handle = await client.start_workflow(Order.run, 1, id="b", task_queue="shop", rpc_timeout=longer)
+        assert await handle.result() == [1]
+    assert [body.run_id for body in orchestrator.bodies(AwaitResult)] == ["r", "r"]
 
 
 @pytest.mark.parametrize(

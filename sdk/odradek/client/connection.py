@@ -203,32 +203,45 @@ class Lane:
         if self._pump.closed_reason:
             raise closed(self._pump.closed_reason)
         self._pump.register(exchange)
-        timer = None
-        if question.timeout_seconds is not None:
-            timer = exchange.loop.call_later(question.timeout_seconds, exchange.expire)
+        timer = self._timer(exchange, question.timeout_seconds)
         try:
-            await self._send(exchange, question)
+            if not self._sent(exchange, question):
+                await self._insist(exchange, question)
             answer = await exchange.answer
         finally:
             if timer is not None:
                 timer.cancel()
-        if isinstance(answer, Expired):
-            seconds = question.asked_seconds or question.timeout_seconds
-            raise no_answer(question.workflow_id, question.body, self.namespace, exchange, seconds)
+        if not isinstance(answer, Expired | Closed):
+            return answer
         if isinstance(answer, Closed):
             raise closed(answer.reason)
-        return answer
+        seconds = question.asked_seconds or question.timeout_seconds
+        raise no_answer(question.workflow_id, question.body, self.namespace, exchange, seconds)
 
-    async def _send(self, exchange: Exchange, question: Question) -> None:
+    def _timer(self, exchange: Exchange, timeout_seconds: float | None) -> asyncio.TimerHandle | None:
+        if timeout_seconds is None:
+            return None
+        if timeout_seconds == self.policy.rpc_timeout_seconds:
+            exchange.watched = True
+            self._pump.watch(exchange)
+            return None
+        return exchange.loop.call_later(timeout_seconds, exchange.expire)
+
+    async def _insist(self, exchange: Exchange, question: Question) -> None:
+        """More is in flight than the log's queue holds: wait until there is room."""
         while not exchange.answer.done():
-            try:
-                self._pump.send(exchange)
-            except RecordTooLarge as error:
-                size = len(exchange.key) + len(exchange.value)
-                raise record_too_large(question.workflow_id, question.body, size, error.record_bytes_max) from error
-            except AppendQueueFull as error:
-                exchange.error = error
-                await asyncio.sleep(QUEUE_FULL_PAUSE_SECONDS)
-            else:
-                self._pump.schedule(exchange)
+            await asyncio.sleep(QUEUE_FULL_PAUSE_SECONDS)
+            if self._sent(exchange, question):
                 return
+
+    def _sent(self, exchange: Exchange, question: Question) -> bool:
+        try:
+            self._pump.send(exchange)
+        except RecordTooLarge as error:
+            size = len(exchange.key) + len(exchange.value)
+            raise record_too_large(question.workflow_id, question.body, size, error.record_bytes_max) from error
+        except AppendQueueFull as error:
+            exchange.error = error
+            return False
+        self._pump.schedule(exchange)
+        return True

@@ -78,6 +78,7 @@ class Exchange:
         "stage",
         "topic",
         "value",
+        "watched",
     )
 
     def __init__(self, request_id: str, topic: str, partition: int, key: bytes, value: bytes) -> None:
@@ -91,6 +92,8 @@ class Exchange:
         self.value = value
         self.renew: Callable[[], bytes] | None = None
         """Makes the value of a repeated question, when that has to differ from the first."""
+        self.watched = False
+        """The connection's threads expire it."""
         self.ends_when_durable = False
         """Nobody answers it: the acknowledgement of the append is all there is."""
         self.stage = 0

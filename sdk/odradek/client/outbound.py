@@ -247,7 +247,8 @@ class WireOutbound(OutboundInterceptor):
         return payloads
 
     async def _lane(self) -> Lane:
-        return await self._client.connection.lane(self._client.namespace)
+        connection, namespace = self._client.connection, self._client.namespace
+        return connection.opened(namespace) or await connection.lane(namespace)
 
     def _timeout(self, lane: Lane, rpc_timeout: timedelta | None) -> float:
         return lane.policy.rpc_timeout_seconds if rpc_timeout is None else rpc_timeout.total_seconds()

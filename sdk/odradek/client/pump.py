@@ -1,4 +1,4 @@
-"""The threads of a connection: one reads answers, one hears which appends are durable. Callers append by themselves.
+"""The threads of a connection: one reads answers, one waits for acknowledgements. Callers append by themselves.
 
 So an idle client's request leaves at once, without a thread switch. It decides when a request is appended again, and
 nothing about what a request or an answer means.
@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from odradek.client.exchange import APPENDED, Answer, Closed, Exchange, settle_all
+from odradek.client.exchange import APPENDED, EXPIRED, Answer, Closed, Exchange, settle_all
 from odradek.client.policy import RequestPolicy
 from odradek.log import Appender, AppendFailed, Log, LogError, OffsetOutOfRange, Reader, Record
 from odradek.schemas.codec import Codec
@@ -42,10 +42,14 @@ class Pump:
         self._log = log
         self._intervals = policy.intervals()
         self._close_seconds = policy.close_timeout_seconds
-        self._read_seconds = min(READ_SECONDS_MAX, policy.retry_seconds / 4)
+        self._read_seconds = min(READ_SECONDS_MAX, policy.retry_seconds / 4, policy.rpc_timeout_seconds / 4)
+        self._timeout_seconds = policy.rpc_timeout_seconds
         self._recipient_key = recipient.encode()
         self._exchanges: dict[str, Exchange] = {}
+        # Queues of (due, request ID), each of one constant delay, so that the first is always due first. Only the ID
+        # waits there: an answered request is freed at once.
         self._stages: list[deque[tuple[float, str]]] = [deque() for _ in self._intervals]
+        self._deadlines: deque[tuple[float, str]] = deque()
         self._lanes: deque[tuple[str, int, int, Codec]] = deque()
         self._codecs: dict[str, Codec] = {}
         self._appending = threading.Lock()
@@ -91,13 +95,16 @@ class Pump:
             except BaseException:
                 exchange.in_flight = False
                 raise
-        if not self._unacknowledged.is_set():
+        if exchange.ends_when_durable:
             self._unacknowledged.set()
 
     def schedule(self, exchange: Exchange) -> None:
         """Append it again after the interval of its stage, unless it is answered by then."""
-        # Only its ID waits there, so that an answered request is freed at once.
         self._stages[exchange.stage].append((time.monotonic() + self._intervals[exchange.stage], exchange.request_id))
+
+    def watch(self, exchange: Exchange) -> None:
+        """Expire it after the usual timeout. A timer of the event loop for each request would cost far more."""
+        self._deadlines.append((time.monotonic() + self._timeout_seconds, exchange.request_id))
 
     def forget(self, exchange: Exchange) -> None:
         self._exchanges.pop(exchange.request_id, None)
@@ -110,7 +117,10 @@ class Pump:
             try:
                 self._take_lanes(reader)
                 self._take(reader.poll(self._read_seconds))
-                self._append_again(time.monotonic())
+                self._hear()
+                now = time.monotonic()
+                self._append_again(now)
+                self._expire(now)
             except OffsetOutOfRange as error:
                 self._go_to_end(reader, error)
             except Exception:  # the thread must outlive whatever the log does
@@ -166,6 +176,18 @@ class Pump:
                 if exchange is not None and is_open:
                     self._send_again(exchange, stage)
 
+    def _expire(self, now: float) -> None:
+        expired: list[tuple[Exchange, Answer]] = []
+        while self._deadlines:
+            due, request_id = self._deadlines[0]
+            exchange = self._exchanges.get(request_id)
+            if exchange is not None and due > now:
+                break
+            self._deadlines.popleft()
+            if exchange is not None:
+                expired.append((exchange, EXPIRED))
+        _deliver(expired)
+
     def _send_again(self, exchange: Exchange, stage: int) -> None:
         # One that is still in flight will land once the broker is back; a second copy would help nobody.
         if not exchange.in_flight:
@@ -178,7 +200,7 @@ class Pump:
                 exchange.error = error
         self.schedule(exchange)
 
-    # ------------------------------------------------------------------------------------------ the thread of acks
+    # --------------------------------------------------------------------- acknowledgements: in both of the threads
 
     def _on_appended(self, exchange: Exchange, offset: int | None, error: Exception | None) -> None:
         exchange.in_flight = False
@@ -205,16 +227,24 @@ class Pump:
     def _poll_until_quiet(self) -> None:
         pause = ACK_POLL_SECONDS
         while not self._stopping.is_set():
-            with self._appending:
-                ran = self._appender.poll(0)
-                in_flight = self._appender.in_flight
-                if self._must_replace_appender:
-                    self._replace_appender()
-            self._deliver_acknowledged()
+            ran, in_flight = self._hear()
             if not in_flight:
                 return
             pause = ACK_POLL_SECONDS if ran else min(pause * 2, ACK_POLL_SECONDS_MAX)
             time.sleep(pause)
+
+    def _hear(self) -> tuple[int, int]:
+        """Let acknowledgements come in; returns how many came, and how many are still to come."""
+        with self._appending:
+            ran = self._appender.poll(0)
+            in_flight = self._appender.in_flight
+            if self._must_replace_appender:
+                self._replace_appender()
+            settled, self._acknowledged = self._acknowledged, []
+        for exchange, _ in settled:
+            self.forget(exchange)
+        _deliver(settled)
+        return ran, in_flight
 
     def _replace_appender(self) -> None:
         _logger.warning("the appender met a fatal error and is replaced; requests are appended again")
@@ -224,20 +254,15 @@ class Pump:
         for exchange in list(self._exchanges.values()):
             exchange.in_flight = False
 
-    def _deliver_acknowledged(self) -> None:
-        settled, self._acknowledged = self._acknowledged, []
-        for exchange, _ in settled:
-            self.forget(exchange)
-        _deliver(settled)
-
     def _close_appender(self) -> None:
-        with self._appending:
-            try:
+        try:
+            with self._appending:
                 self._appender.flush(self._close_seconds)
-                self._deliver_acknowledged()
+            self._hear()
+            with self._appending:
                 self._appender.close(0)
-            except Exception:
-                _logger.exception("the last requests may not have been appended")
+        except Exception:
+            _logger.exception("the last requests may not have been appended")
 
     # ------------------------------------------------------------------------------------------------------ ending
 

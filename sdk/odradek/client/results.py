@@ -38,16 +38,17 @@ async def outcome_of_start(client: Client, exchange: Exchange, timeout_seconds: 
     if outcome is None or exchange.loop is not asyncio.get_running_loop():
         return None
     lane = await client.connection.lane(client.namespace)
-    if not outcome.done():
+    timer = None
+    if not outcome.done() and (timeout_seconds is not None or not exchange.watched):
         longest = lane.policy.retry_seconds_max
         wait_seconds = longest if timeout_seconds is None else min(timeout_seconds, longest)
         timer = exchange.loop.call_later(wait_seconds, exchange.expire_outcome)
-        try:
-            await outcome
-        finally:
+    try:
+        answer = await outcome
+    finally:
+        if timer is not None:
             timer.cancel()
-            lane.forget(exchange)
-    answer = outcome.result()
+        lane.forget(exchange)
     return answer if isinstance(answer, RunOutcome) else None
 
 
