@@ -68,6 +68,7 @@ class KafkaAppender(Appender):
 
     @property
     def in_flight(self) -> int:
+        # The client counts its own pending events in, until the next poll; zero is always zero.
         return len(self._producer) + len(self._refused)
 
     def flush(self, timeout_seconds: float) -> int:

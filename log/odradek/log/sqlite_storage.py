@@ -166,13 +166,14 @@ class Storage:
 
     def _set_up(self) -> None:
         connection = self.connection
-        with self.writing():
-            connection.execute("PRAGMA journal_mode = WAL")
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version not in (0, FORMAT):
-                raise sqlite3.DatabaseError(f"its format is {version}, this version reads {FORMAT}")
-            if version == 0:
-                connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+        if self._format() != FORMAT:
+            with self.writing():
+                connection.execute("PRAGMA journal_mode = WAL")
+                version = self._format()
+                if version not in (0, FORMAT):
+                    raise sqlite3.DatabaseError(f"its format is {version}, this version reads {FORMAT}")
+                if version == 0:
+                    connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
         connection.execute("PRAGMA synchronous = FULL")
         # Without this, macOS calls a write durable when the drive has it in its cache.
         connection.execute("PRAGMA fullfsync = ON")
@@ -180,3 +181,6 @@ class Storage:
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         connection.execute("PRAGMA cache_size = -16000")
+
+    def _format(self) -> int:
+        return int(self.connection.execute("PRAGMA user_version").fetchone()[0])
