@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from odradek.client import Client
+from odradek.client import Client, RequestPolicy
 from odradek.service import RPCError
-from tests.client.fake_orchestrator import Connected, FakeOrchestrator
+from tests.client.fake_orchestrator import Connected, FakeOrchestrator, silent
 
 _SCRIPT = """
 import asyncio, sys
-from odradek.client import Client
+from odradek.client import Client, RequestPolicy
 import odradek.client.pump as pump
 import odradek.log.memory as memory
 
@@ -85,6 +85,29 @@ async def test_a_forked_child_is_told_to_connect_again(connected: Connected, orc
         os.close(reading)
         os.close(writing)
         assert await client.execute_workflow("Order", 1, id="a", task_queue="q") == 1
+
+
+async def test_an_address_without_a_scheme_is_kafkas() -> None:
+    client = await Client.connect("broker-1:9092,broker-2:9092", lazy=True)
+    assert client.connection.log.address == "kafka://broker-1:9092,broker-2:9092"
+    await client.close()
+
+
+def test_a_call_whose_loop_is_gone_is_not_repeated_for_ever(address: str, orchestrator: FakeOrchestrator) -> None:
+    orchestrator.script = silent
+    policy = RequestPolicy(retry_seconds=0.02, retry_seconds_max=0.02)
+    loop = asyncio.new_event_loop()
+    client = loop.run_until_complete(Client.connect(address, namespace="shop", request_policy=policy))
+    call = loop.create_task(client.get_workflow_handle("a").result())
+    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    deadline = time.monotonic() + 5
+    while client.connection._pump._exchanges and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert client.connection._pump._exchanges == {}
+    call._log_destroy_pending = False  # type: ignore[attr-defined]
+    asyncio.run(client.close())
 
 
 async def test_close_before_the_first_request(address: str) -> None:

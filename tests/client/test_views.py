@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -331,6 +332,17 @@ async def test_queries_that_cannot_be_read(connected: Connected, orchestrator: F
             client.list_workflows("GROUP BY WorkflowType")
         with pytest.raises(RPCError, match="position 1"):
             await client.count_workflows("'x'")
+
+
+async def test_a_listing_that_takes_too_long(
+    connected: Connected, orchestrator: FakeOrchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = threading.Event()
+    monkeypatch.setattr("odradek.client.outbound.read_runs", lambda *_: finish.wait(5) and [])
+    async with connected() as client:
+        with pytest.raises(RPCError, match=r"ODR-136: reading shop\.visibility took longer than 0\.01 s"):
+            await client.count_workflows(rpc_timeout=timedelta(seconds=0.01))
+        finish.set()
 
 
 async def test_histories_of_a_listing(connected: Connected, orchestrator: FakeOrchestrator) -> None:

@@ -200,9 +200,10 @@ class Lane:
         return renewed
 
     async def _answer(self, exchange: Exchange, question: Question) -> Answer:
+        self._pump.register(exchange)
+        # In this order: what is registered before the connection closes is told of it, what comes later sees it here.
         if self._pump.closed_reason:
             raise closed(self._pump.closed_reason)
-        self._pump.register(exchange)
         timer = self._timer(exchange, question.timeout_seconds)
         try:
             if not self._sent(exchange, question):

@@ -11,6 +11,7 @@ from odradek.client.connection import Lane, Question
 from odradek.client.description import WorkflowExecution, WorkflowExecutionCount, WorkflowExecutionDescription
 from odradek.client.errors import WorkflowQueryFailedError
 from odradek.client.exchange import Answer, Appended, Exchange
+from odradek.client.filter import Filter
 from odradek.client.handle import WorkflowHandle
 from odradek.client.history import read_archive
 from odradek.client.interceptor import (
@@ -26,7 +27,7 @@ from odradek.client.interceptor import (
     TerminateWorkflowInput,
 )
 from odradek.client.iterators import WorkflowExecutionAsyncIterator, WorkflowHistoryEventAsyncIterator
-from odradek.client.listing import count_runs, read_runs, understood
+from odradek.client.listing import Run, count_runs, read_runs, understood
 from odradek.client.refusals import expect, payload_too_large
 from odradek.common import QueryRejectCondition
 from odradek.converter import encode_search_attributes
@@ -216,7 +217,7 @@ class WireOutbound(OutboundInterceptor):
         async def executions() -> AsyncIterator[WorkflowExecution]:
             lane = await self._lane()
             client = self._client
-            runs = await asyncio.to_thread(read_runs, lane.namespace, wanted)
+            runs = await self._runs(lane, wanted, input.rpc_timeout)
             for run in runs[: input.limit]:
                 yield WorkflowExecution.of_visibility(run.record, client.namespace, client.data_converter)
 
@@ -225,7 +226,18 @@ class WireOutbound(OutboundInterceptor):
     async def count_workflows(self, input: CountWorkflowsInput) -> WorkflowExecutionCount:
         wanted = understood(input.query)
         lane = await self._lane()
-        return count_runs(await asyncio.to_thread(read_runs, lane.namespace, wanted), wanted.group_by)
+        return count_runs(await self._runs(lane, wanted, input.rpc_timeout), wanted.group_by)
+
+    async def _runs(self, lane: Lane, wanted: Filter, rpc_timeout: timedelta | None) -> list[Run]:
+        timeout = None if rpc_timeout is None else rpc_timeout.total_seconds()
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(read_runs, lane.namespace, wanted), timeout)
+        except TimeoutError as error:
+            raise RPCError(
+                f"ODR-136: reading {lane.namespace.topics.visibility} took longer than {timeout:g} s. Allow more time: "
+                f"a client reads the whole topic for each listing.",
+                RPCStatusCode.DEADLINE_EXCEEDED,
+            ) from error
 
     # --------------------------------------------------------------------------------------------------- payloads
 

@@ -189,6 +189,9 @@ class Pump:
         _deliver(expired)
 
     def _send_again(self, exchange: Exchange, stage: int) -> None:
+        if exchange.loop.is_closed():  # and whoever waited there is gone with it
+            self.forget(exchange)
+            return
         # One that is still in flight will land once the broker is back; a second copy would help nobody.
         if not exchange.in_flight:
             if exchange.renew is not None:
