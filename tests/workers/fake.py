@@ -152,7 +152,9 @@ class Orchestrator:
             if r.key and r.key.startswith(b"w\0")
         ]
 
-    def worker(self, *activities: Callable[..., Any], settings: WorkerSettings = QUICK, **options: Any) -> ActivityWorker:
+    def worker(
+        self, *activities: Callable[..., Any], settings: WorkerSettings = QUICK, **options: Any
+    ) -> ActivityWorker:
         options.setdefault("data_converter", self.converter)
         return ActivityWorker(self.namespace, QUEUE, activities, settings=settings, **options)
 

@@ -265,7 +265,7 @@ async def test_leases_go_on_while_user_code_blocks_the_event_loop() -> None:
     @activity.defn
     async def block() -> None:
         counts.append(len(orchestrator.leases()))
-        time.sleep(0.3)
+        time.sleep(0.3)  # noqa: ASYNC251 the mistake that this is about
         counts.append(len(orchestrator.leases()))
 
     async with orchestrator.worker(block, settings=HANDING_OVER):

@@ -142,7 +142,12 @@ async def test_failures_keep_type_details_and_cause() -> None:
     orchestrator = Orchestrator()
     async with orchestrator.worker(fail):
         own = await orchestrator.failure(orchestrator.start("fail", "own"))
-        assert (own.kind, own.type, own.non_retryable, own.next_retry_delay_ms) == ("application", "Declined", True, 9000)
+        assert (own.kind, own.type, own.non_retryable, own.next_retry_delay_ms) == (
+            "application",
+            "Declined",
+            True,
+            9000,
+        )
         plain = await orchestrator.failure(orchestrator.start("fail", "plain"))
         assert (plain.type, plain.message, plain.non_retryable) == ("ValueError", "outer", False)
         assert plain.cause.type == "KeyError"
@@ -483,7 +488,7 @@ async def test_mistakes_are_found_when_the_worker_is_made() -> None:
         orchestrator.worker(charge, charge)
     with pytest.raises(TypeError, match="ODR-125"):
         orchestrator.worker(lambda: None)
-    with pytest.raises(ValueError, match="ODR-128"):
+    with pytest.raises(TypeError, match="ODR-128"):
         orchestrator.worker(charge, activity_executor=ProcessPoolExecutor(1))
     worker: ActivityWorker = orchestrator.worker(charge)
     assert not worker.is_running

@@ -50,7 +50,9 @@ def test_a_successor_skips_exactly_what_was_finished(gaps_before: list[int], scr
         assert {offset for offset in records if offset in known} == done
 
 
-@given(st.integers(0, 2**40), st.lists(st.tuples(st.integers(1, 300), st.integers(1, 2**20)), max_size=50), st.booleans())
+@given(
+    st.integers(0, 2**40), st.lists(st.tuples(st.integers(1, 300), st.integers(1, 2**20)), max_size=50), st.booleans()
+)
 def test_the_text_says_the_same(offset: int, lengths: list[tuple[int, int]], clean: bool) -> None:
     at, runs = offset, []
     for unfinished, finished in lengths:

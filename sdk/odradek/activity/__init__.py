@@ -53,7 +53,8 @@ def info() -> Info:
 def heartbeat(*details: Any) -> None:
     """Say that the attempt is alive, and how far it is; cheap, since most are not sent (see ``heartbeat_timeout``).
 
-    The next attempt finds the last ``details`` that were sent in ``info().heartbeat_details``; the last ones before a failure are always sent.
+    The next attempt finds the last ``details`` that were sent in ``info().heartbeat_details``; those before a failure
+    are always sent.
     """
     _context().heartbeat(*details)
 
@@ -74,7 +75,7 @@ async def wait_for_cancelled() -> None:
 
 
 def wait_for_cancelled_sync(timeout: timedelta | float | None = None) -> None:
-    """Wait in a thread until this attempt should stop, ``timeout`` (seconds) at most; see ``is_cancelled`` for which it was."""
+    """Wait in a thread until this attempt should stop, ``timeout`` (seconds) at most; ``is_cancelled`` says which."""
     _context().cancelled.wait_sync(_seconds(timeout))
 
 
@@ -94,7 +95,7 @@ def wait_for_worker_shutdown_sync(timeout: timedelta | float | None = None) -> N
 
 
 def shield_thread_cancel_exception() -> AbstractContextManager[None]:
-    """While this context is open, no cancellation is raised in this thread; one that came meanwhile is raised at its end."""
+    """While this is open, no cancellation is raised in this thread; one that came meanwhile is raised at its end."""
     return _context().shield_thread_cancel_exception()
 
 

@@ -1,4 +1,4 @@
-"""What a function says about itself as an activity: its type name and signature. Workflows and workers both read this."""
+"""What a function says about itself as an activity: its name and signature. Workflows and workers both read this."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Definition:
 
     @staticmethod
     def from_callable(fn: Callable[..., Any]) -> _Definition | None:
-        """The definition behind a decorated function, bound method, callable instance or partial; its ``fn`` is this one."""
+        """The definition of a decorated function, method, callable instance or partial, which becomes its ``fn``."""
         if isinstance(fn, functools.partial):
             inner = _Definition.from_callable(fn.func)
             return None if inner is None else replace(inner, fn=fn, arg_types=None)
@@ -81,8 +81,8 @@ def defn(
 ) -> Any:
     """Declare a function, method or callable class instance as an activity.
 
-    ``async def`` runs on the worker's event loop, ``def`` in its executor. ``name`` is the activity type, by default the
-    function's name. ``no_thread_cancel_exception``: a cancellation is not raised in the thread of a ``def``.
+    ``async def`` runs on the worker's event loop, ``def`` in its executor. ``name`` is the activity type: by default
+    the function's name. ``no_thread_cancel_exception``: a cancellation is not raised in the thread of a ``def``.
     ``dynamic``: runs every type without an activity of its own; takes one ``Sequence[RawValue]``.
     """
 
@@ -113,7 +113,12 @@ def _define(function: Callable[..., Any], name: str | None, no_exception: bool, 
         raise InvalidActivity(where, "a dynamic activity takes exactly one argument, a Sequence[RawValue]")
     default_name = getattr(function, "__name__", None) or type(function).__name__
     return _Definition(
-        None if dynamic else name or default_name, function, is_async, no_exception, None if dynamic else arg_types, ret_type
+        None if dynamic else name or default_name,
+        function,
+        is_async,
+        no_exception,
+        None if dynamic else arg_types,
+        ret_type,
     )
 
 

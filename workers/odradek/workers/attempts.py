@@ -116,7 +116,7 @@ class Attempt:
 
 
 class Running:
-    """The attempts whose code runs. The lock makes beginning an attempt and giving up its partition exclude each other."""
+    """The attempts whose code runs. Under the lock, none can begin while its partition is being given up."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,7 @@
-"""What a running attempt shows to its activity: facts, cancellation, heartbeats. Made for each attempt, so it does little at first."""
+"""What a running attempt shows to its activity: facts, cancellation, heartbeats.
+
+One is made for each attempt, so it does nothing before somebody asks.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import logging
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from odradek.activity._context import ActivityCancellationDetails, Info
@@ -218,7 +221,7 @@ def _token(task: TaskRecord, started_ms: int) -> bytes:
 
 
 def _time(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, tz=timezone.utc)
+    return datetime.fromtimestamp(ms / 1000, tz=UTC)
 
 
 def _duration(ms: int | None) -> timedelta | None:

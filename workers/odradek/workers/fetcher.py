@@ -1,7 +1,7 @@
-"""The thread that reads: tasks of the partitions that the group gives this worker, notices to it, and the group's commits.
+"""The thread that reads: tasks of the partitions that the group gives this worker, and notices to it. It commits, too.
 
-It hands a batch to the event loop with one call. While too much waits there it reads no tasks; pausing partitions instead
-would make the client throw away what it has fetched ahead.
+It hands a batch to the event loop with one call. While too much waits there it reads no tasks; pausing partitions
+instead would make the client throw away what it has fetched ahead.
 """
 
 from __future__ import annotations
@@ -54,7 +54,12 @@ class Fetcher(threading.Thread):
     ) -> None:
         super().__init__(name="odradek-activity-fetcher", daemon=True)
         topics = homes.own.namespace.topics
-        self._homes, self._log, self._topic, self._group = homes, _log(homes), topics.tasks(queue), topics.queue_group(queue)
+        self._homes, self._log, self._topic, self._group = (
+            homes,
+            _log(homes),
+            topics.tasks(queue),
+            topics.queue_group(queue),
+        )
         self._me = worker.encode()
         self._settings, self._execution, self._loop, self._sender = settings, execution, loop, sender
         self._intake, self._settled, self._stats, self._close_running = intake, settled, stats, close_running
@@ -69,7 +74,9 @@ class Fetcher(threading.Thread):
         self._closing = False
         self._abandoned = False
         self._room = threading.Event()
-        execution.on_room = self._room.set
+        self._waits_for_room = False
+        execution.on_room = self._on_room
+        self._room_count = prefetch_count_max // 2
         self.on_failed: Callable[[BaseException], None] = lambda error: None
         self._reader: Reader = self._log.reader()
         self._notices: Reader = self._log.reader()
@@ -138,7 +145,15 @@ class Fetcher(threading.Thread):
             self._fetch(_BUSY_WAIT_SECONDS if gates else self._settings.poll_seconds, count)
         else:
             self._room.clear()
+            self._waits_for_room = True
             self._room.wait(self._settings.poll_seconds)
+            self._waits_for_room = False
+
+    def _on_room(self) -> None:
+        """Event loop: something has left the queue. Half of it is waited for, so that batches stay large."""
+        if self._waits_for_room and self._sent_count - self._execution.taken_count <= self._room_count:
+            self._waits_for_room = False
+            self._room.set()
 
     # ------------------------------------------------------------------------------------------------------ tasks
 
@@ -207,7 +222,7 @@ class Fetcher(threading.Thread):
                 self._gated.append(one)
 
     def _open_gates(self) -> None:
-        """Announced attempts may run once their offsets are committed, so that none of them can kill worker after worker."""
+        """Announced attempts run once their offsets are committed, so that none can kill worker after worker."""
         self._commit(self._assignments.values())
         self._flush_commits()
         gated, self._gated = self._gated, []

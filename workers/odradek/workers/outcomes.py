@@ -31,7 +31,7 @@ class Outcomes:
         self._payload_bytes_max = payload_bytes_max
 
     def of_value(self, attempt: Attempt, value: Any) -> ActivityResult:
-        """The fast way, without a codec. Raises what the converter raises, and ``ApplicationError`` for a value too large."""
+        """The way without a codec. Raises what the converter raises, and ``ApplicationError`` for a value too large."""
         return self._result(attempt, self._converter.payload_converter.to_payload(value))
 
     async def of_encoded_value(self, attempt: Attempt, value: Any) -> ActivityResult:

@@ -1,6 +1,7 @@
-"""The thread that appends: answers, notices of hand-over, leases, dead letters. It goes on when user code blocks the event loop.
+"""The thread that appends: answers, notices of hand-over, leases, dead letters.
 
-An append that fails, or whose fate is unknown, is appended again: whoever takes it in knows each attempt's answer by its number.
+It goes on while user code blocks the event loop. An append that fails, or whose fate is unknown, is made again: whoever
+takes an answer in knows it by its run, activity and attempt.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _RECORD_OVERHEAD_BYTES: Final = 1024
 
 
 class Sender(threading.Thread):
-    """``settled`` gets what an acknowledgement finishes; ``too_large`` makes the failure for a result that fits no record."""
+    """``settled`` gets what an acknowledgement finishes; ``too_large`` replaces a result that does not fit."""
 
     def __init__(
         self,
@@ -147,8 +148,9 @@ class Sender(threading.Thread):
         for attempt in self._running.snapshot():
             if not attempt.announced and now - attempt.started_at >= self._settings.hand_over_seconds:
                 self.announce(attempt)
-            if attempt.context is not None:
-                attempt.context.flush_due_heartbeat(now)
+            context = attempt.context
+            if context is not None:
+                context.flush_due_heartbeat(now)
             if attempt.deadline is not None and now >= attempt.deadline:
                 attempt.deadline = None
                 self.on_overdue(attempt, StopReason.START_TO_CLOSE)
@@ -224,7 +226,9 @@ class Sender(threading.Thread):
             out.body = self._too_large(out.body, size_bytes, limit_bytes)
             self.submit(out)
         elif isinstance(out, Answer) and isinstance(out.body, ActivityHeartbeat) and out.body.details:
-            _logger.warning("heartbeat details of %d bytes are above the limit of %d and left out", size_bytes, limit_bytes)
+            _logger.warning(
+                "heartbeat details of %d bytes are above the limit of %d and left out", size_bytes, limit_bytes
+            )
             out.body = replace(out.body, details=())
             self.submit(out)
         else:

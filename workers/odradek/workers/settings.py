@@ -25,7 +25,7 @@ class WorkerSettings:
     """Tasks that wait in this process; None: ten times the number that may run."""
     prefetch_bytes_max: int = 32 * MIB
     unacknowledged_max: int = 10_000
-    """Answers on their way to the log; above it nothing is fetched, so that an outage of the log does not fill memory."""
+    """Answers on their way to the log; above it nothing is fetched, so that an outage does not fill memory."""
     payload_bytes_max: int = 2 * MIB
     """A larger result fails its activity."""
     repeats_remembered: int = 10_000

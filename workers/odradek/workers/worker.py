@@ -38,9 +38,10 @@ _logger = logging.getLogger(__name__)
 class ActivityWorker:
     """Runs the activities of one task queue until it is shut down: ``async with`` it, or await ``run()``.
 
-    ``async def`` activities run on this event loop, ``def`` ones in ``activity_executor`` (by default threads, as many as
-    ``max_concurrent_activities``). After ``shutdown()`` begins, attempts may go on for ``graceful_shutdown_timeout``; then
-    they are cancelled, and answered as failures that can be retried. ``client`` is what ``activity.client()`` returns.
+    ``async def`` activities run on this event loop, ``def`` ones in ``activity_executor`` (by default threads, as many
+    as ``max_concurrent_activities``). After ``shutdown()`` begins, attempts may go on for
+    ``graceful_shutdown_timeout``; then they are cancelled, and answered as failures that can be retried. ``client`` is what ``activity.client()``
+    returns.
     Raises ``DuplicateActivity``, and ``TypeError`` for a function that was not decorated.
     """
 
@@ -62,7 +63,7 @@ class ActivityWorker:
         if max_concurrent_activities < 1:
             raise ValueError(f"max_concurrent_activities is {max_concurrent_activities}, and must be 1 or more")
         if isinstance(activity_executor, ProcessPoolExecutor):
-            raise ValueError("ODR-128: activities cannot run in a process pool: use threads, or start more workers")
+            raise TypeError("ODR-128: activities cannot run in a process pool: use threads, or start more workers")
         self.task_queue = task_queue
         self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
         self.worker_id = uuid.uuid4().hex
@@ -92,7 +93,7 @@ class ActivityWorker:
         return self._began and not self._ended.is_set()
 
     async def run(self) -> None:
-        """Serve the queue until ``shutdown()``. Raises what made going on impossible. Cancelling this shuts down, too."""
+        """Serve the queue until ``shutdown()``. Raises what made going on impossible. Cancelling it shuts down, too."""
         if self._began:
             raise RuntimeError("a worker runs once: make a new one")
         self._began = True
