@@ -60,6 +60,8 @@ class Orchestrator:
         self.owned: dict[int, OwnedPartition] = {}
         self.ready = threading.Event()
         """Set once the group has given this process its partitions and all of them are live."""
+        self.turned_at = time.monotonic()
+        """When the loop last turned, by the monotonic clock: what a liveness probe wants to know."""
         self._converter = data_converter
         self._topics = namespace.topics
         self._stop = threading.Event()
@@ -126,7 +128,7 @@ class Orchestrator:
 
     def _turn(self) -> None:
         """Acknowledgements first, since effects wait for them; then new records; then time."""
-        monotonic = time.monotonic()
+        monotonic = self.turned_at = time.monotonic()
         if monotonic >= self._next_membership:
             self._next_membership = monotonic + MEMBERSHIP_SECONDS
             self._membership.poll()

@@ -1,0 +1,145 @@
+"""The options that every command has, before or after its name: which log, which namespace, how to speak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from odradek.cli.errors import AddressMissing, LogConfigInvalid
+
+if TYPE_CHECKING:
+    from odradek.log import Log
+
+DEV_FILE: Final = Path(".odradek/dev.db")
+DEV_LOG: Final = f"sqlite:///{DEV_FILE}"
+
+
+@dataclass
+class Common:
+    """What the common options say."""
+
+    log: str | None = None
+    namespace: str = "default"
+    log_config: dict[str, str] = field(default_factory=dict)
+    verbose: bool = False
+    log_format: str = "text"
+    log_level: str = "info"
+
+    @property
+    def address(self) -> str:
+        """Raises ``AddressMissing`` when nobody named a log."""
+        if self.log is None:
+            raise AddressMissing(DEV_LOG if DEV_FILE.exists() else None)
+        return self.log if "://" in self.log else f"kafka://{self.log}"
+
+    def open_log(self) -> Log:
+        from odradek.log import open_log
+
+        return open_log(self.address, self.log_config)
+
+
+def _setter(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        common = context.ensure_object(Common)
+        if value not in (None, False):
+            setattr(common, name, value)
+
+    return keep
+
+
+def _keep_config(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
+    common = context.ensure_object(Common)
+    for given in value or ():
+        common.log_config.update(read_log_config(given))
+
+
+def read_log_config(given: str) -> dict[str, str]:
+    """The settings of ``KEY=VALUE`` or of a properties file. Raises ``LogConfigInvalid``."""
+    path = Path(given)
+    if "=" in given and not path.is_file():
+        key, _, value = given.partition("=")
+        return {key.strip(): value.strip()}
+    try:
+        lines = [line.strip() for line in path.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise LogConfigInvalid(given, f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    settings = {}
+    for number, line in enumerate(lines, 1):
+        if line and not line.startswith(("#", "!")):
+            key, equals, value = line.partition("=")
+            if not equals:
+                raise LogConfigInvalid(given, f"has no \"=\" in line {number}")
+            settings[key.strip()] = value.strip()
+    return settings
+
+
+def common_options(*, at_root: bool) -> list[click.Parameter]:
+    """Fresh parameters; below the root they are hidden, and take nothing from the environment a second time."""
+
+    def option(*names: str, envvar: str | None = None, callback: Any = None, **rest: Any) -> click.Option:
+        keep = callback or _setter(names[-1].lstrip("-").replace("-", "_"))
+        return click.Option(
+            names,
+            envvar=envvar if at_root else None,
+            hidden=not at_root,
+            expose_value=False,
+            is_eager=True,
+            show_envvar=True,
+            callback=keep,
+            **rest,
+        )
+
+    return [
+        option(
+            "--log",
+            envvar="ODRADEK_LOG",
+            metavar="ADDRESS",
+            help="kafka://host:9092,host2:9092 or sqlite:///path.db",
+        ),
+        option("--namespace", envvar="ODRADEK_NAMESPACE", metavar="NAME", help='Default: "default".'),
+        option(
+            "--log-config",
+            envvar="ODRADEK_LOG_CONFIG",
+            metavar="FILE|KEY=VALUE",
+            multiple=True,
+            callback=_keep_config,
+            help="librdkafka settings, such as those for SASL and TLS; repeatable, in the environment with spaces between.",
+        ),
+        option("-v", "--verbose", is_flag=True, help="Tracebacks, and debug messages."),
+        option(
+            "--log-format",
+            envvar="ODRADEK_LOG_FORMAT",
+            type=click.Choice(["text", "json"]),
+            help="Of the messages on stderr.",
+        ),
+        option(
+            "--log-level",
+            envvar="ODRADEK_LOG_LEVEL",
+            type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+        ),
+    ]
+
+
+class Command(click.Command):
+    """A command that takes the common options too."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.params.extend(common_options(at_root=False))
+
+
+class Group(click.Group):
+    """A group whose commands take the common options, and that takes them itself."""
+
+    command_class = Command
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.params.extend(common_options(at_root=False))
+
+
+pass_common = click.make_pass_decorator(Common, ensure=True)

@@ -1,0 +1,160 @@
+"""``odradek worker``: runs activity code of one task queue."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from odradek.cli import messages
+from odradek.cli.health import LIVE_SECONDS, HealthOptions, health_options
+from odradek.cli.options import Command, Common, pass_common
+from odradek.cli.stopping import on_stop_signal
+
+if TYPE_CHECKING:
+    from odradek.cli.modules import Found
+    from odradek.log import Log
+    from odradek.workers import ActivityWorker
+
+BEAT_SECONDS: Final = 0.5
+
+_log = logging.getLogger("odradek.cli")
+
+
+@click.command(
+    cls=Command,
+    epilog="""\b
+Examples:
+  odradek worker shop.activities --queue orders
+  odradek worker shop/payments.py shop/mail.py --queue orders --max-concurrent 500 --graceful-shutdown 25
+""",
+)
+@click.argument("modules", metavar="MODULE...", nargs=-1, required=True)
+@click.option("--queue", required=True, envvar="ODRADEK_QUEUE", show_envvar=True, help="The task queue to serve.")
+@click.option(
+    "--max-concurrent", type=click.IntRange(1), default=100, show_default=True, help="Activities at the same time."
+)
+@click.option(
+    "--graceful-shutdown",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long activities may go on after SIGTERM before they are cancelled (and retried elsewhere).",
+)
+@click.option(
+    "--session-timeout",
+    type=click.FloatRange(0.1, 3600),
+    metavar="SECONDS",
+    help="Silence after which others take the queue's partitions over. Default: 10.",
+)
+@click.option("--identity", help="Name in histories. Default: the process ID and host.")
+@health_options(9465)
+@pass_common
+def worker(
+    common: Common,
+    modules: tuple[str, ...],
+    queue: str,
+    max_concurrent: int,
+    graceful_shutdown: float,
+    session_timeout: float | None,
+    identity: str | None,
+    health: HealthOptions,
+) -> None:
+    """Run the activities of the MODULEs, dotted names or .py files, for one task queue.
+
+    SIGTERM and Ctrl-C stop fetching, let running activities end, and end with 0.
+    """
+    messages.set_up(common)
+    from odradek.cli import modules as loading
+
+    found = loading.load(modules)
+    found.need("activities")
+    log = common.open_log()
+    try:
+        served = _Served(common, log, found, queue, max_concurrent, graceful_shutdown, session_timeout, identity)
+        asyncio.run(served.run(health))
+    finally:
+        log.close()
+
+
+class _Served:
+    """One activity worker with its signals and its health."""
+
+    def __init__(
+        self,
+        common: Common,
+        log: Log,
+        found: Found,
+        queue: str,
+        max_concurrent: int,
+        graceful_shutdown: float,
+        session_timeout: float | None,
+        identity: str | None,
+    ) -> None:
+        self.common, self.log, self.found, self.queue = common, log, found, queue
+        self.max_concurrent, self.identity = max_concurrent, identity
+        self.graceful_shutdown = timedelta(seconds=graceful_shutdown)
+        self.session_timeout = session_timeout
+        self.beat = time.monotonic()
+
+    async def run(self, health: HealthOptions) -> None:
+        from odradek.client import Client
+        from odradek.client.connection import Connection
+
+        connection = Connection(self.log)
+        try:
+            worker = self._worker(Client(connection, namespace=self.common.namespace, identity=self.identity))
+            await self._serve(worker, health)
+        finally:
+            await connection.close()
+
+    async def _serve(self, worker: ActivityWorker, health: HealthOptions) -> None:
+        loop = asyncio.get_running_loop()
+        stopping: list[asyncio.Task[None]] = []
+
+        def stop() -> None:
+            loop.call_soon_threadsafe(lambda: stopping.append(loop.create_task(worker.shutdown())))
+
+        on_stop_signal(stop)
+        server = health.start(alive=self._wrong, ready=lambda: "" if worker.is_ready else "it does not fetch")
+        beating = asyncio.create_task(self._beat())
+        try:
+            _log.info("hosting activities: %s", ", ".join(self.found.activity_names))
+            await worker.run()
+        finally:
+            beating.cancel()
+            if server is not None:
+                server.close()
+        _log.info('worker %s of task queue "%s" has stopped', worker.worker_id, self.queue)
+
+    def _worker(self, client: object) -> ActivityWorker:
+        from odradek.log.namespace import open_namespace
+        from odradek.workers import ActivityWorker, WorkerSettings
+
+        settings = WorkerSettings()
+        if self.session_timeout is not None:
+            settings = WorkerSettings(session_timeout_seconds=self.session_timeout)
+        return ActivityWorker(
+            open_namespace(self.log, self.common.namespace),
+            self.queue,
+            self.found.activities,
+            max_concurrent_activities=self.max_concurrent,
+            graceful_shutdown_timeout=self.graceful_shutdown,
+            identity=self.identity,
+            client=client,
+            settings=settings,
+        )
+
+    async def _beat(self) -> None:
+        while True:
+            self.beat = time.monotonic()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _wrong(self) -> str:
+        silent = time.monotonic() - self.beat
+        return f"the event loop has not turned for {silent:.0f} s" if silent > LIVE_SECONDS else ""
