@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from odradek.converter import DataConverter
 from odradek.log import open_log
+from odradek.log.memory import MemoryLog
 from odradek.log.namespace import Namespace, create_namespace, open_namespace, read_to_end
 from odradek.schemas.records import (
     ActivityHeartbeat,
@@ -47,8 +48,10 @@ HOUR_MS = 3_600_000
 class Orchestrator:
     """What a workflow's owner would do, by hand."""
 
-    def __init__(self, partitions: int = 1, converter: DataConverter = DataConverter.default) -> None:
-        self.log = open_log("memory://")
+    def __init__(
+        self, partitions: int = 1, converter: DataConverter = DataConverter.default, address: str = "memory://"
+    ) -> None:
+        self.log = open_log(address)
         self.converter = converter
         create_namespace(self.log, "ns", partitions=partitions, queues=(QUEUE,))
         self.namespace: Namespace = open_namespace(self.log, "ns")
@@ -138,10 +141,9 @@ class Orchestrator:
 
     def committed(self, partition: int = 0) -> Progress:
         """What the next holder of the partition would find."""
-
+        assert isinstance(self.log, MemoryLog)
         group = self.namespace.topics.queue_group(QUEUE)
-        store = self.log._store  # type: ignore[attr-defined]
-        found = store.commits.get((group, self.topic), {}).get(partition)
+        found = self.log._store.commits.get((group, self.topic), {}).get(partition)
         return decode_metadata(found.offset, found.metadata) if found else Progress(0)
 
     def leases(self) -> list[WorkerLease | None]:

@@ -52,7 +52,7 @@ class Fetcher(threading.Thread):
         *,
         prefetch_count_max: int,
     ) -> None:
-        super().__init__(name="odradek-activity-fetcher", daemon=True)
+        super().__init__(name=f"odradek-activity-fetcher-{worker}", daemon=True)
         topics = homes.own.namespace.topics
         self._homes, self._log, self._topic, self._group = (
             homes,
@@ -78,8 +78,8 @@ class Fetcher(threading.Thread):
         execution.on_room = self._on_room
         self._room_count = prefetch_count_max // 2
         self.on_failed: Callable[[BaseException], None] = lambda error: None
-        self._reader: Reader = self._log.reader()
-        self._notices: Reader = self._log.reader()
+        self._reader: Reader
+        self._notices: Reader
         self._membership: Membership | None = None
 
     # ------------------------------------------------------------------------------------------ from other threads
@@ -102,21 +102,30 @@ class Fetcher(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._listen_at_new_homes()
-            self._membership = self._log.membership(
-                self._group, self._topic, self, session_timeout_seconds=self._settings.session_timeout_seconds
-            )
-            while not self._closing:
-                self._guarded_round(self._membership)
-            if not self._abandoned:
-                self._settle()
-                self._membership.close()
+            # A reader belongs to the thread that uses it.
+            self._reader, self._notices = self._log.reader(), self._log.reader()
+            self._serve()
+            self._reader.close()
+            self._notices.close()
         except BaseException as error:
             _logger.exception("the fetcher of an activity worker stopped")
             self.on_failed(error)
-        finally:
-            self._reader.close()
-            self._notices.close()
+
+    def _serve(self) -> None:
+        self._listen_at_new_homes()
+        self._membership = self._log.membership(
+            self._group, self._topic, self, session_timeout_seconds=self._settings.session_timeout_seconds
+        )
+        self._stats.gauges[self.name] = lambda: (
+            self._sent_count - self._execution.taken_count,
+            self._sender.unacknowledged,
+        )
+        while not self._closing:
+            self._guarded_round(self._membership)
+        if not self._abandoned:
+            self._settle()
+            self._membership.close()
+        del self._stats.gauges[self.name]
 
     def _guarded_round(self, membership: Membership) -> None:
         try:
@@ -137,7 +146,6 @@ class Fetcher(threading.Thread):
         elif time.monotonic() >= self._commit_at:
             self._commit(self._assignments.values())
         self._read_notices()
-        self._stats.in_flight = self._sender.unacknowledged
         count = self._room_for()
         if count > 0:
             # Attempts that wait for their gates wait for this thread, not for new tasks.
@@ -160,7 +168,6 @@ class Fetcher(threading.Thread):
     def _room_for(self) -> int:
         """How many tasks may be read now."""
         waiting = self._sent_count - self._execution.taken_count
-        self._stats.queued = waiting
         if not self._fetching or self._sender.unacknowledged >= self._settings.unacknowledged_max:
             return 0
         free_bytes = self._bytes_max - (self._sent_bytes - self._execution.taken_bytes)
@@ -245,9 +252,7 @@ class Fetcher(threading.Thread):
             time.sleep(_BUSY_WAIT_SECONDS)
         self._settle()
         self._commit(going, clean=all(a.durable for a in begun))
-        self._flush_commits()
-        gated, self._gated = self._gated, []
-        self._call(_open, gated)
+        self._open_gates()
 
     def lost(self, partitions: Sequence[int]) -> None:
         _logger.warning("lost partitions %s of %s: this worker was silent for too long", list(partitions), self._topic)
@@ -271,10 +276,12 @@ class Fetcher(threading.Thread):
             # From now on somebody may die of a task here.
             self._commit(was_clean)
             self._flush_commits()
-        self._arriving = []
         for assignment, _ in opened:
-            self._assignments[assignment.partition] = assignment
-            self._reader.assign(self._topic, assignment.partition, assignment.tracker.position)
+            # Flushing may have let further events of the group through.
+            if assignment.partition in self._arriving:
+                self._arriving.remove(assignment.partition)
+                self._assignments[assignment.partition] = assignment
+                self._reader.assign(self._topic, assignment.partition, assignment.tracker.position)
 
     def _opened(self, partition: int, committed: Committed | None) -> tuple[Assignment, Progress]:
         begin, end = self._log.offsets(self._topic, partition)

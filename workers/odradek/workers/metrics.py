@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from prometheus_client import REGISTRY
@@ -56,7 +56,17 @@ class QueueStats:
     def __init__(self) -> None:
         self.types: dict[str, TypeStats] = {}
         self.expired = self.duplicates = self.handed_over = self.dead_letters = 0
-        self.queued = self.in_flight = self.stopped = 0
+        self.stopped = 0
+        self.gauges: dict[str, Callable[[], tuple[int, int]]] = {}
+        """By worker: how many tasks are queued and how many answers in flight, asked when somebody scrapes."""
+
+    @property
+    def queued(self) -> int:
+        return sum(gauge()[0] for gauge in list(self.gauges.values()))
+
+    @property
+    def in_flight(self) -> int:
+        return sum(gauge()[1] for gauge in list(self.gauges.values()))
 
     def of(self, activity_type: str) -> TypeStats:
         found = self.types.get(activity_type)

@@ -36,6 +36,7 @@ _logger = logging.getLogger(__name__)
 
 LEASE_KEY: Final = b"w\0"
 _ACK_WAIT_SECONDS: Final = 0.001
+_FULL_WAIT_SECONDS: Final = 0.01
 _STEP_MAX: Final = 1000
 _RECORD_OVERHEAD_BYTES: Final = 1024
 
@@ -60,13 +61,12 @@ class Sender(threading.Thread):
         self._queue: queue.SimpleQueue[Outgoing | None] = queue.SimpleQueue()
         self._later: deque[tuple[float, Outgoing]] = deque()
         self._outstanding: set[Outgoing] = set()
-        self._appender: Appender = homes.own.namespace.log.appender()
+        self._appender: Appender
         self._broken = False
         self._closing = False
         self._abandoned = False
         self._sweep_at = self._lease_at = 0.0
         self._dead_letter_partitions = 0
-        self.failed: BaseException | None = None
         self.on_overdue: Callable[[Attempt, StopReason], None] = lambda attempt, reason: None
         self.on_failed: Callable[[BaseException], None] = lambda error: None
 
@@ -101,16 +101,17 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         try:
+            # An appender belongs to the thread that uses it.
+            self._appender = self._homes.own.namespace.log.appender()
             while not self._closing and not self._abandoned:
                 self._step()
-            if not self._abandoned:
+            if self._abandoned:
+                self._appender.discard()
+            else:
                 self._say_goodbye()
         except BaseException as error:
             _logger.exception("the sender of an activity worker stopped")
-            self.failed = error
             self.on_failed(error)
-        finally:
-            self._appender.discard()
 
     def _step(self) -> None:
         self._send_some(self._wait_seconds())
@@ -128,7 +129,8 @@ class Sender(threading.Thread):
     def _wait_seconds(self) -> float:
         if self._appender.in_flight:
             return _ACK_WAIT_SECONDS
-        return max(0.0, self._sweep_at - time.monotonic())
+        due = min(self._sweep_at, self._later[0][0]) if self._later else self._sweep_at
+        return max(0.0, due - time.monotonic())
 
     def _send_some(self, timeout_seconds: float) -> None:
         try:
@@ -170,8 +172,8 @@ class Sender(threading.Thread):
         except RecordTooLarge as error:
             self._shrink(out, error.record_bytes, error.record_bytes_max or 0)
         except AppendQueueFull:
-            self._later.appendleft((0.0, out))
-            self._appender.poll(0.01)
+            self._later.append((time.monotonic() + _FULL_WAIT_SECONDS, out))
+            self._appender.poll(0)
         except HomeUnknown as error:
             _logger.error("an answer cannot be delivered and is dropped: %s", error)
             self._settle(out)

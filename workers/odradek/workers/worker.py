@@ -39,9 +39,9 @@ class ActivityWorker:
     """Runs the activities of one task queue until it is shut down: ``async with`` it, or await ``run()``.
 
     ``async def`` activities run on this event loop, ``def`` ones in ``activity_executor`` (by default threads, as many
-    as ``max_concurrent_activities``). After ``shutdown()`` begins, attempts may go on for
-    ``graceful_shutdown_timeout``; then they are cancelled, and answered as failures that can be retried. ``client`` is what ``activity.client()``
-    returns.
+    as ``max_concurrent_activities``). Once ``shutdown()`` was called, attempts may go on for
+    ``graceful_shutdown_timeout``; then they are cancelled, and answered as failures that can be retried. ``client`` is
+    what ``activity.client()`` returns. A worker that fails inside of ``async with`` cancels what stands there.
     Raises ``DuplicateActivity``, and ``TypeError`` for a function that was not decorated.
     """
 
@@ -86,11 +86,17 @@ class ActivityWorker:
         self._ended = asyncio.Event()
         self._failure: BaseException | None = None
         self._task: asyncio.Task[None] | None = None
+        self._inside: asyncio.Task[Any] | None = None
 
     @property
     def is_running(self) -> bool:
         """Whether ``run()`` has begun and not ended."""
         return self._began and not self._ended.is_set()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the queue is being served: ``run()`` has set everything up, and has not been asked to stop."""
+        return self._ready.is_set() and not self._stop.is_set()
 
     async def run(self) -> None:
         """Serve the queue until ``shutdown()``. Raises what made going on impossible. Cancelling it shuts down, too."""
@@ -124,15 +130,17 @@ class ActivityWorker:
         ready.cancel()
         if self._task.done():
             self._task.result()
+        self._inside = asyncio.current_task()
         return self
 
     async def __aexit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._inside = None
         await self.shutdown()
         if self._task is not None:
             await asyncio.wait((self._task,))
-            if error is None:
+            if error is None or (self._failure is not None and isinstance(error, asyncio.CancelledError)):
                 self._task.result()
 
     # --------------------------------------------------------------------------------------------------- the parts
@@ -175,6 +183,8 @@ class ActivityWorker:
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
         self._stop.set()
+        if self._inside is not None:
+            self._inside.cancel()
 
     def _lease(self, home: Home, ended: bool) -> WorkerLease:
         return WorkerLease(self.worker_id, self.identity, self.task_queue, home.reply_partition, ended)
