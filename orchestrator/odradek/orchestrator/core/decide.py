@@ -6,7 +6,7 @@ Inputs are recorded even when the code cannot run; nothing else on the partition
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from odradek.orchestrator.core import keys
@@ -246,14 +246,19 @@ class Decide(Transitions):
             body = r.SignalWorkflow(sent.name, sent.input, sent.headers, sent.run_id, origin=origin)
         return SendMessage(workflow_id=sent.workflow_id, record=r.InboxRecord(self.now_ms, body))
 
-    def pending_outputs(self, live: LiveRun) -> list[Effect]:
-        """After a takeover: what the run is waiting for and nobody may have received."""
-        run = live.run
-        waiting = [
-            seq for seq, a in run.activities.items() if a.progress.retry_at_ms is None and not a.progress.holders
+    def dispatched(self, live: LiveRun) -> list[tuple[int, int]]:
+        """Activities whose current attempt is with nobody that we know of, as (number, attempt)."""
+        return [
+            (seq, a.progress.attempt)
+            for seq, a in live.run.activities.items()
+            if a.progress.retry_at_ms is None and not a.progress.holders
         ]
-        effects: list[Effect] = [self.task(live, seq) for seq in waiting]
-        effects += [self.message(live, sent) for sent in run.messages.values()]
+
+    def outputs_again(self, live: LiveRun, dispatched: Sequence[tuple[int, int]], messages: Sequence[int]) -> list[SendTask | SendMessage | Show]:
+        """After a takeover: what was pending then and still is, since nobody may have received it."""
+        still = set(self.dispatched(live))
+        effects: list[SendTask | SendMessage | Show] = [self.task(live, seq) for seq, attempt in dispatched if (seq, attempt) in still]
+        effects += [self.message(live, live.run.messages[seq]) for seq in messages if seq in live.run.messages]
         effects.append(Show(record=self.visibility(live)))
         return effects
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from heapq import heappop, heappush
 
 from odradek.orchestrator.core import keys
-from odradek.orchestrator.core.effects import DeadLetter, Effect, Show
+from odradek.orchestrator.core.effects import DeadLetter, SendMessage, SendTask, Show
 from odradek.orchestrator.core.inputs import Inputs
 from odradek.orchestrator.core.run import NO_CLAIM
 from odradek.orchestrator.core.state import FOREVER_MS, HORIZON_MS, InboxItem, LostRecord, ShardConfig
@@ -37,7 +37,10 @@ class Shard(Inputs):
         self._restored: dict[str, None] = {}
         self._old_notes: list[bytes] = []
         """Marks and checkpoints of earlier claims."""
-        self._pending_after_takeover: list[str] = []
+        self._pending: list[tuple[LiveRun, list[tuple[int, int]], list[int]]] = []
+        """Runs with outputs that the predecessor may not have emitted: their dispatched activities and their messages."""
+        self._ended_before: list[LiveRun] = []
+        """Runs that the predecessor closed and did not come to archive."""
         self._claims = [(int(value), key[1:]) for key, value in store.scan(b"c", b"d")]
 
     # ------------------------------------------------------------------------------------------ restore
@@ -103,7 +106,9 @@ class Shard(Inputs):
     def _reassert(self, wf: Workflow, claims: list[int]) -> None:
         unsettled = {raw for raw, offset in wf.offsets.items() if offset > self.v0 or _is_late(raw, offset, claims)}
         if any(offset > self.y0 for offset in wf.offsets.values()):
-            self._pending_after_takeover.append(wf.id)
+            runs = [*wf.ending.values(), *([wf.live] if wf.live else [])]
+            self._pending += [(live, self.dispatched(live), list(live.run.messages)) for live in runs]
+        self._ended_before += wf.ending.values()
         for live in [*wf.ending.values(), *([wf.live] if wf.live else [])]:
             self._reassert_run(live, unsettled)
         for run_id, claim in list(wf.summary_claims.items()):
@@ -148,17 +153,18 @@ class Shard(Inputs):
     def go_live(self, now_ms: int) -> None:
         """The inbox is read to where it ended at the claim: emit again what is still pending."""
         self.now_ms = now_ms
-        effects: list[Effect] = []
-        for workflow_id in self._pending_after_takeover:
-            wf = self.workflow(workflow_id)
-            if wf.live is not None:
-                effects += self.pending_outputs(wf.live)
-            for live in wf.ending.values():
-                effects.append(Show(record=self.visibility(live)))
-                self.closing_checked(live, self.writer.last)
-        self._pending_after_takeover = []
-        self.writer.after_in_flight(effects)
-        self.writer.caught_up = True
+        outputs: list[SendTask | SendMessage | Show] = []
+        for live, dispatched, messages in self._pending:
+            if live.run.is_open:
+                outputs += self.outputs_again(live, dispatched, messages)
+        ended, self._ended_before, self._pending = self._ended_before, [], []
+        outputs += [Show(record=self.visibility(live)) for live in ended]
+
+        def archive(offset: int) -> None:
+            for live in ended:
+                self.closing_checked(live, offset)
+
+        self.writer.catch_up(outputs, archive)
         self.flush()
 
     # ------------------------------------------------------------------------------------------ input

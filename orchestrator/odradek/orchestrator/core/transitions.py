@@ -100,12 +100,13 @@ class Transitions(Closing):
         entry = self.writer.append(
             keys.chunk(run.workflow_id, run.run_id, live.chunk, claim), body, live.blocks, effects
         )
-        entry.then = partial(self._chunk_checked, live, stale, sealed, continues, then)
+        ends = not run.is_open and not continues
+        entry.then = partial(self._chunk_checked, live, stale, sealed, continues, ends, then)
         if sealed:
             live.barrier = True
 
     def _chunk_checked(
-        self, live: LiveRun, stale: list[bytes], sealed: bool, continues: bool, then: object, offset: int
+        self, live: LiveRun, stale: list[bytes], sealed: bool, continues: bool, ends: bool, then: object, offset: int
     ) -> None:
         live.in_flight -= 1
         for key in stale:
@@ -119,7 +120,7 @@ class Transitions(Closing):
             else:
                 live.barrier = False
                 self.drain_waiting(live)
-        elif not live.run.is_open:
+        elif ends:
             self.closing_checked(live, offset)
 
     def closing_checked(self, live: LiveRun, offset: int) -> None:
@@ -141,6 +142,7 @@ class Transitions(Closing):
             number, previous, first, blocks = self._last_sealed_chunk(live)
             old = live.chain[-1]
             live.chain[-1] = live.previous_claim = self.writer.claim
+            live.barrier = True
         else:
             old, live.chunk_claim = live.chunk_claim, self.writer.claim
         stale = [keys.chunk(run.workflow_id, run.run_id, number, old)] if old not in (NO_CLAIM, self.writer.claim) else []
@@ -153,6 +155,9 @@ class Transitions(Closing):
             for old_key in [*stale, *live.stale]:
                 self.writer.append(old_key, None)
             live.stale = []
+            if sealed:
+                live.barrier = False
+                self.drain_waiting(live)
 
         live.inbox_written = run.inbox_offset
         return self.writer.append(key, body, blocks, then=checked)

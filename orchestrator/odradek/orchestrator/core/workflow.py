@@ -83,7 +83,7 @@ class LiveRun:
             case "s":
                 return run.starts_at_ms == due_ms
             case "p":
-                return self.parked is not None and self.parked.retry_at_ms == due_ms
+                return run.deferred > 0 and (self.parked is None or self.parked.retry_at_ms == due_ms)
             case _:
                 return True
 
@@ -96,6 +96,8 @@ class LiveRun:
         self.push_limits()
         if self.run.starts_at_ms is not None:
             self.push_due(self.run.starts_at_ms, "s", 0)
+        elif self.run.deferred:
+            self.push_due(self.run.time_ms, "p", 0)
 
     def push_limits(self) -> None:
         for due_ms, _ in self.run.limits():

@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from odradek.orchestrator.core import keys
-from odradek.orchestrator.core.effects import Effect, Emitting, Fenced, InboxDone, Output, ReadGap
+from odradek.orchestrator.core.effects import Effect, Emitting, Fenced, InboxDone, Output, ReadGap, SendMessage, SendTask, Show
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 
@@ -150,6 +150,13 @@ class HistoryWriter:
         else:
             self._release(effects, self.last)
 
+    def then_in_flight(self, action: Callable[[int], None]) -> None:
+        """Call ``action`` behind the appends that are in flight now."""
+        if self.in_flight:
+            chain_then(self.in_flight[-1], action)
+        else:
+            action(self.last)
+
     def when_x(self, offset: int, action: Callable[[], None]) -> None:
         """Call ``action`` once an acknowledged record carries an x at or beyond ``offset``."""
         self._waited += 1
@@ -232,11 +239,27 @@ class HistoryWriter:
     def _release(self, effects: Sequence[Effect], offset: int) -> None:
         token: Emitting | None = None
         for effect in effects:
-            if isinstance(effect, Output) and effect.tracked:
+            if isinstance(effect, Output) and effect.tracked and effect.token is None:
                 token = token or self.begin_emitting(offset)
                 token.outstanding += 1
                 effect.token = token
         self.outbox.extend(effects)
+
+    def catch_up(self, effects: Sequence[SendTask | SendMessage | Show], then: Callable[[int], None]) -> None:
+        """Emit the predecessor's pending outputs behind what is in flight; y stays its y until they are acknowledged."""
+        token = Emitting(self._y_inherited + 1)
+        token.outstanding = len(effects) + 1
+        self._emitting.appendleft(token)
+        self.caught_up = True
+        for effect in effects:
+            effect.token = token
+        self.after_in_flight(effects)
+
+        def release(offset: int) -> None:
+            then(offset)
+            self.emitted(token)
+
+        self.then_in_flight(release)
 
     def begin_emitting(self, offset: int) -> Emitting:
         """A token that holds y below ``offset`` until its outputs are acknowledged."""
