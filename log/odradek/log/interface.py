@@ -41,6 +41,8 @@ class TopicInfo:
     partitions: int
     record_bytes_max: int
     config: Mapping[str, str] = field(default_factory=dict)
+    replication: int | None = None
+    """Copies of its least replicated partition; None where there is no such thing."""
 
 
 OnAppended = Callable[[int | None, Exception | None], None]

@@ -1,4 +1,4 @@
-"""The log on Kafka (3.x, 4.x and what speaks its protocol): topics and positions. The clients stand in modules beside it."""
+"""The log on Kafka (3.x, 4.x and what speaks its protocol): topics and positions. Its clients stand beside it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _TUNING: Final = frozenset({"segment.bytes", "segment.ms", "min.cleanable.dirty.
 """Settings that change what compaction costs, not what it means; managed clusters like to forbid them."""
 _REFUSED_SETTING: Final = frozenset({KafkaError.INVALID_CONFIG, KafkaError.POLICY_VIOLATION})
 _MISSING: Final = frozenset(
-    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
+    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 )
 _PASSING: Final = frozenset(
     {
@@ -49,9 +49,9 @@ _PASSING: Final = frozenset(
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
         KafkaError._NOENT,
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._TRANSPORT,  # noqa: SLF001
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
     }
 )
 
@@ -110,7 +110,8 @@ class KafkaLog(Log):
         )
         config = {key: entry.value for key, entry in entries.items() if entry.value is not None}
         largest = min(int(config.get("max.message.bytes", CLIENT_RECORD_BYTES_MAX)), self._client_record_bytes_max)
-        return TopicInfo(name, str(found.topic_id), len(found.partitions), largest, config)
+        replication = min((len(partition.replicas) for partition in found.partitions), default=None)
+        return TopicInfo(name, str(found.topic_id), len(found.partitions), largest, config, replication)
 
     def topics(self, prefix: str) -> list[str]:
         deadline = time.monotonic() + ADMIN_SECONDS_MAX
@@ -175,7 +176,7 @@ class KafkaLog(Log):
             raise LogUnavailable(self.address, reason) from None
 
     def _create(self, spec: TopicSpec) -> None:
-        config = _topic_config(spec)
+        config = spec.settings()
         without_limit = {key: value for key, value in config.items() if key != "max.message.bytes"}
         without_tuning = {key: value for key, value in without_limit.items() if key not in _TUNING}
         reason = ""
@@ -275,7 +276,7 @@ class KafkaLog(Log):
             raise LogUnavailable(self.address, error.str()) from None
 
     def _give_up_or_wait(self, error: KafkaError, deadline: float) -> None:
-        if time.monotonic() >= deadline or error.code() not in _PASSING and not error.retriable():
+        if time.monotonic() >= deadline or (error.code() not in _PASSING and not error.retriable()):
             raise LogUnavailable(self.address, error.str())
         time.sleep(0.1)
 
@@ -302,14 +303,3 @@ class _Passing(Exception):
     def __init__(self, error: KafkaError) -> None:
         super().__init__(error.str())
         self.error = error
-
-
-def _topic_config(spec: TopicSpec) -> dict[str, str]:
-    return {
-        "cleanup.policy": spec.policy,
-        "retention.ms": str(-1 if spec.retention_ms is None else spec.retention_ms),
-        "max.message.bytes": str(spec.record_bytes_max),
-        # What a record's time says is when the log took it, whatever the clock of its writer.
-        "message.timestamp.type": "LogAppendTime",
-        **spec.config,
-    }

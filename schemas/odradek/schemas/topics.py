@@ -29,6 +29,17 @@ class TopicSpec:
     config: Mapping[str, str] = field(default_factory=dict)
     """Further settings under their Kafka names; an embedded log ignores those that it does not know."""
 
+    def settings(self) -> dict[str, str]:
+        """All settings under their Kafka names, as the topic is to be made with."""
+        return {
+            "cleanup.policy": self.policy,
+            "retention.ms": str(-1 if self.retention_ms is None else self.retention_ms),
+            "max.message.bytes": str(self.record_bytes_max),
+            # What a record's time says is when the log took it, whatever the clock of its writer.
+            "message.timestamp.type": "LogAppendTime",
+            **self.config,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Topics:
