@@ -9,15 +9,20 @@ from collections.abc import Sequence
 from odradek.log import Committed, open_log
 
 
+def _say(what: str, partitions: Sequence[int]) -> None:
+    sys.stdout.write(" ".join([what, *map(str, partitions)]) + "\n")
+    sys.stdout.flush()
+
+
 class Printer:
     def assigned(self, partitions: Sequence[int]) -> None:
-        print("assigned", *partitions, flush=True)
+        _say("assigned", partitions)
 
     def revoked(self, partitions: Sequence[int]) -> None:
-        print("revoked", *partitions, flush=True)
+        _say("revoked", partitions)
 
     def lost(self, partitions: Sequence[int]) -> None:
-        print("lost", *partitions, flush=True)
+        _say("lost", partitions)
 
 
 def main(address: str, group: str, topic: str, session_seconds: float) -> None:

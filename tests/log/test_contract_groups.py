@@ -43,7 +43,9 @@ class Member:
     def assigned(self, partitions: Sequence[int]) -> None:
         self.heard.append("assigned")
         for partition in partitions:
-            assert partition not in self.ledger.holder, f"{partition} is in the hands of {self.ledger.holder[partition]}"
+            assert partition not in self.ledger.holder, (
+                f"{partition} is in the hands of {self.ledger.holder[partition]}"
+            )
             self.ledger.holder[partition] = self.name
             self.ledger.moves += 1
 
@@ -138,7 +140,9 @@ def test_what_is_committed_while_handing_over_reaches_the_next_holder(bench: Ben
     topic, group, ledger = bench.topic(2), _group(), Ledger()
     first = Member(bench, ledger, "a", group, topic)
     _settle([first], [2])
-    first.before_release = lambda partitions: first.membership.commit({p: Committed(40 + p, "last") for p in partitions})
+    first.before_release = lambda partitions: first.membership.commit(
+        {p: Committed(40 + p, "last") for p in partitions}
+    )
     second = Member(bench, ledger, "b", group, topic)
     _settle([first, second], [1, 1])
     (moved,) = second.membership.partitions
@@ -224,7 +228,7 @@ def test_a_killed_member_is_replaced_after_its_session(bench: Bench) -> None:
 def _member_process(
     bench: Bench, group: str, topic: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], list[str]]]]:
-    output = Path(os.environ.get("TMPDIR", "/tmp")) / f"member-{uuid.uuid4().hex}"  # noqa: S108  # removed below
+    output = Path(os.environ.get("TMPDIR", "/tmp")) / f"member-{uuid.uuid4().hex}"  # removed below
     command = [sys.executable, str(Path(__file__).with_name("member.py")), bench.address, group, topic]
     with output.open("wb") as out:
         process = subprocess.Popen(

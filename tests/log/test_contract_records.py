@@ -38,7 +38,13 @@ def test_a_record_comes_back_as_it_was(bench: Bench) -> None:
     """Keys, values, tombstones and empty bytes are kept apart; the time is the log's."""
     topic = bench.topic()
     before_ms = time.time() * 1000 - 1000
-    pairs: list[tuple[bytes | None, bytes | None]] = [(b"k", b"v"), (None, b"v"), (b"k", None), (b"", b""), (b"\0\xff", b"\0")]
+    pairs: list[tuple[bytes | None, bytes | None]] = [
+        (b"k", b"v"),
+        (None, b"v"),
+        (b"k", None),
+        (b"", b""),
+        (b"\0\xff", b"\0"),
+    ]
     bench.append(topic, *pairs)
     records = bench.read(topic)
     assert [(r.key, r.value) for r in records] == pairs

@@ -12,7 +12,7 @@ import pytest
 
 from odradek.log import AppendFailed, Log, LogUnavailable, TopicCreationRefused, TopicMissing, open_log
 from odradek.log.kafka_settings import appender_settings
-from odradek.schemas.topics import TopicSpec, Topics
+from odradek.schemas.topics import Topics, TopicSpec
 from odradek.testing.broker import LocalBroker
 from tests.log.conftest import eventually
 
@@ -181,7 +181,7 @@ def test_nobody_there_is_an_error_that_names_the_address(monkeypatch: pytest.Mon
     monkeypatch.setattr("odradek.log.kafka.ADMIN_SECONDS_MAX", 0.5)
     monkeypatch.setattr("odradek.log.kafka.ADMIN_REQUEST_SECONDS", 0.5)
     log = open_log("kafka://127.0.0.1:1")
-    with pytest.raises(LogUnavailable, match="127.0.0.1:1"):
+    with pytest.raises(LogUnavailable, match=r"127\.0\.0\.1:1"):
         log.topics("")
     with pytest.raises(LogUnavailable):
         log.topic("t")
@@ -190,13 +190,15 @@ def test_nobody_there_is_an_error_that_names_the_address(monkeypatch: pytest.Mon
 
 def test_settings_that_the_client_refuses_are_named() -> None:
     """A wrong key is found when the first client is made."""
-    with pytest.raises(LogUnavailable, match="no.such.key"):
+    with pytest.raises(LogUnavailable, match=r"no\.such\.key"):
         open_log("kafka://127.0.0.1:1", {"no.such.key": "x"}).reader()
 
 
 def test_durability_cannot_be_configured_away() -> None:
     """What exactly-once rests on is not for the user to change; the rest is."""
-    settings = appender_settings("h:1", {"message.timeout.ms": "5", "acks": "1", "linger.ms": "5", "sasl.password": "p"})
+    settings = appender_settings(
+        "h:1", {"message.timeout.ms": "5", "acks": "1", "linger.ms": "5", "sasl.password": "p"}
+    )
     assert settings["message.timeout.ms"] == 0
     assert settings["acks"] == "all"
     assert settings["enable.idempotence"] is True

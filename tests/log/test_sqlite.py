@@ -8,13 +8,16 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
+from functools import partial
+from io import FileIO
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 
-from odradek.log import AppendFailed, Log, LogUnavailable, open_log
+from odradek.log import AppendFailed, Log, LogUnavailable, open_log, sqlite_chores
 from odradek.log.sqlite import SqliteLog
+from odradek.log.sqlite_storage import Storage
 from odradek.log.wakeup import Bell, Ringer, bells_folder
 from odradek.schemas.topics import TopicSpec
 from tests.log.conftest import eventually
@@ -38,6 +41,11 @@ def log(address: str) -> Iterator[Log]:
     opened.close()
 
 
+def _note(notes: FileIO, value: bytes, offset: int | None, error: Exception | None) -> None:
+    if offset is not None:
+        notes.write(b"%d=%s\n" % (offset, value))
+
+
 def _write(address: str, acknowledged: str, partition: int, count: int) -> None:
     """Append numbers; note each in the file ``acknowledged`` when the log has said that it is durable."""
     log = open_log(address)
@@ -45,9 +53,7 @@ def _write(address: str, acknowledged: str, partition: int, count: int) -> None:
     with Path(acknowledged).open("ab", buffering=0) as notes:
         for number in range(count):
             value = b"%d:%d" % (partition, number)
-            appender.append(
-                TOPIC, partition, b"k", value, lambda offset, _, value=value: notes.write(b"%d=%s\n" % (offset, value))
-            )
+            appender.append(TOPIC, partition, b"k", value, partial(_note, notes, value))
             if number % 20 == 0:
                 appender.poll()
         appender.flush(30)
@@ -204,9 +210,6 @@ def test_a_full_disk_fails_the_appends_and_nothing_else(log: Log, monkeypatch: p
 
 def test_retention_drops_the_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Time limits are kept lazily: the chores do it."""
-    from odradek.log import sqlite_chores
-    from odradek.log.sqlite_storage import Storage
-
     log = SqliteLog(str(tmp_path / "log.sqlite"))
     log.create_topics([TopicSpec("short", 1, "delete", 1), TopicSpec("long", 1, "delete", 3_600_000)])
     appender = log.appender()
@@ -272,6 +275,14 @@ def test_a_stopped_process_delays_nobody_who_only_reads(address: str, log: Log, 
     finally:
         writer.kill()
         writer.join()
+
+
+def test_a_commit_is_on_disk_when_it_returns(tmp_path: Path) -> None:
+    """What a power loss must not take: the write-ahead log is synchronised with each commit."""
+    storage = Storage(tmp_path / "log.sqlite")
+    for pragma, value in (("journal_mode", "wal"), ("synchronous", 2), ("fullfsync", 1)):
+        assert storage.connection.execute(f"PRAGMA {pragma}").fetchone() == (value,)
+    storage.close()
 
 
 def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:

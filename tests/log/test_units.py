@@ -148,7 +148,10 @@ def test_compaction_never_changes_what_a_reader_concludes(
         # A reader in the middle of the old contents, which goes on in the new ones within the retention, is not misled.
         if retention > 0:
             for position in range(len(shape) + 1):
-                seen = {e.key: e for e in [*(e for e in before if e.offset < position), *(e for e in rest if e.offset >= position)]}
+                seen = {
+                    e.key: e
+                    for e in [*(e for e in before if e.offset < position), *(e for e in rest if e.offset >= position)]
+                }
                 assert {key: e.offset for key, e in seen.items() if not e.is_tombstone} == truth
 
 

@@ -46,7 +46,7 @@ class Plan:
 
 
 def plan(entries: Iterable[Entry], passes: Iterable[Pass], rules: Rules, now_ms: int) -> Plan:
-    """The offsets to drop from ``entries`` (one whole partition, in order), and the passes to remember for next time."""
+    """What to drop from ``entries`` (one whole partition, in order), and the passes to remember for next time."""
     old, recent = _settle(passes, rules, now_ms)
     last: dict[bytes, Entry] = {}
     drop: list[int] = []

@@ -1,4 +1,4 @@
-"""Appending to and reading from Kafka. What runs once per record is kept to the least: it bounds a process's throughput."""
+"""Appending to and reading from Kafka. What runs once per record is kept to the least: it bounds the throughput."""
 
 from __future__ import annotations
 
@@ -27,15 +27,13 @@ PURGE_SECONDS_MAX: Final = 10
 
 _TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
 _MISSING: Final = frozenset(
-    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
+    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 )
 _OUT_OF_RANGE: Final = frozenset(
-    {KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION}  # noqa: SLF001
+    {KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION}
 )
-_FORBIDDEN: Final = frozenset(
-    {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION, KafkaError._FATAL}  # noqa: SLF001
-)
-_PARTITION_EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
+_FORBIDDEN: Final = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION, KafkaError._FATAL})
+_PARTITION_EOF: Final = KafkaError._PARTITION_EOF
 
 
 class KafkaAppender(Appender):
@@ -119,7 +117,7 @@ def _failure(topic: str, partition: int, error: KafkaError, record_bytes: int) -
         return RecordTooLarge(topic, partition, record_bytes, None)
     if code in _MISSING:
         return TopicMissing(topic, partition)
-    fatal = error.fatal() or code == KafkaError._FATAL  # noqa: SLF001
+    fatal = error.fatal() or code == KafkaError._FATAL
     return AppendFailed(topic, partition, error.str(), fatal)
 
 

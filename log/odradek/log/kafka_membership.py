@@ -16,7 +16,7 @@ from odradek.log.kafka_settings import Complaints, client_logger, error_of, memb
 LEAVE_FLUSH_SECONDS: Final = 5
 
 _logger = logging.getLogger("odradek.log.kafka")
-_NO_OFFSET: Final = KafkaError._NO_OFFSET  # noqa: SLF001
+_NO_OFFSET: Final = KafkaError._NO_OFFSET
 
 
 class KafkaMembership(Membership):
@@ -159,9 +159,9 @@ _PASSING: Final = frozenset(
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
         KafkaError.REQUEST_TIMED_OUT,
-        KafkaError._TRANSPORT,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._WAIT_COORD,  # noqa: SLF001
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+        KafkaError._WAIT_COORD,
+        KafkaError._ALL_BROKERS_DOWN,
     }
 )

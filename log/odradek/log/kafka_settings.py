@@ -102,7 +102,7 @@ def membership_settings(servers: str, config: Mapping[str, str], group: str, ses
 def error_of(exception: KafkaException) -> KafkaError:
     """What went wrong, as a code; the client puts it into the exception's arguments."""
     error: Any = exception.args[0]
-    return error if isinstance(error, KafkaError) else KafkaError(KafkaError._FAIL, str(error))  # noqa: SLF001
+    return error if isinstance(error, KafkaError) else KafkaError(KafkaError._FAIL, str(error))
 
 
 class Complaints:

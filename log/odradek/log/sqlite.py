@@ -1,4 +1,4 @@
-"""The embedded log: one file, durable, for several processes of one host. Not for network file systems, not across fork.
+"""The embedded log: one file, durable, for several processes of one host. Not for network file systems, nor for fork.
 
 A process makes its own connection; the file, its lock and its bells are all that processes share.
 """
@@ -41,7 +41,7 @@ class SqliteLog(Log):
         return SqliteAppender(self._writer_thread())
 
     def reader(self) -> SqliteReader:
-        return SqliteReader(self._path)
+        return SqliteReader(self._path, self._write_queued)
 
     def membership(
         self, group: str, topic: str, listener: MembershipListener, *, session_timeout_seconds: float = 10
@@ -142,6 +142,10 @@ class SqliteLog(Log):
         if self._storage_made is None:
             self._storage_made = Storage(self._path)
         return self._storage_made
+
+    def _write_queued(self) -> None:
+        if self._writer is not None:
+            self._writer.help()
 
     def _writer_thread(self) -> Writer:
         with self._lock:

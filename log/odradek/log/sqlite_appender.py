@@ -1,4 +1,8 @@
-"""Appending to the embedded log: one thread per process writes what all appenders queued, one transaction at a time."""
+"""Appending to the embedded log: what all appenders of a process have queued is written in one transaction.
+
+Whoever polls writes, since handing over to another thread costs milliseconds while the interpreter is busy. A thread of
+its own writes for those who do not poll, and takes over where the disk is so slow that polling would stand still.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Lock, Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final, NamedTuple
 
 from odradek.log.errors import AppendFailed, AppendQueueFull, LogError, RecordTooLarge, TopicMissing
@@ -22,13 +26,19 @@ BATCH_RECORDS_MAX: Final = 2_000
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
 TRIM_RECORDS: Final = 2_000
 STATEMENT_ROWS_MAX: Final = 256
+GRACE_SECONDS: Final = 0.002
+"""How long the writing thread leaves a record to those who poll."""
+HELP_LOCK_SECONDS: Final = 0.002
+HELP_SECONDS_CHEAP: Final = 0.003
+HELP_PAUSE_FACTOR: Final = 10
+"""After a slow write a poll does not write for so many times as long: polls lose a tenth of their time at most."""
 
 _logger = logging.getLogger("odradek.log.sqlite")
 
 # Many rows per statement: the interpreter's lock is given up and won back once per statement, not once per row, and a
 # busy main thread makes each of those wait for milliseconds.
 _INSERTS: Final = {
-    rows: "INSERT INTO records VALUES " + ", ".join(["(?, ?, ?, ?)"] * rows)
+    rows: "INSERT INTO records VALUES " + ", ".join(["(?, ?, ?, ?)"] * rows)  # noqa: S608  # constants
     for rows in (1 << power for power in range(STATEMENT_ROWS_MAX.bit_length()))
 }
 
@@ -63,8 +73,11 @@ class Writer:
         self._work = Event()
         self._idle = True
         self._closing = False
+        # Whose turn it is to write: guards the storage, the ringer, and the two below.
+        self._turn = Lock()
         self._ends: dict[int, int] = {}
         self._version = -1
+        self._no_help_before = 0.0
         self._targets: dict[tuple[str, int], Target] = {}
         self._targets_lock = Lock()
         self._lookup = Storage(path)
@@ -106,6 +119,23 @@ class Writer:
         self._lookup.close()
         self._ringer.close()
 
+    def help(self) -> None:
+        """Write what is queued, in the caller's thread, unless that would take long."""
+        if not self._queue or monotonic() < self._no_help_before or not self._turn.acquire(blocking=False):
+            return
+        begun = monotonic()
+        try:
+            if self._storage.try_lock(HELP_LOCK_SECONDS):
+                try:
+                    self._append(self._next_batch())
+                finally:
+                    self._storage.unlock()
+        finally:
+            self._turn.release()
+        spent = monotonic() - begun
+        if spent > HELP_SECONDS_CHEAP:
+            self._no_help_before = begun + spent * HELP_PAUSE_FACTOR
+
     def _run(self) -> None:
         while True:
             self._idle = True
@@ -115,11 +145,14 @@ class Writer:
                 self._work.wait()
             self._idle = False
             self._work.clear()
-            batch = self._next_batch()
-            if batch:
-                self._append(batch)
+            if monotonic() >= self._no_help_before and not self._closing:
+                sleep(GRACE_SECONDS)
+            if self._queue:
+                with self._turn, self._storage.writing():
+                    self._append(self._next_batch())
             if self._trims:
-                self._trim_some()
+                with self._turn:
+                    self._trim_some()
             self._after_commit()
 
     def _next_batch(self) -> list[Queued]:
@@ -135,11 +168,11 @@ class Writer:
         return batch
 
     def _append(self, batch: list[Queued]) -> None:
+        if not batch:
+            return
         answers: list[tuple[Queued, int | None, LogError | None]] = []
         try:
-            with self._storage.writing():
-                rows = self._place(batch, answers)
-                self._insert(rows)
+            self._insert(self._place(batch, answers))
         except sqlite3.Error as error:
             self._ends.clear()
             answers = [(r, None, AppendFailed(r.topic, r.partition, str(error))) for r in batch]
@@ -223,7 +256,7 @@ def trim(storage: Storage, partition_id: int, before: int) -> bool:
 def drop_range(connection: sqlite3.Connection, start: int, stop: int) -> bool:
     """Drop some records with ids from ``start`` to ``stop``; true when none is left."""
     some = "SELECT id FROM records WHERE id >= ? AND id < ? LIMIT ?"
-    dropped = connection.execute(f"DELETE FROM records WHERE id IN ({some})", (start, stop, TRIM_RECORDS)).rowcount
+    dropped = connection.execute(f"DELETE FROM records WHERE id IN ({some})", (start, stop, TRIM_RECORDS)).rowcount  # noqa: S608  # constants
     return dropped < TRIM_RECORDS
 
 
@@ -259,6 +292,7 @@ class SqliteAppender(Appender):
 
     def poll(self, timeout_seconds: float = 0) -> int:
         due = self._due
+        self._writer.help()
         if not due:
             if timeout_seconds <= 0:
                 return 0

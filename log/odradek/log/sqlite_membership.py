@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import Lock, Thread
-from time import monotonic, monotonic_ns
+from time import monotonic_ns
 from typing import Final
 
 from odradek.log.errors import TopicMissing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -29,8 +30,9 @@ class _Cursor:
 
 
 class SqliteReader(Reader):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, before_waiting: Callable[[], None]) -> None:
         self._storage = Storage(path)
+        self._before_waiting = before_waiting
         self._bell = Bell(bells_folder(path), "reader")
         self._cursors: dict[tuple[str, int], _Cursor] = {}
         self._by_id: dict[int, _Cursor] = {}
@@ -66,6 +68,7 @@ class SqliteReader(Reader):
         if records or timeout_seconds <= 0:
             return records
         deadline = monotonic() + timeout_seconds
+        self._before_waiting()
         while not records:
             remaining = deadline - monotonic()
             if remaining <= 0:

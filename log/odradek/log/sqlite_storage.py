@@ -25,6 +25,7 @@ OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
 FORMAT: Final = 1
 BUSY_SECONDS_MAX: Final = 30
 CHECKPOINT_PAGES: Final = 4000
+LOCK_STEP_SECONDS: Final = 0.00005
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS topics (
@@ -104,6 +105,22 @@ class Storage:
             yield self.connection
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def try_lock(self, seconds: float) -> bool:
+        """Become the one writer if that takes no longer than this; then ``unlock`` must follow."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(LOCK_STEP_SECONDS)
+            else:
+                return True
+
+    def unlock(self) -> None:
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -79,14 +79,14 @@ class Bell:
     def close(self) -> None:
         self._socket.close()
         with contextlib.suppress(OSError):
-            os.unlink(self._path)
+            Path(self._path).unlink()
 
 
 class Ringer:
     """Rings all bells of a kind. One per thread."""
 
     def __init__(self, folder: Path, kind: str) -> None:
-        self._folder = str(folder)
+        self._folder = folder
         self._prefix = f"{kind}-"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._paths: list[str] = []
@@ -106,9 +106,12 @@ class Ringer:
         self._socket.close()
 
     def _bells(self) -> list[str]:
-        changed_ns = os.stat(self._folder).st_mtime_ns
+        try:
+            changed_ns = self._folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return []
         if changed_ns != self._seen_ns:
-            names = os.listdir(self._folder)
+            names = (path.name for path in self._folder.iterdir())
             self._paths = [f"{self._folder}/{name}" for name in names if name.startswith(self._prefix)]
             # The time stamp is coarse: a bell hung within the same tick would never be noticed.
             fresh = time.time() - changed_ns / 1e9 < _FRESH_SECONDS
@@ -118,5 +121,5 @@ class Ringer:
     def _forget(self, path: str) -> None:
         # Its owner died without taking it down.
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            Path(path).unlink()
         self._seen_ns = -1
