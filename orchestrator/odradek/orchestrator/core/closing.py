@@ -102,6 +102,7 @@ class Closing(ShardState):
         wf = self.workflow(run.workflow_id)
         if wf.live is live:
             wf.live = None
+        wf.ending.pop(run.run_id, None)
         self.parked.pop(run.workflow_id, None)
         self.drop_instance(live)
         wf.closed[run.run_id] = summary = self.summarise(live)
