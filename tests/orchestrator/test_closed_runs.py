@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import timedelta
+
+import pytest
 
 from odradek import activity, workflow
 from odradek.client import Client
@@ -26,16 +29,14 @@ class LongHistory:
         return 20
 
 
-def test_history_of_a_closed_run_can_be_read_once_its_chunks_are_gone() -> None:
-    """The archive answers from the moment that the run's own records may go, and nothing of the run stays in memory."""
+def test_history_of_a_closed_run_can_be_read_once_its_chunks_are_gone(caplog: pytest.LogCaptureFixture) -> None:
+    """The archive answers from the moment that the run's own records may go; its partition goes on as it was."""
 
     async def scenario() -> None:
         settings = OrchestratorSettings(checkpoint_seconds=0.02)
         async with (
             await Client.connect("memory://") as client,
-            Worker(
-                client, task_queue="q", workflows=[LongHistory], activities=[echo], orchestrator_settings=settings
-            ),
+            Worker(client, task_queue="q", workflows=[LongHistory], activities=[echo], orchestrator_settings=settings),
         ):
             assert await client.execute_workflow(LongHistory.run, id="long", task_queue="q") == 20
             handle = client.get_workflow_handle("long")
@@ -44,3 +45,4 @@ def test_history_of_a_closed_run_can_be_read_once_its_chunks_are_gone() -> None:
                 await asyncio.sleep(0.02)
 
     asyncio.run(scenario())
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
