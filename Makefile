@@ -48,7 +48,7 @@ pytest: $(STAMP) ## Only the tests: make pytest ARGS="-k retry"
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: $(STAMP) ## Steps per second of a chain of activities: make bench LOG=kafka
-	$(BIN)/python benchmarks/chain.py --log $(LOG) $(ARGS)
+	$(BIN)/python -m benchmarks.chain --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
 
 clean: ## Delete what can be made again, .venv included
 	rm -rf $(VENV) .demo .odradek dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -37,6 +37,7 @@ _COMMON: Final[Settings] = {
 
 _APPENDER: Final[Settings] = {
     "linger.ms": 0,
+    "max.in.flight.requests.per.connection": 1,
     "queue.buffering.max.messages": 2_000_000,
     "queue.buffering.max.kbytes": 1_048_576,
 }
@@ -44,7 +45,7 @@ _APPENDER: Final[Settings] = {
 _APPENDER_FIXED: Final[Settings] = {
     "enable.idempotence": True,
     "acks": "all",
-    # Giving a record up would leave a hole that another record can take: see docs/decisions.
+    # A record that the client gives up may land all the same, and the next one at the place of one given up.
     "message.timeout.ms": 0,
 }
 
