@@ -8,7 +8,9 @@ CliError (click.ClickException)
 ├── PortTaken             ODR-184  the health port is in use
 ├── InputInvalid          ODR-185  an argument is not JSON
 ├── ProcessEnded          ODR-186  one of several processes ended
-└── NeedsConfirmation     ODR-187  a destroying command without --yes and without a terminal
+├── NeedsConfirmation     ODR-187  a destroying command without --yes and without a terminal
+├── LogFileMissing        ODR-188  a command that only asks found no log
+└── NamespaceMissing      ODR-189  … or no such namespace in it
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ class AddressMissing(CliError):
     code = "ODR-180"
 
     def __init__(self, dev_log: str | None) -> None:
-        found = f' A development log stands here: --log {dev_log}' if dev_log else ""
+        found = f" A development log stands here: --log {dev_log}" if dev_log else ""
         super().__init__(
             "no log was named: give --log kafka://host:9092 (or sqlite:///path.db), or set ODRADEK_LOG." + found
         )
@@ -89,7 +91,7 @@ class ProcessEnded(CliError):
 
     def __init__(self, what: str, pid: int, status: int) -> None:
         super().__init__(f"{what} (process {pid}) ended with status {status}, so all of them were stopped.")
-        self.exit_code = status if 0 < status < 128 else int(ExitCode.FAILED)
+        self.exit_code = status if 0 < status < 128 else int(ExitCode.FAILED)  # type: ignore[misc]  # it is that of the process
 
 
 class NeedsConfirmation(CliError):
@@ -97,6 +99,29 @@ class NeedsConfirmation(CliError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} needs a confirmation, and there is no terminal to ask on: add --yes.")
+
+
+class LogFileMissing(CliError):
+    code = "ODR-188"
+    exit_code = int(ExitCode.NOT_FOUND)
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f'there is no file for "{address}". "odradek dev", an orchestrator or "odradek topics create" makes one; '
+            f"a relative path is looked for in the current directory."
+        )
+
+
+class NamespaceMissing(CliError):
+    code = "ODR-189"
+    exit_code = int(ExitCode.NOT_FOUND)
+
+    def __init__(self, namespace: str, address: str, others: list[str]) -> None:
+        known = ", ".join(f'"{name}"' for name in others) or "none"
+        super().__init__(
+            f'there is no namespace "{namespace}" at {address}; there are: {known}. '
+            f'Correct --namespace, or make it with "odradek topics create".'
+        )
 
 
 class Explained(NamedTuple):
@@ -118,10 +143,11 @@ def explain(error: BaseException) -> Explained:
     if exit_code is not None or coded:
         fallback = ExitCode.USAGE if isinstance(error, ValueError) else ExitCode.FAILED
         return Explained(text or name, exit_code or fallback, expected=True)
-    return Explained(f"ODR-199: unexpected {name}: {text}. Run it again with -v for the traceback.", ExitCode.FAILED, False)
+    unexpected = f"ODR-199: unexpected {name}: {text}. Run it again with -v for the traceback."
+    return Explained(unexpected, ExitCode.FAILED, expected=False)
 
 
-# By name, so that the lookup imports nothing that was not in use.
+# By name, so that the look-up imports nothing that was not in use.
 _BY_NAME = {
     "NewerSchema": ExitCode.NEWER_SCHEMA,
     "TopicMissing": ExitCode.NOT_FOUND,
@@ -148,14 +174,14 @@ def _by_status(error: BaseException) -> ExitCode | None:
 
 
 def _causes(error: BaseException) -> str:
-    """``Workflow failed: ActivityError: …: ApplicationError: …``"""
-    parts, cause = [str(error)], error.__cause__
+    """``Workflow execution failed: ActivityError: … ← CardDeclined: …``"""
+    parts, cause = [], error.__cause__
     while cause is not None:
         kind = getattr(cause, "type", None)
-        named = f"{kind}" if isinstance(kind, str) and kind else type(cause).__name__
+        named = kind if type(kind) is str and kind else type(cause).__name__
         parts.append(f"{named}: {' '.join(str(cause).split())}")
         cause = cause.__cause__
-    return " ← ".join(parts)
+    return f"{error}: {' ← '.join(parts)}"
 
 
 def report(error: BaseException, *, verbose: bool) -> ExitCode:

@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(404, b"/healthz, /readyz, /metrics\n")
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - the server's name for it
 
     def _answer(self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
         self.send_response(status)
@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         _log.debug(format, *args)
 
 
-class HealthPort(click.ParamType):
+class HealthPort(click.ParamType[int | None]):
     """A port, or ``off``."""
 
     name = "PORT|off"
@@ -92,7 +92,7 @@ class HealthPort(click.ParamType):
             return None
         if str(value).isdigit() and 0 <= int(value) <= 65535:
             return int(value)
-        self.fail(f'"{value}" is neither a port nor "off"', param, ctx)
+        return self.fail(f'"{value}" is neither a port nor "off"', param, ctx)
 
 
 class HealthOptions:

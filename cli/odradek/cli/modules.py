@@ -41,7 +41,10 @@ class Found:
             found.append(f"workflows {', '.join(self.workflow_names)}")
         if self.activities:
             found.append(f"activities {', '.join(self.activity_names)}")
-        decorated = {"workflows": "@workflow.defn on a class", "activities": "@activity.defn on a function of the module"}
+        decorated = {
+            "workflows": "@workflow.defn on a class",
+            "activities": "@activity.defn on a function of the module",
+        }
         missing = " or ".join(text for word, text in decorated.items() if word in wanted)
         nothing = f"nothing that is decorated ({missing})"
         raise NothingToRun(", ".join(f'"{name}"' for name in self.modules), wanted, "; ".join(found) or nothing)

@@ -72,7 +72,7 @@ def read_log_config(given: str) -> dict[str, str]:
         if line and not line.startswith(("#", "!")):
             key, equals, value = line.partition("=")
             if not equals:
-                raise LogConfigInvalid(given, f"has no \"=\" in line {number}")
+                raise LogConfigInvalid(given, f'has no "=" in line {number}')
             settings[key.strip()] = value.strip()
     return settings
 
@@ -107,7 +107,7 @@ def common_options(*, at_root: bool) -> list[click.Parameter]:
             metavar="FILE|KEY=VALUE",
             multiple=True,
             callback=_keep_config,
-            help="librdkafka settings, such as those for SASL and TLS; repeatable, in the environment with spaces between.",
+            help="librdkafka settings, as for SASL and TLS; repeatable, in the environment with spaces between.",
         ),
         option("-v", "--verbose", is_flag=True, help="Tracebacks, and debug messages."),
         option(

@@ -49,7 +49,9 @@ Examples:
 )
 @click.option("--hand-over-timeout", type=click.FloatRange(0, 3600), metavar="SECONDS", help="Default: 5.")
 @click.option("--checkpoint", type=click.FloatRange(0.01, 3600), metavar="SECONDS", help="Default: 1.")
-@click.option("--retention", type=click.FloatRange(0.001), metavar="DAYS", help="Of summaries of closed runs. Default: 7.")
+@click.option(
+    "--retention", type=click.FloatRange(0.001), metavar="DAYS", help="Of summaries of closed runs. Default: 7."
+)
 @click.option("--max-workflows", type=click.IntRange(1), help="Open workflows held in memory. Default: 50000.")
 @click.option("--max-instances", type=click.IntRange(1), help="Of them with running code. Default: 20000.")
 @click.option("--identity", help="Name in messages. Default: the process ID and host.")

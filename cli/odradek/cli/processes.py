@@ -23,7 +23,7 @@ _log = logging.getLogger("odradek.cli")
 
 
 def run_processes(arguments: Sequence[str], count: int, store: Path | None, health: HealthOptions) -> int:
-    """Run the same command line in ``count`` processes until SIGTERM or SIGINT. Raises ``ProcessEnded`` when one ends before."""
+    """Run the command line in ``count`` processes until SIGTERM or SIGINT. Raises ``ProcessEnded``."""
     stopping = False
 
     def stop() -> None:
