@@ -22,6 +22,7 @@ from odradek.log.errors import (
 from odradek.log.interface import Appender, OnAppended, Reader, Record
 from odradek.log.kafka_settings import Complaints, appender_settings, client_logger, error_of, reader_settings
 
+LOCATE_SECONDS_MAX: Final = 2
 WATERMARK_SECONDS_MAX: Final = 10
 PURGE_SECONDS_MAX: Final = 10
 
@@ -128,12 +129,23 @@ class KafkaReader(Reader):
         self._complaints = Complaints(servers)
         self._positions: dict[str, dict[int, int]] = {}
         self._trouble: LogError | None = None
+        self._located: set[str] = set()
 
     def assign(self, topic: str, partition: int, offset: int) -> None:
+        self._locate(topic)
         # Taking the partition away first makes the client drop whatever it has fetched ahead.
         self.unassign(topic, partition)
         self._consumer.incremental_assign([TopicPartition(topic, partition, offset)])
         self._positions.setdefault(topic, {})[partition] = offset
+
+    def _locate(self, topic: str) -> None:
+        """Without this the client looks for the leaders of a topic that is new to it only once a second."""
+        if topic not in self._located:
+            self._located.add(topic)
+            try:
+                self._consumer.list_topics(topic, timeout=LOCATE_SECONDS_MAX)
+            except KafkaException as exception:
+                self._complaints(exception.args[0])
 
     def unassign(self, topic: str, partition: int) -> None:
         if self._positions.get(topic, {}).pop(partition, None) is not None:
