@@ -42,6 +42,7 @@ class KafkaMembership(Membership):
         settings["on_commit"] = self._on_commit
         self._consumer = Consumer(settings, logger=client_logger)
         self._closed = False
+        self._handing_over = False
         self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def poll(self) -> None:
@@ -66,6 +67,9 @@ class KafkaMembership(Membership):
         self._newest.update(positions)
         offsets = [TopicPartition(self._topic, p, offset, metadata) for p, (offset, metadata) in positions.items()]
         try:
+            if self._handing_over:  # within the client's own callback it can be answered in no other way
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+                return
             self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as exception:
             self._drop(offsets, error_of(exception))
@@ -73,6 +77,8 @@ class KafkaMembership(Membership):
             self._commits_in_flight += 1
 
     def flush_commits(self, timeout_seconds: float) -> None:
+        if self._handing_over:  # polling within a poll would abort the process
+            return
         deadline = time.monotonic() + timeout_seconds
         while self._commits_in_flight > 0 and time.monotonic() < deadline:
             self._consumer.poll(0.01)
@@ -114,7 +120,11 @@ class KafkaMembership(Membership):
     def _on_revoke(self, consumer: Consumer, gone: list[TopicPartition]) -> None:
         numbers = [p for p in _numbers(gone) if p in self._held]
         if numbers and not self._closed:
-            self._listener.revoked(numbers)
+            self._handing_over = True
+            try:
+                self._listener.revoked(numbers)
+            finally:
+                self._handing_over = False
             self._held -= frozenset(numbers)
         consumer.incremental_unassign(gone)
 

@@ -28,6 +28,8 @@ TRIM_RECORDS: Final = 2_000
 STATEMENT_ROWS_MAX: Final = 256
 GRACE_SECONDS: Final = 0.002
 """How long the writing thread leaves a record to those who poll."""
+CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
+PAGE_BYTES: Final = 4096
 HELP_LOCK_SECONDS: Final = 0.002
 HELP_SECONDS_CHEAP: Final = 0.003
 HELP_PAUSE_FACTOR: Final = 10
@@ -78,6 +80,9 @@ class Writer:
         self._ends: dict[int, int] = {}
         self._version = -1
         self._no_help_before = 0.0
+        self._was_slow = False
+        self._helped = 0
+        self._unchecked_bytes = 0
         self._targets: dict[tuple[str, int], Target] = {}
         self._targets_lock = Lock()
         self._lookup = Storage(path)
@@ -128,32 +133,50 @@ class Writer:
             if self._storage.try_lock(HELP_LOCK_SECONDS):
                 try:
                     self._append(self._next_batch())
+                    self._helped += 1
                 finally:
                     self._storage.unlock()
         finally:
             self._turn.release()
+        if self._unchecked_bytes >= CHECKPOINT_BYTES:
+            self._work.set()
         spent = monotonic() - begun
-        if spent > HELP_SECONDS_CHEAP:
+        was_slow, self._was_slow = self._was_slow, spent > HELP_SECONDS_CHEAP
+        if was_slow and self._was_slow:
             self._no_help_before = begun + spent * HELP_PAUSE_FACTOR
 
     def _run(self) -> None:
         while True:
             self._idle = True
-            if not self._queue and not self._trims:
+            if not self._queue and not self._trims and self._unchecked_bytes < CHECKPOINT_BYTES:
                 if self._closing:
                     return
                 self._work.wait()
             self._idle = False
             self._work.clear()
-            if monotonic() >= self._no_help_before and not self._closing:
-                sleep(GRACE_SECONDS)
-            if self._queue:
+            if self._queue and not self._is_helped():
                 with self._turn, self._storage.writing():
                     self._append(self._next_batch())
             if self._trims:
                 with self._turn:
                     self._trim_some()
+            if self._unchecked_bytes >= CHECKPOINT_BYTES:
+                self._checkpoint()
             self._after_commit()
+
+    def _is_helped(self) -> bool:
+        """Whether somebody who polls takes care of the queue."""
+        if self._closing or monotonic() < self._no_help_before:
+            return False
+        helped = self._helped
+        sleep(GRACE_SECONDS)
+        return self._helped != helped
+
+    def _checkpoint(self) -> None:
+        # Beside the writers, who do not wait for it.
+        self._unchecked_bytes = 0
+        with self._targets_lock:
+            self._lookup.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _next_batch(self) -> list[Queued]:
         batch: list[Queued] = []
@@ -165,6 +188,7 @@ class Writer:
                 continue
             batch.append(record)
             size += len(record.value or b"")
+        self._unchecked_bytes += size + (len({record.target.id for record in batch}) + 1) * PAGE_BYTES
         return batch
 
     def _append(self, batch: list[Queued]) -> None:

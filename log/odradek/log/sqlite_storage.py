@@ -24,7 +24,8 @@ OFFSET_BITS: Final = 40
 OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
 FORMAT: Final = 1
 BUSY_SECONDS_MAX: Final = 30
-CHECKPOINT_PAGES: Final = 4000
+CHECKPOINT_PAGES: Final = 20_000
+"""A writer stops for a checkpoint only at this size; the writing thread makes them long before, beside the writers."""
 LOCK_STEP_SECONDS: Final = 0.00005
 
 _SCHEMA: Final = """

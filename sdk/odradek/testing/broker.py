@@ -31,7 +31,7 @@ STOP_SECONDS_MAX: Final = 15
 DOCKER_SECONDS_MAX: Final = 10
 
 _POM: Final = """\
-<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<project><modelVersion>4.0.0</modelVersion>
 <groupId>odradek</groupId><artifactId>broker</artifactId><version>1</version>
 <dependencies>
 <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{kafka}</version></dependency>
@@ -134,7 +134,7 @@ def kafka_broker(folder: Path | None = None) -> Iterator[str]:
 class LocalBroker:
     """A broker process of this host, with what tests want to do to it; a context manager that starts and stops it.
 
-    ``folder`` holds its data and its output (``broker.log``); started again on the same folder it is the same one on the
+    ``folder`` holds its data and its output (``broker.log``); started again there it is the same one on the
     same port. ``quick_start`` limits the JVM to its quick compiler: do not measure with it. ``eager_cleaning`` makes
     compaction and retention act within a second or so where a topic's settings allow it.
     """
