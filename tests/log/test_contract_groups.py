@@ -140,9 +140,12 @@ def test_what_is_committed_while_handing_over_reaches_the_next_holder(bench: Ben
     topic, group, ledger = bench.topic(2), _group(), Ledger()
     first = Member(bench, ledger, "a", group, topic)
     _settle([first], [2])
-    first.before_release = lambda partitions: first.membership.commit(
-        {p: Committed(40 + p, "last") for p in partitions}
-    )
+
+    def commit_and_wait(partitions: Sequence[int]) -> None:
+        first.membership.commit({p: Committed(40 + p, "last") for p in partitions})
+        first.membership.flush_commits(5)
+
+    first.before_release = commit_and_wait
     second = Member(bench, ledger, "b", group, topic)
     _settle([first, second], [1, 1])
     (moved,) = second.membership.partitions
