@@ -18,6 +18,8 @@ COMMANDS: Final = {
     "orchestrator": "odradek.cli.orchestrator:orchestrator",
     "worker": "odradek.cli.worker:worker",
     "workflow": "odradek.cli.workflow:workflow",
+    "topics": "odradek.cli.topics:topics",
+    "doctor": "odradek.cli.doctor:doctor",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -37,9 +38,19 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S")
 
 
+class _Stderr(io.TextIOBase):
+    """Whatever is stderr at the moment."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def set_up(common: Common, *, quiet: bool = False) -> None:
     """Send messages to stderr as the options say; ``quiet``: warnings only, for commands that ask and go."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_Stderr())
     handler.setFormatter(JsonFormatter() if common.log_format == "json" else TextFormatter())
     level = "debug" if common.verbose else "warning" if quiet else common.log_level
     root = logging.getLogger()

@@ -1,0 +1,275 @@
+"""What ``odradek doctor`` looks at, one finding each: what is so, whether it is well, and what to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from odradek.cli.asking import check_reachable, namespaces
+from odradek.cli.errors import explain
+from odradek.cli.options import Common
+from odradek.cli.topic_check import differences
+from odradek.cli.topics import wanted_topics
+from odradek.cli.versions import librdkafka_version, odradek_version
+from odradek.log import Log, LogUnavailable, Record, TopicInfo
+from odradek.log.namespace import FACTS_KEY, is_embedded, read_to_end
+from odradek.schemas.codec import Codec
+from odradek.schemas.errors import SchemaError
+from odradek.schemas.records import SCHEMA_VERSION, Beacon, NamespaceFacts, WorkerLease, WorkersRecord
+from odradek.schemas.topics import Topics
+
+DOCTOR_KEY: Final = b"\0doctor"
+SILENT_SECONDS: Final = 10.0
+"""Leases and beacons are repeated every two seconds; older ones are of processes that ended without a word."""
+SKEW_SECONDS_WARN: Final = 1.0
+SKEW_SECONDS_FAIL: Final = 30.0
+LAG_RECORDS_WARN: Final = 10_000
+APPEND_SECONDS: Final = 10.0
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    check: str
+    level: Level
+    text: str
+    advice: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check_up(common: Common) -> Iterator[Finding]:
+    """Look at everything; stops early when the log, or the namespace, is not there."""
+    try:
+        check_reachable(common)
+        log = common.open_log()
+        present = namespaces(log)
+    except Exception as error:
+        yield Finding("address", Level.FAIL, explain(error).text, "Everything else needs the log.")
+        return
+    try:
+        yield Finding("address", Level.OK, f"{common.address} answers")
+        yield _versions(log)
+        if common.namespace not in present:
+            others = ", ".join(present) or "none"
+            text = f'there is no namespace "{common.namespace}"; there are: {others}'
+            yield Finding("namespace", Level.FAIL, text, 'Correct --namespace, or run "odradek topics create".')
+            return
+        yield from _Namespace(log, common.namespace).findings()
+    finally:
+        log.close()
+
+
+def _versions(log: Log) -> Finding:
+    client = f", librdkafka {librdkafka_version()}" if not is_embedded(log) else ""
+    return Finding("versions", Level.OK, f"odradek {odradek_version()}, schema version {SCHEMA_VERSION}{client}")
+
+
+class _Namespace:
+    """A namespace that exists, at one moment."""
+
+    def __init__(self, log: Log, name: str) -> None:
+        self.log = log
+        self.name = name
+        self.topics = Topics(name)
+        self.now_ms = 0
+        self.orchestrators: list[str] = []
+        self.workers: dict[str, list[WorkerLease]] = {}
+
+    def findings(self) -> Iterator[Finding]:
+        checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+            ("topics", self._topics),
+            ("clock", self._clock),
+            ("partitions", self._signs_of_life),
+            ("orchestrators", self._orchestrators),
+            ("inbox", self._inbox),
+            ("queues", self._queues),
+        ]
+        for check, look in checks:
+            try:
+                yield from look()
+            except Exception as error:
+                yield Finding(
+                    check, Level.FAIL, explain(error).text, "Could not be looked at; the log's own tools may tell."
+                )
+
+    # ------------------------------------------------------------------------------------------ topics
+
+    def _topics(self) -> Iterator[Finding]:
+        specs = wanted_topics(self.log, self.name, (), None, None)
+        found: dict[str, TopicInfo | None] = {spec.name: self.log.topic(spec.name) for spec in specs}
+        differing = differences(specs, found)
+        for difference in differing:
+            level = Level.FAIL if difference.matters else Level.WARN
+            text = f"{difference.topic}: {difference.setting} is {difference.found}, should be {difference.wanted}"
+            yield Finding(
+                "topics", level, text, '"odradek topics check" shows all; change it with your cluster\'s tools.'
+            )
+        if not differing:
+            yield Finding("topics", Level.OK, f"{len(specs)} topics are as they should be")
+        yield from self._copies(found)
+
+    def _copies(self, found: Mapping[str, TopicInfo | None]) -> Iterator[Finding]:
+        infos = [info for info in found.values() if info is not None and info.replication is not None]
+        few = [info.name for info in infos if (info.replication or 0) < 3]
+        unsafe = [info.name for info in infos if int(info.config.get("min.insync.replicas", "1")) < 2]
+        unclean = [info.name for info in infos if info.config.get("unclean.leader.election.enable") == "true"]
+        if few:
+            text = f"fewer than 3 copies: {_some(few)}"
+            yield Finding("replication", Level.WARN, text, "Fine for trying out; for data to keep use --replication 3.")
+        if unsafe:
+            text = f"min.insync.replicas below 2: {_some(unsafe)}"
+            yield Finding(
+                "replication", Level.WARN, text, "One lost broker may lose history: set min.insync.replicas=2."
+            )
+        if unclean:
+            text = f"unclean leader election is on: {_some(unclean)}"
+            yield Finding(
+                "replication", Level.FAIL, text, "It can lose history: set unclean.leader.election.enable=false."
+            )
+        if infos and not few and not unsafe:
+            yield Finding("replication", Level.OK, "3 copies or more, and 2 of them for each append")
+
+    # ------------------------------------------------------------------------------------------ clock and company
+
+    def _clock(self) -> Iterator[Finding]:
+        """The log's time of a record of ours, between the moments before and after, by this host's clock."""
+        appender = self.log.appender()
+        places: list[int | None] = []
+        codec = Codec()
+        value = codec.encode(WorkersRecord(Beacon("doctor")))
+        try:
+            before_ms = time.time() * 1000
+            appender.append(self.topics.workers, 0, DOCTOR_KEY, value, lambda offset, _: places.append(offset))
+            deadline = time.monotonic() + APPEND_SECONDS
+            while not places and time.monotonic() < deadline:
+                appender.poll(0.05)
+            after_ms = time.time() * 1000
+            if not places or places[0] is None:
+                raise LogUnavailable(
+                    self.log.address, f"an append to {self.topics.workers} was not acknowledged in {APPEND_SECONDS:g} s"
+                )
+            self.now_ms = self._time_of(places[0])
+            appender.append(self.topics.workers, 0, DOCTOR_KEY, None)
+        finally:
+            appender.close()
+        skew = max(self.now_ms - after_ms, before_ms - self.now_ms, 0) / 1000
+        text = f"this host's clock and the log's differ by {skew:.1f} s (an append took {after_ms - before_ms:.0f} ms)"
+        if skew < SKEW_SECONDS_WARN:
+            yield Finding("clock", Level.OK, text)
+        else:
+            level = Level.FAIL if skew >= SKEW_SECONDS_FAIL else Level.WARN
+            yield Finding("clock", level, text, "Timers fire by the owners' clocks: synchronise them (NTP).")
+
+    def _time_of(self, offset: int) -> int:
+        reader = self.log.reader()
+        try:
+            reader.assign(self.topics.workers, 0, offset)
+            deadline = time.monotonic() + APPEND_SECONDS
+            while time.monotonic() < deadline:
+                for record in reader.poll(0.2):
+                    return record.time_ms
+        finally:
+            reader.close()
+        raise LogUnavailable(
+            self.log.address, f"record {offset} of {self.topics.workers} could not be read in {APPEND_SECONDS:g} s"
+        )
+
+    def _signs_of_life(self) -> Iterator[Finding]:
+        """Reads the workers topic once: the facts of the namespace, beacons, leases."""
+        last: dict[bytes | None, Record] = {r.key: r for r in read_to_end(self.log, self.topics.workers, 0)}
+        facts = None
+        for key, record in last.items():
+            body = _body(record)
+            if isinstance(body, NamespaceFacts) and key == FACTS_KEY:
+                facts = body
+            elif key != DOCTOR_KEY and record.time_ms >= self.now_ms - SILENT_SECONDS * 1000:
+                self._note(body)
+        info = self.log.topic(self.topics.inbox)
+        count = info.partitions if info else 0
+        if facts is None:
+            advice = '"odradek topics create" writes it down; it changes no existing topic.'
+            yield Finding("partitions", Level.WARN, "nobody wrote down the namespace's partition count", advice)
+        elif facts.partitions != count:
+            text = f"{self.topics.inbox} has {count} partitions, and the namespace was made with {facts.partitions}"
+            yield Finding(
+                "partitions", Level.FAIL, text, "Every workflow is looked for elsewhere: move to a new namespace."
+            )
+        else:
+            text = f"{count}, as the namespace was made; feature level {facts.feature_level}"
+            yield Finding("partitions", Level.OK, text)
+
+    def _note(self, body: object) -> None:
+        if isinstance(body, Beacon):
+            self.orchestrators.append(body.orchestrator)
+        elif isinstance(body, WorkerLease) and not body.ended:
+            self.workers.setdefault(body.task_queue, []).append(body)
+
+    def _orchestrators(self) -> Iterator[Finding]:
+        count = len(self.orchestrators)
+        if count:
+            yield Finding("orchestrators", Level.OK, f"{count} at work")
+        else:
+            advice = 'No workflow goes on without one: "odradek orchestrator MODULE".'
+            yield Finding("orchestrators", Level.FAIL, "none at work", advice)
+
+    # ------------------------------------------------------------------------------------------ lag
+
+    def _inbox(self) -> Iterator[Finding]:
+        lags = {p: lag for p, lag in sorted(self.log.lag(self.topics.orchestrators, self.topics.inbox).items()) if lag}
+        total = sum(lags.values())
+        if not total:
+            yield Finding("inbox", Level.OK, "nothing waits to be taken in")
+            return
+        shown = ", ".join(f"partition {partition}: {lag}" for partition, lag in list(lags.items())[:8])
+        more = ", …" if len(lags) > 8 else ""
+        text = f"{total} records wait to be taken in ({shown}{more})"
+        if not self.orchestrators:
+            yield Finding("inbox", Level.FAIL, text, "Start an orchestrator.")
+        elif total >= LAG_RECORDS_WARN:
+            yield Finding(
+                "inbox", Level.WARN, text, "Start more orchestrators, or look for a partition that does not move."
+            )
+        else:
+            yield Finding("inbox", Level.OK, text)
+
+    def _queues(self) -> Iterator[Finding]:
+        prefix = self.topics.tasks_prefix
+        queues = [name.removeprefix(prefix) for name in self.log.topics(prefix)]
+        for queue in sorted({*queues, *self.workers}):
+            yield self._queue(queue)
+        if not queues:
+            yield Finding("queues", Level.OK, "there are none yet: the first task or worker of a queue makes it")
+
+    def _queue(self, queue: str) -> Finding:
+        waiting = sum(self.log.lag(self.topics.queue_group(queue), self.topics.tasks(queue)).values())
+        leases = self.workers.get(queue, [])
+        names = f" ({_some([lease.identity for lease in leases])})" if leases else ""
+        text = f'"{queue}": {waiting} tasks wait or run, {len(leases)} workers{names}'
+        if waiting and not leases:
+            return Finding("queues", Level.FAIL, text, f'Start one: "odradek worker MODULE --queue {queue}".')
+        if waiting >= LAG_RECORDS_WARN:
+            return Finding("queues", Level.WARN, text, "Start more workers, or raise --max-concurrent.")
+        return Finding("queues", Level.OK, text)
+
+
+def _body(record: Record) -> object:
+    if record.value is None:
+        return None
+    try:
+        return Codec().decode(WorkersRecord, record.value).body
+    except SchemaError:
+        return None
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,63 @@
+"""Topics as they are, against topics as they should be. Pure: what the log says is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from odradek.log import TopicInfo
+from odradek.schemas.topics import TopicSpec
+
+# What may be larger than asked for: history must be compacted late, and tombstones must stay.
+_AT_LEAST: Final = frozenset({"min.compaction.lag.ms", "delete.retention.ms"})
+# They change what compaction costs, not what it means.
+_TUNING: Final = frozenset({"segment.bytes", "segment.ms", "min.cleanable.dirty.ratio"})
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One setting that is not as it should be. ``matters`` False: it costs something, and breaks nothing."""
+
+    topic: str
+    setting: str
+    found: str
+    wanted: str
+    matters: bool = True
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def differences(specs: Iterable[TopicSpec], found: Mapping[str, TopicInfo | None]) -> list[Difference]:
+    """All of them, topic by topic. Settings that a log does not tell are not compared."""
+    return [difference for spec in specs for difference in _of_topic(spec, found.get(spec.name))]
+
+
+def _of_topic(spec: TopicSpec, info: TopicInfo | None) -> list[Difference]:
+    if info is None:
+        return [Difference(spec.name, "topic", "missing", f"{spec.partitions} partitions")]
+    found = []
+    if info.partitions != spec.partitions:
+        found.append(Difference(spec.name, "partitions", str(info.partitions), str(spec.partitions)))
+    if spec.replication is not None and info.replication is not None and info.replication != spec.replication:
+        found.append(Difference(spec.name, "replication", str(info.replication), str(spec.replication)))
+    for setting, wanted in spec.settings().items():
+        value = info.config.get(setting)
+        if value is not None and not _suits(spec, setting, value, wanted):
+            found.append(Difference(spec.name, setting, value, wanted, setting not in _TUNING))
+    return found
+
+
+def _suits(spec: TopicSpec, setting: str, value: str, wanted: str) -> bool:
+    if setting == "cleanup.policy":
+        return {part.strip() for part in value.split(",")} == {wanted}
+    if setting == "retention.ms":
+        return spec.policy == "compact" or value == wanted or (wanted != "-1" and _longer(value, wanted))
+    if setting == "max.message.bytes":
+        return int(value) >= int(wanted)
+    return value == wanted or (setting in _AT_LEAST and int(value) >= int(wanted))
+
+
+def _longer(value: str, wanted: str) -> bool:
+    return value == "-1" or int(value) >= int(wanted)
