@@ -40,6 +40,7 @@ def _zigzag(number: int) -> bytes:
 
 _LONG_MIN: Final = -(1 << 63)
 _LONG_MAX: Final = (1 << 63) - 1
+_ONE_BYTE: Final = tuple((byte >> 1) ^ -(byte & 1) for byte in range(128))
 _SMALL: Final = tuple(_zigzag(number) for number in range(4096))
 _zigzag_cached: Final = functools.lru_cache(8192)(_zigzag)
 _DOUBLE: Final = struct.Struct("<d")
@@ -107,7 +108,7 @@ class _Compiler:
             "S": _SMALL,
             "B": _BOOLEANS,
             "zz": _zigzag_cached,
-            "long": read_long,
+            "Z": _ONE_BYTE, "long": read_long,
             "pack": _DOUBLE.pack,
             "unpack": _DOUBLE.unpack_from,
             "no_such_branch": _no_such_branch,
@@ -116,7 +117,11 @@ class _Compiler:
         self.names = 0
 
     def compile(self) -> Callable[..., Any]:
-        self.body()
+        _under_way.add(self.record_type)
+        try:
+            self.body()
+        finally:
+            _under_way.discard(self.record_type)
         text = "\n".join([f"def f({self.signature}):", *self.lines])
         exec(text, self.scope)  # noqa: S102 - built from our own field names
         made: Callable[..., Any] = self.scope["f"]
@@ -157,7 +162,7 @@ class _Writer(_Compiler):
             self.value(kinds[0], local)
             self.depth -= 1
         elif len(kinds) > 1:
-            table = self.name({kind: (encode_long(i), _Late(writer, kind)) for i, kind in enumerate(kinds)})
+            table = self.name({kind: (encode_long(i), _function(writer, kind)) for i, kind in enumerate(kinds)})
             tag, write = self.name(), self.name()
             self.line(f"{tag}, {write} = {table}[type({source})]")
             self.line(f"out({tag}); {write}({source}, out)")
@@ -175,7 +180,7 @@ class _Writer(_Compiler):
         elif hint is float:
             self.line(f"out(pack({source}))")
         elif dataclasses.is_dataclass(hint):
-            self.line(f"{self.name(_Late(writer, typing.cast(type, hint)))}({source}, out)")
+            self.line(f"{self.name(_function(writer, typing.cast(type, hint)))}({source}, out)")
         else:
             self.many(typing.get_args(hint), source)
 
@@ -224,7 +229,7 @@ class _Reader(_Compiler):
             self.line("elif d[p-1]: no_such_branch(d, p)")
         elif len(kinds) > 1:
             # A branch's number is zigzag too, so every other byte is none.
-            table = self.name(tuple(entry for kind in kinds for entry in (_Late(reader, kind), _no_such_branch)))
+            table = self.name(tuple(entry for kind in kinds for entry in (_function(reader, kind), _no_such_branch)))
             self.line(f"p += 1; {target}, p = {table}[d[p-1]](d, p)")
         else:
             self.plain(hint, target)
@@ -232,7 +237,7 @@ class _Reader(_Compiler):
     def plain(self, hint: Any, target: str) -> None:
         if hint is int:
             self.line(f"{target} = d[p]")
-            self.line(f"if {target} < 128: {target} = ({target} >> 1) ^ -({target} & 1); p += 1")
+            self.line(f"if {target} < 128: {target} = Z[{target}]; p += 1")
             self.line(f"else: {target}, p = long(d, p)")
         elif hint is str or hint is bytes:
             self.text(target, hint is str)
@@ -241,7 +246,7 @@ class _Reader(_Compiler):
         elif hint is float:
             self.line(f"{target} = unpack(d, p)[0]; p += 8")
         elif dataclasses.is_dataclass(hint):
-            self.line(f"{target}, p = {self.name(_Late(reader, typing.cast(type, hint)))}(d, p)")
+            self.line(f"{target}, p = {self.name(_function(reader, typing.cast(type, hint)))}(d, p)")
         else:
             self.many(typing.get_args(hint), target)
 
@@ -256,8 +261,11 @@ class _Reader(_Compiler):
     def many(self, arguments: Sequence[Any], target: str) -> None:
         count, item = self.name(), self.name()
         key = self.name() if len(arguments) == 2 else None
+        self.line(f"if not d[p]: {target} = {'{}' if key else '()'}; p += 1")
+        self.line("else:")
+        self.depth += 1
         self.plain(int, count)
-        self.line(f"{target} = {'{}' if key else '[] if ' + count + ' else ()'}")
+        self.line(f"{target} = {'{}' if key else '[]'}")
         self.line(f"while {count}:")
         self.depth += 1
         self.line(f"if {count} < 0: {count} = -{count}; p = long(d, p)[1]")
@@ -272,6 +280,15 @@ class _Reader(_Compiler):
         self.depth -= 1
         if not key:
             self.line(f"{target} = tuple({target})")
+        self.depth -= 1
+
+
+_under_way: set[type] = set()
+
+
+def _function(make: Callable[[type], Any], record_type: type) -> Any:
+    """The compiled function of a record type; one that is being compiled now is looked up at its first use."""
+    return _Late(make, record_type) if record_type in _under_way else make(record_type)
 
 
 class _Late:

@@ -5,6 +5,8 @@ Only what can no longer become false gets a tombstone.
 
 from __future__ import annotations
 
+import dataclasses
+
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.effects import Archive, Effect, Emitting, Reply, Show
 from odradek.orchestrator.core.state import ShardState
@@ -19,7 +21,8 @@ class Closing(ShardState):
 
     def closing_effects(self, live: LiveRun) -> list[Effect]:
         """What leaves when the run's last record is acknowledged; the archive's own acknowledgement goes on to the summary."""
-        outcome = self.outcome(self.summarise(live), live.run.run_id)
+        run = live.run
+        outcome = self.outcome(self.workflow(run.workflow_id).closed[run.run_id], run.run_id)
         effects: list[Effect] = [
             Reply(None, request.reply_partition, request.recipient, request.id, outcome) for request in live.waiters.values()
         ]
@@ -105,7 +108,8 @@ class Closing(ShardState):
         wf.ending.pop(run.run_id, None)
         self.parked.pop(run.workflow_id, None)
         self.drop_instance(live)
-        wf.closed[run.run_id] = summary = self.summarise(live)
+        summary = wf.closed[run.run_id]
+        summary = wf.closed[run.run_id] = dataclasses.replace(summary, archive=live.archived)
         wf.leftovers[run.run_id] = keys_of(live)
 
         def summarised(_: int) -> None:

@@ -10,6 +10,7 @@ import contextvars
 from asyncio import events
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -355,9 +356,7 @@ class WorkflowInstance(Runtime):
                 call.task_queue or started.task_queue,
                 payloads,
                 {},
-                r.ActivityTimeouts(
-                    _ms(call.schedule_to_close), _ms(call.schedule_to_start), _ms(call.start_to_close), _ms(call.heartbeat)
-                ),
+                _timeouts(call.schedule_to_close, call.schedule_to_start, call.start_to_close, call.heartbeat),
                 call.retry_policy.to_record() if call.retry_policy else _RETRY_DEFAULT,
                 call.cancellation_type,
                 call.summary,
@@ -549,6 +548,11 @@ def _wake(future: asyncio.Future[None]) -> None:
 def _time_out(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_exception(asyncio.TimeoutError())
+
+
+@lru_cache(256)
+def _timeouts(*limits: timedelta | None) -> r.ActivityTimeouts:
+    return r.ActivityTimeouts(*map(_ms, limits))
 
 
 def _ms(duration: timedelta | None) -> int | None:

@@ -45,7 +45,9 @@ class Transitions(Closing):
             self._write_chunk(live, live.run.inbox_offset, effects, continues=False)
         else:
             self._write_in_parts(live, events, effects)
-        self.reschedule(self.workflow(live.run.workflow_id))
+        if live.due_moved:
+            live.due_moved = False
+            self.reschedule(self.workflow(live.run.workflow_id))
 
     def _write_in_parts(self, live: LiveRun, events: Sequence[r.Event], effects: list[Effect]) -> None:
         """Part after part, each waiting for the acknowledgement of the one before; inputs wait until the last."""

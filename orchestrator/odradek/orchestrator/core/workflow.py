@@ -48,19 +48,23 @@ class LiveRun:
     parked: r.Parked | None = None
     due: list[tuple[int, str, int]] = field(default_factory=list)
     """A heap of (time, kind, number); an entry counts only while ``next_due`` finds it still true."""
+    due_moved: bool = False
+    """The first due time has come nearer since the shard was told."""
     archived: list[r.ArchivePart] = field(default_factory=list)
     to_archive: int = 0
     inbox_written: int = -1
     """The inbox offset that the last complete transition's record carries."""
 
     def push_due(self, due_ms: int, kind: str, number: int) -> None:
+        if not self.due or due_ms < self.due[0][0]:
+            self.due_moved = True
         heappush(self.due, (due_ms, kind, number))
-
-    def next_due(self) -> tuple[int, str, int] | None:
-        """The next thing that time brings about: a timer (t), an activity's deadline (a), a limit (l), the start (s), a retry of parked code (p)."""
         if len(self.due) > 64 + 4 * (len(self.run.timers) + len(self.run.activities)):
             self.due = [entry for entry in self.due if self._is_true(entry)]
             heapify(self.due)
+
+    def next_due(self) -> tuple[int, str, int] | None:
+        """The next thing that time brings about: a timer (t), an activity's deadline (a), a limit (l), the start (s), a retry of parked code (p)."""
         while self.due:
             if self._is_true(self.due[0]):
                 return self.due[0]
