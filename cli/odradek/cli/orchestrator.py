@@ -111,6 +111,7 @@ def _serve(
     health: HealthOptions,
     parent: int | None,
 ) -> None:
+    from odradek.cli.collector import collect_rarely
     from odradek.log.namespace import open_namespace
     from odradek.orchestrator.host import Orchestrator
     from odradek.orchestrator.registry import Registry
@@ -124,6 +125,7 @@ def _serve(
         if parent is not None:
             on_parent_gone(parent, served.stop)
         server = health.start(alive=lambda: _alive(served), ready=lambda: _ready(served))
+        collect_rarely()
         _log.info("hosting workflows: %s", ", ".join(found.workflow_names))
         try:
             served.run()

@@ -114,6 +114,8 @@ class _Served:
             await connection.close()
 
     async def _serve(self, worker: ActivityWorker, health: HealthOptions) -> None:
+        from odradek.cli.collector import collect_rarely
+
         loop = asyncio.get_running_loop()
         stopping: list[asyncio.Task[None]] = []
 
@@ -123,6 +125,7 @@ class _Served:
         on_stop_signal(stop)
         server = health.start(alive=self._wrong, ready=lambda: "" if worker.is_ready else "it does not fetch")
         beating = asyncio.create_task(self._beat())
+        collect_rarely()
         try:
             _log.info("hosting activities: %s", ", ".join(self.found.activity_names))
             await worker.run()
