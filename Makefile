@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | tr ' ' '-')
 
-# Where the demo keeps its log: sqlite (a file in .demo/), kafka (a broker is started), or kafka://host:port
+# The demo's log: sqlite (a file), kafka (a broker is started), or kafka://host:port. Other options go into ARGS.
 LOG ?= sqlite
 ARGS ?=
 
