@@ -16,6 +16,7 @@ import pytest
 
 from odradek.log import Committed, Membership, TopicMissing
 from odradek.log.memory import MemoryMembership
+from odradek.log.sqlite_storage import Storage
 from odradek.schemas.topics import TopicSpec
 from tests.log.conftest import Bench, eventually
 
@@ -177,7 +178,7 @@ def test_a_stopped_member_loses_its_partitions_and_hears_of_it(bench: Bench) -> 
         return
     with _member_process(bench, group, topic) as (process, heard):
         eventually(lambda: "assigned 0 1" in heard(), "the other process to get all")
-        os.kill(process.pid, signal.SIGSTOP)
+        _stop(process, bench)
         here = Member(bench, ledger, "here", group, topic)
         _settle([here], [2])
         here.membership.commit({0: Committed(9, "mine"), 1: Committed(9, "mine")})
@@ -186,11 +187,26 @@ def test_a_stopped_member_loses_its_partitions_and_hears_of_it(bench: Bench) -> 
 
         def back() -> bool:
             _poll(here)
-            return len(here.membership.partitions) == 1 and heard()[-1].startswith("assigned")
+            return len(here.membership.partitions) == 1 and len(heard()) == 3
 
         eventually(back, "the other one to come back")
-        assert heard()[1] == "lost 0 1"
+        assert heard()[:2] == ["assigned 0 1", "lost 0 1"]
+        assert heard()[2].startswith("assigned")
         here.membership.close()
+
+
+def _stop(process: subprocess.Popen[bytes], bench: Bench) -> None:
+    """SIGSTOP; between two writes where a stopped writer would hold up everybody."""
+    os.kill(process.pid, signal.SIGSTOP)
+    if bench.kind != "sqlite":
+        return
+    storage = Storage(Path(bench.address.removeprefix("sqlite:///")))
+    while not storage.try_lock(0.2):
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.01)
+        os.kill(process.pid, signal.SIGSTOP)
+    storage.unlock()
+    storage.close()
 
 
 def _stopped_member_in_memory(bench: Bench, topic: str, group: str, ledger: Ledger) -> None:

@@ -49,6 +49,7 @@ def test_murmur2_is_that_of_kafkas_java_client(key: bytes, java_hash: int) -> No
     assert partition_of(key, 1000) == (java_hash & 0x7FFFFFFF) % 1000
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, st.frozensets(st.integers(0, 20))), st.integers(0, 24))
 def test_assignment_is_complete_balanced_and_sticky(owned: dict[str, frozenset[int]], partitions: int) -> None:
     """Everything is given out once, shares differ by one at most, and a member at or below its share keeps all."""
@@ -69,7 +70,7 @@ def test_assignment_is_complete_balanced_and_sticky(owned: dict[str, frozenset[i
     assert assign(result, partitions) == result
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["join", "beat", "leave", "sleep", "resize", "reload"]), NAMES, st.integers(0, 9)),
@@ -125,6 +126,7 @@ def _check_one_holder(group: Group) -> None:
 ENTRIES = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.booleans(), st.integers(0, 3)), max_size=30)
 
 
+@settings(deadline=None)
 @given(ENTRIES, st.integers(0, 5), st.integers(0, 5), st.lists(st.integers(0, 4), max_size=6))
 def test_compaction_never_changes_what_a_reader_concludes(
     shape: list[tuple[bytes, bool, int]], lag: int, retention: int, waits: list[int]

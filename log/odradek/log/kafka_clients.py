@@ -145,7 +145,7 @@ class KafkaReader(Reader):
             try:
                 self._consumer.list_topics(topic, timeout=LOCATE_SECONDS_MAX)
             except KafkaException as exception:
-                self._complaints(exception.args[0])
+                self._complaints(error_of(exception))
 
     def unassign(self, topic: str, partition: int) -> None:
         if self._positions.get(topic, {}).pop(partition, None) is not None:

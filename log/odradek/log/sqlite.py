@@ -1,6 +1,7 @@
 """The embedded log: one file, durable, for several processes of one host. Not for network file systems, nor for fork.
 
-A process makes its own connection; the file, its lock and its bells are all that processes share.
+A process makes its own connection; the file, its lock and its bells are all that processes share. A process that is
+stopped (not killed) in the middle of a write keeps the others from writing until it goes on or dies.
 """
 
 from __future__ import annotations

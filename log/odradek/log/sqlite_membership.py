@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import Lock, Thread
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 from typing import Final
 
 from odradek.log.errors import TopicMissing
@@ -17,6 +17,8 @@ from odradek.log.sqlite_storage import Storage
 from odradek.log.wakeup import Bell, Ringer, bells_folder
 
 HEARTBEAT_SECONDS_MAX: Final = 1.5
+ASK_SECONDS_MAX: Final = 1
+COMPLAIN_AGAIN_SECONDS: Final = 30
 
 _logger = logging.getLogger("odradek.log.sqlite")
 
@@ -45,11 +47,13 @@ class SqliteMembership(Membership):
         self._to_commit: dict[int, Committed] = {}
         self._to_release: set[int] = set()
         self._beaten_ms = _boot_ms()
+        self._complain_ms = 0
         self._closing = False
         if self._storage.topic(topic) is None:
             self._release_resources()
             raise TopicMissing(topic)
         self._joined = False
+        self._is_lost = False
         self._beat()
         self._thread = Thread(target=self._keep_alive, name="odradek-log-membership", daemon=True)
         self._thread.start()
@@ -59,7 +63,7 @@ class SqliteMembership(Membership):
             return
         if _boot_ms() - self._beaten_ms > self._session_ms:
             # This process was stopped: ask before believing.
-            self._beat()
+            self._ask()
         answer, self._answer = self._answer, None
         if answer is not None:
             self._follow(answer)
@@ -100,7 +104,9 @@ class SqliteMembership(Membership):
             lost, self._held = self._held, frozenset()
             if lost:
                 self._listener.lost(sorted(lost))
-            self._beat()
+            with self._lock:
+                self._is_lost = False
+            self._bell.ring()
             return
         added = answer.held - self._held
         if added:
@@ -124,6 +130,22 @@ class SqliteMembership(Membership):
             except Exception:
                 # The session runs out if this goes on; the owner hears of it in its next poll.
                 _logger.exception('heartbeat of group "%s" failed', self._group)
+
+    def _ask(self) -> None:
+        self._bell.ring()
+        # The thread's heartbeat, which has begun or is about to.
+        asked_ms = _boot_ms()
+        deadline_ms = asked_ms + ASK_SECONDS_MAX * 1000
+        while self._beaten_ms < asked_ms and _boot_ms() < deadline_ms:
+            sleep(0.001)
+        if self._beaten_ms < asked_ms and asked_ms >= self._complain_ms:
+            # Nobody can write, so nobody can have taken anything over, either.
+            self._complain_ms = asked_ms + COMPLAIN_AGAIN_SECONDS * 1000
+            _logger.warning(
+                'no heartbeat of group "%s" gets through: does a process that is stopped hold the lock of %s?',
+                self._group,
+                self._storage.path,
+            )
 
     def _beat(self) -> None:
         """Commits, releases and the heartbeat, in one transaction."""
@@ -158,14 +180,17 @@ class SqliteMembership(Membership):
         if self._closing:
             group.leave(self._name)
             return None
+        if self._is_lost:
+            # Only when the owner has heard of it does it join again, as somebody new.
+            return None
         if not self._joined:
             self._joined = True
             return group.join(self._name, self._session_ms, now_ms)
         answer = group.release(self._name, released, now_ms) if released else group.heartbeat(self._name, now_ms)
         if not answer.known:
-            # The owner hears that everything is lost, and only then joins again, as somebody new.
             self._name = uuid.uuid4().hex
             self._joined = False
+            self._is_lost = True
         return answer
 
     def _write_commits(self, group: Group, commits: Mapping[int, Committed]) -> None:
