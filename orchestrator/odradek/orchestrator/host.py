@@ -141,7 +141,6 @@ class Orchestrator:
         now_ms = self.clock_ms()
         for owned in list(self.owned.values()):
             self._guarded(owned, owned.tick, now_ms)
-            owned.drain()
         self._settle_trouble()
 
     def _read(self, acked: int) -> None:
@@ -192,27 +191,31 @@ class Orchestrator:
                 continue
             take = owned.take_inbox if topic == self._topics.inbox else owned.take_history
             self._guarded(owned, take, batch)
-            owned.drain()
 
     def _after_acks(self) -> None:
         for owned in list(self.owned.values()):
             self._guarded(owned, owned.flush)
-            owned.drain()
 
     def _guarded(self, owned: OwnedPartition, action: Callable[..., None], *arguments: object) -> None:
-        """A defect of ours in one partition must not take the others down: claim it anew, which rebuilds it from the log."""
         try:
             action(*arguments)
-        except NewerSchema as error:
-            self._newer = error
-            self._stop.set()
-        except LogUnavailable as error:
-            owned.end(str(error))
-            self._claim_later(owned.partition)
-        except Exception:
-            _log.exception("partition %d failed and is claimed again", owned.partition)
-            owned.end("an internal error")
-            self._claim_later(owned.partition)
+            owned.drain()
+        except Exception as error:
+            self.partition_failed(owned, error)
+
+    def partition_failed(self, owned: OwnedPartition, error: Exception) -> None:
+        """A defect of ours in one partition must not take the others down: claim it anew, which rebuilds it from the log."""
+        match error:
+            case NewerSchema():
+                self._newer = error
+                self._stop.set()
+                return
+            case LogUnavailable():
+                owned.end(str(error))
+            case _:
+                _log.error("partition %d failed and is claimed again", owned.partition, exc_info=error)
+                owned.end("an internal error")
+        self._claim_later(owned.partition)
 
     # ------------------------------------------------------------------------------------------ the group's listener
 
@@ -230,7 +233,6 @@ class Orchestrator:
         for owned in leaving:
             if owned.phase is Phase.LIVE:
                 self._guarded(owned, owned.checkpoint, self.clock_ms())
-                owned.drain()
         self._settle(leaving, deadline)
         self._membership.flush_commits(max(0.0, deadline - time.monotonic()))
         for owned in leaving:
@@ -324,11 +326,11 @@ class Orchestrator:
 
     def _sweep_lost_workers(self) -> None:
         for owned in list(self.owned.values()):
-            if owned.phase is Phase.LIVE and owned.shard is not None:
-                for worker in [w for w in owned.shard.holders if self._leases.is_lost(w)]:
+            shard = owned.shard
+            if owned.phase is Phase.LIVE and shard is not None:
+                for worker in [w for w in shard.holders if self._leases.is_lost(w)]:
                     reason = f"no sign of life for {self.settings.worker_lost_seconds:g} s"
-                    self._guarded(owned, owned.shard.worker_lost, worker, reason)
-                owned.drain()
+                    self._guarded(owned, shard.worker_lost, worker, reason)
 
     def _delete_records(self) -> None:
         done = {p: o.done_x + 1 for p, o in self.owned.items() if o.done_x + 1 > self._deleted.get(p, 0)}

@@ -53,6 +53,8 @@ class Surroundings(Protocol):
 
     def history_failed(self, error: Exception) -> None: ...
 
+    def partition_failed(self, owned: OwnedPartition, error: Exception) -> None: ...
+
 
 class OwnedPartition:
     """A claim on one partition and what it has come to."""
@@ -90,6 +92,12 @@ class OwnedPartition:
         if offset is None or error is not None:
             self.around.history_failed(error or RuntimeError("the claim's offset is unknown"))
             return
+        try:
+            self._begin_restore(offset)
+        except Exception as failure:
+            self.around.partition_failed(self, failure)
+
+    def _begin_restore(self, offset: int) -> None:
         around, log = self.around, self.around.namespace.log
         self._claim = offset
         config = around.shard_config(self.partition)
@@ -232,8 +240,11 @@ class OwnedPartition:
                 return
             if offset is None or error is not None:
                 self.around.history_failed(error or RuntimeError("the offset of an append is unknown"))
-            else:
+                return
+            try:
                 shard.acked(entry, offset)
+            except Exception as failure:
+                self.around.partition_failed(self, failure)
 
         self.around.history.append(self._topics.history, self.partition, entry.key, entry.value, appended)
 
