@@ -20,7 +20,7 @@ from odradek.orchestrator.core.writer import Entry
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 
-from partition import Partition
+from tests.orchestrator.partition import Partition
 
 SOON = {"start_to_close_timeout": timedelta(seconds=60)}
 

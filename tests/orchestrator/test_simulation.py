@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from simulation import World
+from tests.orchestrator.simulation import World
 
 SEEDS = int(os.environ.get("ODRADEK_SEEDS", "150"))
 

@@ -99,17 +99,17 @@ class Codec:
         )
         return from_dict(Event, typing.cast(dict[str, Any], value)), data.tell()
 
-    def watermarks(self, value: bytes) -> tuple[int, int, int]:
-        """v, x and y of a history record, which stand before its body. Raises as ``decode``."""
+    def watermarks(self, value: bytes) -> tuple[int, int, int, int]:
+        """Claim, v, x and y of a history record, which stand before its body. Raises as ``decode``."""
         try:
             start = _REGISTRY_PREFIX_BYTES if value[0] == _REGISTRY_MAGIC else 0
             version, at = compiled.read_long(value, start)
             if version > SCHEMA_VERSION:
                 raise NewerSchema("HistoryRecord", version, SCHEMA_VERSION)
-            _, at = compiled.read_long(value, at)
+            claim, at = compiled.read_long(value, at)
             v, at = compiled.read_long(value, at)
             x, at = compiled.read_long(value, at)
-            return v, x, compiled.read_long(value, at)[0]
+            return claim, v, x, compiled.read_long(value, at)[0]
         except (IndexError, ValueError) as error:
             raise UnreadableRecord("HistoryRecord", f"{type(error).__name__}: {error}") from error
 

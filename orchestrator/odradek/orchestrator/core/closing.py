@@ -24,9 +24,9 @@ class Closing(ShardState):
         run = live.run
         outcome = self.outcome(self.workflow(run.workflow_id).closed[run.run_id], run.run_id)
         effects: list[Effect] = [
-            Reply(None, request.reply_partition, request.recipient, request.id, outcome) for request in live.waiters.values()
+            Reply(None, request.reply_partition, request.recipient, request.id, outcome)
+            for request in self.waiters.pop(run.run_id, {}).values()
         ]
-        live.waiters.clear()
         effects.append(Show(record=self.visibility(live)))
         return effects
 

@@ -60,10 +60,10 @@ class Inputs(Attempts):
     def begin_run(self, wf: Workflow, run_id: str, item: InboxItem, body: r.StartWorkflow) -> None:
         request = body.request
         run = Run(wf.id, run_id, wf.remembered)
-        live = wf.live = LiveRun(run)
+        live = wf.live = LiveRun(run, stale=wf.leftovers.pop(run_id, []))
         run.inbox_offset = item.offset
         if body.wait_result:
-            live.waiters[request.id] = request
+            self.add_waiter(run_id, request)
         started = r.RunStarted(
             body.workflow_type,
             body.task_queue,
@@ -97,7 +97,7 @@ class Inputs(Attempts):
                 self.record(live, r.RequestJoined(seen))
                 self.accept(live, request, already=True)
                 if body.wait_result:
-                    live.waiters[request.id] = request
+                    self.add_waiter(run.run_id, request)
                 return False
             case "terminate-existing":
                 self.close(live, r.RunTerminated("terminated by a start with conflict policy terminate-existing"))
@@ -282,10 +282,13 @@ class Inputs(Attempts):
         if not self.wait_for_result(wf, body.run_id, body.request):
             self.refuse_closed_or_unknown(wf, item, body.run_id, body.request, None)
 
+    def add_waiter(self, run_id: str, request: r.Request) -> None:
+        self.waiters.setdefault(run_id, {})[request.id] = request
+
     def wait_for_result(self, wf: Workflow, run_id: str | None, request: r.Request) -> bool:
         """Answer with the result now or when the run closes; False if there is no such run."""
         if wf.live is not None and run_id in (None, wf.live.run.run_id):
-            wf.live.waiters[request.id] = request
+            self.add_waiter(wf.live.run.run_id, request)
             return True
         latest = wf.latest_closed()
         known = run_id or (latest[0] if latest else None)

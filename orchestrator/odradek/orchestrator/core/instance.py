@@ -90,7 +90,12 @@ class WorkflowInstance(Runtime):
         self._time_ms = max(self._time_ms, time_ms)
         self._commands = []
         self.history_length += 1
-        _APPLY[type(event)](self, event)
+        try:
+            _APPLY[type(event)](self, event)
+        except (WorkflowBug, NondeterminismError):
+            raise
+        except Exception as error:  # wrong arguments, a converter: whatever it is, only this run may wait for it
+            raise WorkflowBug(_describe(error)) from error
         self._run()
         if self.finished:
             _end_with_closing(self._commands)

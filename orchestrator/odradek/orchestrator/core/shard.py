@@ -55,7 +55,7 @@ class Shard(Inputs):
         if offset > self.position:
             self.position = offset
         if value is not None:
-            self._restore_watermarks(value)
+            self._restore_watermarks(offset, key, value)
         if key.startswith(keys.CLAIM):
             self._restore_claim(offset, key, value)
         elif key.startswith(b"\0"):
@@ -74,10 +74,12 @@ class Shard(Inputs):
             self.lost_records.append(LostRecord("", offset, key, value or b"", "its key is not one of a history record"))
             return False
 
-    def _restore_watermarks(self, value: bytes) -> None:
+    def _restore_watermarks(self, offset: int, key: bytes, value: bytes) -> None:
+        """Take the watermarks of a record whose claim is the one in its key: foreign bytes must not move them."""
         with suppress(UnreadableRecord):
-            v, x, y = self.config.codec.watermarks(value)
-            self.v0, self.x0, self.y0 = max(self.v0, v), max(self.x0, x), max(self.y0, y)
+            claim, v, x, y = self.config.codec.watermarks(value)
+            if key.endswith(b"\0%d" % claim) and max(v, y) <= offset:
+                self.v0, self.x0, self.y0 = max(self.v0, v), max(self.x0, x), max(self.y0, y)
 
     def _restore_claim(self, offset: int, key: bytes, value: bytes | None) -> None:
         if value is None:
@@ -198,10 +200,10 @@ class Shard(Inputs):
     def tick(self, now_ms: int) -> None:
         """Let time pass: fire what is due."""
         self.now_ms = max(now_ms, self.now_ms)
-        if self.due_heap and self.due_heap[0][0] <= self.now_ms:
-            self._fire_due()
         if self.now_ms > self.due_seen_ms - HORIZON_MS // 2:
             self.due_from_store()
+        if self.due_heap and self.due_heap[0][0] <= self.now_ms:
+            self._fire_due()
         self.flush()
 
     def _fire_due(self) -> None:

@@ -85,6 +85,8 @@ class ShardState(ABC):
         self.dirty: dict[bytes, bytes | None] = {}
         self.touched: dict[str, LiveRun] = {}
         """Runs for which this batch has something to write."""
+        self.waiters: dict[str, dict[str, r.Request]] = {}
+        """Who waits for the result of a run, by run and request."""
         self.parked: dict[str, LiveRun] = {}
         self.holders: dict[str, set[tuple[str, int]]] = {}
         """worker → activities (workflow, number) that it holds"""
@@ -208,6 +210,9 @@ class ShardState(ABC):
     def due_from_store(self) -> None:
         """Bring the near due times of workflows that are not in memory into the heap."""
         self.due_seen_ms = self.now_ms + HORIZON_MS
+        for workflow_id in list(self.due_changed):  # the store does not know of these yet
+            if workflow_id in self.workflows:
+                self.reschedule(self.workflows[workflow_id])
         for key, _ in list(self.store.scan(b"t", b"t" + self.due_seen_ms.to_bytes(8, "big"))):
             due_ms, workflow_id = int.from_bytes(key[1:9], "big"), key[9:].decode()
             if workflow_id in self.workflows:

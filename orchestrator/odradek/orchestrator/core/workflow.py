@@ -44,7 +44,6 @@ class LiveRun:
     in_flight: int = 0
     stale: list[bytes] = field(default_factory=list)
     """Keys under older claims that a newer record of ours has replaced or will replace."""
-    waiters: dict[str, r.Request] = field(default_factory=dict)
     parked: r.Parked | None = None
     due: list[tuple[int, str, int]] = field(default_factory=list)
     """A heap of (time, kind, number); an entry counts only while ``next_due`` finds it still true."""
@@ -123,7 +122,7 @@ class LiveRun:
     @property
     def busy(self) -> bool:
         """Something about this run is in memory only."""
-        return bool(self.in_flight or self.waiting or self.waiters or self.pending or self.parked)
+        return bool(self.in_flight or self.waiting or self.pending or self.parked)
 
 
 @dataclass(slots=True)
