@@ -250,7 +250,8 @@ class LocalBroker:
             options.append("-XX:TieredStopAtLevel=1")
         command = [_program("java"), *options, "-cp", f"{jars}/*", main_class, *arguments]
         with self._output.open("ab") as output:
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            # In a group of its own: Ctrl-C is for whoever uses the broker, which stops it last.
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0)
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS_MAX
