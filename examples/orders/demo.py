@@ -122,8 +122,8 @@ class Demo:
         pids = fleet.kill()
         fleet.start()
         bar.say(
-            f"[bold red]SIGKILL[/] to orchestrator and worker (processes {pids[0]} and {pids[1]}), "
-            f"{len(customers.running)} orders on their way; both are started again"
+            f"[bold red]SIGKILL[/] to orchestrator and worker ({pids[0]}, {pids[1]}), "
+            f"{len(customers.running)} orders on their way; both start again"
         )
 
     def _notice_life(self, customers: Customers, bar: Bar) -> None:
