@@ -305,6 +305,7 @@ class Orchestrator:
         if monotonic >= self._next_delete:
             self._next_delete = monotonic + self.settings.delete_records_seconds
             self._delete_records()
+        self._note_readiness()
         if monotonic >= self._next_gauges:
             self._next_gauges = monotonic + 1.0
             self._gauges()
@@ -358,7 +359,9 @@ class Orchestrator:
             shard.counts, shard.durations = {}, []
         metrics.PARKED.labels(name).set(parked)
         metrics.PENDING.labels(name).set(memory)
-        if self.owned.keys() >= self._membership.partitions and len(live) == len(self.owned):
+
+    def _note_readiness(self) -> None:
+        if self.owned.keys() >= self._membership.partitions and all(o.phase is Phase.LIVE for o in self.owned.values()):
             self.ready.set()
         else:
             self.ready.clear()
