@@ -26,8 +26,8 @@ class Inputs(Attempts):
         """The barrier has lifted: take in what waited behind it, until the next one."""
         wf = self.workflow(live.run.workflow_id)
         while live.waiting and not (wf.live is not None and wf.live.barrier):
-            item = live.waiting.popleft()
-            self.no_longer_waiting.add(item.offset)
+            item, hold = live.waiting.popleft()
+            self.release_x(hold)
             self.dispatch(wf, item)
         if live.waiting and wf.live is not None and wf.live is not live:
             wf.live.waiting.extend(live.waiting)

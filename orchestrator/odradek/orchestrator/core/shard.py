@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from heapq import heappop, heappush
+from heapq import heappop
 
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.effects import DeadLetter, SendMessage, SendTask, Show
@@ -192,8 +192,7 @@ class Shard(Inputs):
         wf = self.workflow(item.workflow_id)
         live = wf.live
         if live is not None and live.barrier:
-            live.waiting.append(item)
-            heappush(self.waiting_offsets, item.offset)
+            live.waiting.append((item, self.hold_x(item.offset)))
         else:
             self.dispatch(wf, item)
 
@@ -238,13 +237,6 @@ class Shard(Inputs):
             self.evict_workflows()
         while len(self.instances) > self.config.instances_in_memory_max:
             self.drop_instance(next(iter(self.instances.values())))
-
-    def decided_x(self) -> int:
-        """The inbox is decided up to here: what waits behind a barrier is not."""
-        waiting = self.waiting_offsets
-        while waiting and waiting[0] in self.no_longer_waiting:
-            self.no_longer_waiting.discard(heappop(waiting))
-        return waiting[0] - 1 if waiting else self.taken
 
     def checkpoint(self, now_ms: int, then: Callable[[int], None] | None = None) -> None:
         """Write the watermarks down and bring the store up to what is acknowledged."""

@@ -99,8 +99,9 @@ class ShardState(ABC):
         """What must happen after the commands of the step that is being made."""
         self.worker_partition: Callable[[str], int | None] = lambda worker: None
         """Where a worker reads notices; the host says."""
-        self.waiting_offsets: list[int] = []
-        self.no_longer_waiting: set[int] = set()
+        self._undecided: list[tuple[int, int]] = []
+        self._decided: set[int] = set()
+        self._holds = 0
         self.taken = -1
         self.lost_records: list[LostRecord] = []
         self.transitions = 0
@@ -128,6 +129,22 @@ class ShardState(ABC):
 
     def count(self, what: str, workflow_type: str) -> None:
         self.counts[what, workflow_type] = self.counts.get((what, workflow_type), 0) + 1
+
+    def hold_x(self, offset: int) -> int:
+        """Keep x below an inbox offset that is not decided yet, until ``release_x`` of what this returns."""
+        self._holds += 1
+        heappush(self._undecided, (offset, self._holds))
+        return self._holds
+
+    def release_x(self, hold: int) -> None:
+        self._decided.add(hold)
+
+    def decided_x(self) -> int:
+        """The inbox is decided up to here: what waits behind a barrier is not."""
+        undecided = self._undecided
+        while undecided and undecided[0][1] in self._decided:
+            self._decided.discard(heappop(undecided)[1])
+        return undecided[0][0] - 1 if undecided else self.taken
 
     def workflow(self, workflow_id: str) -> Workflow:
         """The workflow in memory, else from the store; an unknown one is empty."""

@@ -54,6 +54,7 @@ class Transitions(Closing):
         parts = self._parts(len(live.blocks), events)
         inbox_before = live.inbox_written
         live.barrier = True
+        hold = self.hold_x(inbox_before + 1)
 
         def write_next(_: int = 0) -> None:
             part = parts.pop(0)
@@ -63,6 +64,7 @@ class Transitions(Closing):
                 self._write_chunk(live, inbox_before, [], continues=True, then=write_next)
             else:
                 live.barrier = False
+                self.release_x(hold)
                 self._write_chunk(live, live.run.inbox_offset, effects, continues=False)
                 if not live.barrier:
                     self.drain_waiting(live)
