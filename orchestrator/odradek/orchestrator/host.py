@@ -239,6 +239,7 @@ class Orchestrator:
             self._drop(owned.partition)
 
     def lost(self, partitions: Sequence[int]) -> None:
+        _log.warning("partitions %s went to others while this process was silent", list(partitions))
         for partition in partitions:
             self._drop(partition)
 
