@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from typing import Any, Final
 
 import click
@@ -102,4 +101,4 @@ def _root() -> Root:
     )
 
 
-main: Callable[..., Any] = _root()
+main: Final = _root()

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import click
 
 from odradek.cli.exits import ExitCode
+from odradek.cli.standing import error_words
 
 
 class CliError(click.ClickException):
@@ -177,9 +178,7 @@ def _causes(error: BaseException) -> str:
     """``Workflow execution failed: ActivityError: … ← CardDeclined: …``"""
     parts, cause = [], error.__cause__
     while cause is not None:
-        kind = getattr(cause, "type", None)
-        named = kind if type(kind) is str and kind else type(cause).__name__
-        parts.append(f"{named}: {' '.join(str(cause).split())}")
+        parts.append(error_words(cause))
         cause = cause.__cause__
     return f"{error}: {' ← '.join(parts)}"
 

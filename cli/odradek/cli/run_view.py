@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from odradek.cli.output import local_text, time_text
-from odradek.cli.standing import clock, standing, status_word
+from odradek.cli.standing import clock, error_words, standing, status_word
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -105,8 +105,7 @@ def waits_table(run: WorkflowExecutionDescription, now: datetime) -> Table:
 
 
 def _failure(wait: PendingWait) -> str:
-    error = wait.last_failure
-    return "" if error is None else f"{getattr(error, 'type', None) or type(error).__name__}: {error}"
+    return "" if wait.last_failure is None else error_words(wait.last_failure)
 
 
 def _parked_json(run: WorkflowExecution) -> dict[str, Any] | None:

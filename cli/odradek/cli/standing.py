@@ -19,9 +19,9 @@ def standing(description: WorkflowExecutionDescription, now: datetime) -> str:
         ended = clock(description.close_time, now)
         return f"{status_word(description)} {ended}, after {duration(took.total_seconds())}"
     waits = "; ".join(wait_words(wait, now) for wait in description.waits)
-    waiting = f"waits for: {waits}" if waits else "waits for a signal or a condition of its code"
     if description.parked is not None:
-        return f"{parked_words(description.parked, now)}. It {waiting}"
+        return parked_words(description.parked, now) + (f". It waits for: {waits}" if waits else "")
+    waiting = f"waits for: {waits}" if waits else "waits for a signal or a condition of its code"
     return f"{status_word(description)}, {waiting}"
 
 
@@ -31,7 +31,7 @@ def status_word(run: WorkflowExecution) -> str:
 
 
 def parked_words(parked: ParkedInfo, now: datetime) -> str:
-    why = parked.message if parked.message.startswith(parked.code) else f"{parked.code}: {parked.message}"
+    why = parked.message if parked.message.startswith("ODR-") else f"{parked.code}: {parked.message}"
     times = f"{parked.failures} time" + ("s" if parked.failures != 1 else "")
     since, next_try = clock(parked.since, now), _in(parked.next_try, now)
     return f"Running, but parked since {since} ({times}, next try {next_try}): {why.rstrip('.')}"
@@ -67,11 +67,16 @@ def _activity_state(wait: PendingWait, now: datetime) -> str:
 
 
 def _failure(wait: PendingWait) -> str:
-    if wait.last_failure is None:
-        return ""
-    kind = getattr(wait.last_failure, "type", None)
-    named = kind if isinstance(kind, str) and kind else type(wait.last_failure).__name__
-    return f" after {named}: {shorten(' '.join(str(wait.last_failure).split()), 80)}"
+    return f" after {shorten(error_words(wait.last_failure), 100)}" if wait.last_failure is not None else ""
+
+
+def error_words(error: BaseException) -> str:
+    """``CardDeclined: no funds``, by the type that an application error names, else by its class."""
+    kind, text = getattr(error, "type", None), " ".join(str(error).split())
+    named = kind if type(kind) is str and kind else type(error).__name__
+    if not text:
+        return named
+    return text if text.startswith(f"{named}: ") else f"{named}: {text}"
 
 
 def _in(moment: datetime | None, now: datetime) -> str:

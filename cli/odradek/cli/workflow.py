@@ -227,7 +227,7 @@ def query(
     consistent: bool,
     timeout: timedelta | None,
 ) -> None:
-    """Ask the query NAME, and print the answer as JSON. Works for closed runs too."""
+    """Ask the query NAME, and print the answer as JSON. Nothing is written."""
 
     async def querying(client: Client) -> Any:
         handle = handle_of(client, workflow_id, run_id)
