@@ -171,7 +171,14 @@ class World:
 
     def __init__(self, seed: int, workflows: int = 6, chunk_bytes: int = 400) -> None:
         self.random = random.Random(seed)
-        self.partition = Partition([Trip], chunk_bytes=chunk_bytes, workflows_in_memory_max=2, instances_in_memory_max=2)
+        record_bytes = self.random.choice((4_000_000, 1350))  # the small one spreads transitions over several chunks
+        self.partition = Partition(
+            [Trip],
+            chunk_bytes=chunk_bytes,
+            record_bytes_max=record_bytes,
+            workflows_in_memory_max=2,
+            instances_in_memory_max=2,
+        )
         self.owners: list[SimulatedOwner] = []
         self.orphans: list[list[Entry]] = []
         self.tasks: list[r.TaskRecord] = []
@@ -333,12 +340,13 @@ class World:
         self.check(owner)
 
     def check(self, owner: SimulatedOwner) -> None:
-        events: dict[str, list[Any]] = {}
         codec = Codec()
+        archived: dict[str, dict[int, Any]] = {}
         for record, blocks in self.partition.archive:
-            found = [event.body for event in codec.decode_events(blocks)]
-            known = events.setdefault(record.workflow_id, found)
-            assert known == found, "two histories of one run were archived"
+            for place, event in enumerate(codec.decode_events(blocks), record.first_event):
+                known = archived.setdefault(record.workflow_id, {}).setdefault(place, event.body)
+                assert known == event.body, "two histories of one run were archived"
+        events = {workflow_id: [found[at] for at in range(len(found))] for workflow_id, found in archived.items()}
         for workflow_id in self.started:
             assert workflow_id in events, f"{workflow_id} is not finished: {owner.shard.workflow(workflow_id)}"  # type: ignore[union-attr]
             self.check_run(workflow_id, events[workflow_id])

@@ -65,6 +65,8 @@ class Codec:
 
     def encode_events(self, events: Sequence[Event]) -> bytes:
         """The events as one block of an Avro array; blocks can be joined, see ``encode_with_events``."""
+        if not events:
+            return b""  # a block of none would end the array
         parts = [compiled.encode_long(len(events))]
         if self.level == SCHEMA_VERSION:
             write = compiled.writer(Event)
