@@ -147,10 +147,18 @@ def await_line(path: Path) -> None:
 
 
 def report(found: Measured, raw: Measured, options: argparse.Namespace) -> None:
-    table = Table("", "odradek", "raw loop", "ratio", title=f"Chain of {STEPS} remote activities, {options.workflows} workflows at once")
+    table = Table(
+        "",
+        "odradek",
+        "raw loop",
+        "ratio",
+        title=f"Chain of {STEPS} remote activities, {options.workflows} workflows at once",
+    )
+
     def row(name: str, value: float, limit: float, form: str = "{:,.0f}", inverse: bool = False) -> None:
         ratio = value / limit if limit else 0.0
         table.add_row(name, form.format(value), form.format(limit), f"{ratio:.2f}")
+
     row("workflows/s", found.steps_per_second / STEPS, raw.steps_per_second / STEPS)
     row("steps/s", found.steps_per_second, raw.steps_per_second)
     row("CPU s per 1,000 steps", found.cpu_per_1000(), raw.cpu_per_1000(), "{:.3f}")
@@ -160,7 +168,9 @@ def report(found: Measured, raw: Measured, options: argparse.Namespace) -> None:
         mine, limit = (statistics.quantiles(m.latencies_ms, n=100)[at - 1] for m in (found, raw))
         row(f"one at a time, {name}, ms a step", mine / STEPS, limit / STEPS, "{:.2f}")
     Console().print(table)
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {psutil.virtual_memory().total >> 30} GiB; the broker on the same cores")
+    print(
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {psutil.virtual_memory().total >> 30} GiB; the broker on the same cores"
+    )
 
 
 def main() -> int:
@@ -171,7 +181,10 @@ def main() -> int:
     parser.add_argument("--latency", type=int, default=200, help="workflows one at a time")
     parser.add_argument("--partitions", type=int, default=8)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="odradek-bench-") as scratch, broker(options.log, Path(scratch)) as (address, pid):
+    with (
+        tempfile.TemporaryDirectory(prefix="odradek-bench-") as scratch,
+        broker(options.log, Path(scratch)) as (address, pid),
+    ):
         folder = Path(scratch)
         try:
             raw = measure_raw(address, pid, options, folder)

@@ -1,4 +1,5 @@
-"""A seeded simulation of one partition: real shards as owners and zombies over a log that resends, loses acknowledgements, and compacts.
+"""A seeded simulation of one partition: real shards as owners and zombies over a log that resends, loses
+acknowledgements, and compacts.
 
 Owners have clocks of their own, and every decision depends on the clock: two decisions on one input can be told apart.
 """
@@ -19,7 +20,6 @@ from odradek.orchestrator.core.store import MemoryStore, Store
 from odradek.orchestrator.core.writer import Entry
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
-
 from tests.orchestrator.partition import Partition
 
 SOON = {"start_to_close_timeout": timedelta(seconds=60)}
@@ -27,7 +27,9 @@ SOON = {"start_to_close_timeout": timedelta(seconds=60)}
 
 @workflow.defn
 class Trip:
-    """Activities in a row and side by side, timers, signals, a saga; everything it asks for carries the time of its decision."""
+    """Activities in a row and side by side, timers, signals, a saga; everything it asks for carries the time of its
+    decision.
+    """
 
     def __init__(self) -> None:
         self.signals: list[str] = []
@@ -57,7 +59,9 @@ class Trip:
 
 
 class SimulatedOwner:
-    """A process that may be paused, may wake as a zombie, and may die; ``pipe`` is what its producer has not landed yet."""
+    """A process that may be paused, may wake as a zombie, and may die; ``pipe`` is what its producer has not landed
+    yet.
+    """
 
     def __init__(self, world: World, number: int, store: Store) -> None:
         self.world = world
@@ -353,10 +357,16 @@ class World:
 
     def check_run(self, workflow_id: str, bodies: list[Any]) -> None:
         run_id = bodies[0].first_run_id
-        scheduled = {b.seq: (b.activity_type, [p.data for p in b.input]) for b in bodies if isinstance(b, r.ActivityScheduled)}
+        scheduled = {
+            b.seq: (b.activity_type, [p.data for p in b.input]) for b in bodies if isinstance(b, r.ActivityScheduled)
+        }
         emitted = {seq: decided for (run, seq), decided in self.decided.items() if run == run_id}
         assert scheduled == emitted, "what was emitted is not what the history says"
-        texts = [self.partition.converter.payload_converter.from_payload(b.input[0]) for b in bodies if isinstance(b, r.SignalReceived)]
+        texts = [
+            self.partition.converter.payload_converter.from_payload(b.input[0])
+            for b in bodies
+            if isinstance(b, r.SignalReceived)
+        ]
         wanted = [text for wf, text in self.requests.values() if wf == workflow_id]
         taken = [
             text for request_id, (wf, text) in self.requests.items()
@@ -366,7 +376,9 @@ class World:
         assert set(taken) <= set(texts) <= set(wanted), "an acknowledged signal is lost"
         kinds = [b.activity_type for b in bodies if isinstance(b, r.ActivityScheduled)]
         if isinstance(bodies[-1], r.RunFailed):
-            undone = [b.input[0].data for b in bodies if isinstance(b, r.ActivityScheduled) and b.activity_type == "undo"]
+            undone = [
+                b.input[0].data for b in bodies if isinstance(b, r.ActivityScheduled) and b.activity_type == "undo"
+            ]
             assert undone == sorted(undone, reverse=True), "compensations out of order"
             assert len(undone) == kinds.count("do") - 2, "a compensation is missing"
         else:

@@ -19,7 +19,6 @@ from odradek.orchestrator.core.store import MemoryStore
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 from odradek.workflow.definition import Definition
-
 from tests.orchestrator.partition import Owner, Partition
 
 SOON = {"start_to_close_timeout": timedelta(seconds=10)}
@@ -86,7 +85,9 @@ class Undoing:
         async with workflow.saga(**SOON) as saga:
             for step in ("stock", "card", "parcel"):
                 saga.compensate(f"undo_{step}", order)
-                await workflow.execute_activity(f"do_{step}", order, retry_policy=RetryPolicy(maximum_attempts=1), **SOON)
+                await workflow.execute_activity(
+                    f"do_{step}", order, retry_policy=RetryPolicy(maximum_attempts=1), **SOON
+                )
         return "done"
 
 
@@ -114,7 +115,8 @@ def tasks(partition: Partition) -> list[r.TaskRecord]:
     return [e.task for e in partition.emitted if isinstance(e, fx.SendTask) and e.task]
 
 
-# ---------------------------------------------------------------------------------------------------- chunks and records
+# ---------------------------------------------------------------------------------------------------- chunks and
+# records
 
 
 def test_a_short_workflow_ends_as_one_record() -> None:
@@ -169,7 +171,9 @@ def test_a_transition_larger_than_a_record_is_spread_and_counts_as_a_whole() -> 
 class Fan:
     @workflow.run
     async def run(self, count: int) -> int:
-        return sum(await asyncio.gather(*(workflow.execute_activity("add", 1, result_type=int, **SOON) for _ in range(count))))
+        return sum(
+            await asyncio.gather(*(workflow.execute_activity("add", 1, result_type=int, **SOON) for _ in range(count)))
+        )
 
 
 # ---------------------------------------------------------------------------------------------------- requests
@@ -240,7 +244,7 @@ def _refuse(*_: object) -> None:
 
 
 def test_what_is_sent_to_nobody_gets_a_definite_answer_once_x_is_past_it() -> None:
-    """"No such workflow" is said only when an acknowledged record carries an x beyond the request."""
+    """ "No such workflow" is said only when an acknowledged record carries an x beyond the request."""
     partition, owner = open_partition(Waiter)
     request = signal(partition, "nobody", "hello")
     owner.read()
@@ -394,7 +398,9 @@ def test_start_to_close_is_retried_until_schedule_to_close() -> None:
         started(partition)
         owner.run()
         owner.pass_time(5)
-    assert "start-to-close timeout of 4 s" in partition.result(request) or "schedule-to-close" in partition.result(request)
+    assert "start-to-close timeout of 4 s" in partition.result(request) or "schedule-to-close" in partition.result(
+        request
+    )
     assert len({task.attempt for task in tasks(partition)}) >= 2
 
 
@@ -443,7 +449,10 @@ def test_a_retry_in_progress_survives_a_takeover_and_is_dispatched_once_more_at_
     assert request.id
 
 
-@pytest.mark.parametrize(("facts", "state"), [({"non_retryable": True}, "non-retryable-failure"), ({"type": "Known"}, "non-retryable-failure")])
+@pytest.mark.parametrize(
+    ("facts", "state"),
+    [({"non_retryable": True}, "non-retryable-failure"), ({"type": "Known"}, "non-retryable-failure")],
+)
 def test_failures_that_say_so_are_not_retried(facts: dict[str, Any], state: str) -> None:
     partition, owner, request = stubborn(retry_policy=RetryPolicy(non_retryable_error_types=["Known"]), **SOON)
     fail(partition, **facts)
@@ -622,7 +631,9 @@ def test_code_that_does_not_replay_is_parked_with_the_first_difference() -> None
     successor.run()
     parked = describe(partition, successor, "f").parked
     assert parked is not None
-    assert 'the history records ActivityScheduled(1, "add"), and the code answers with TimerStarted(1)' in parked.message
+    assert (
+        'the history records ActivityScheduled(1, "add"), and the code answers with TimerStarted(1)' in parked.message
+    )
 
 
 def test_a_query_on_a_parked_run_says_so() -> None:
@@ -761,3 +772,37 @@ def test_nothing_of_a_dropped_run_goes_on() -> None:
     owner.run()
     assert left == []
     assert tasks(partition) == []
+
+
+@workflow.defn
+class Large:
+    @workflow.run
+    async def run(self, where: str) -> str:
+        value = "x" * 2_200_000
+        try:
+            if where == "argument":
+                await workflow.execute_activity("add", value, **SOON)
+        except ApplicationError as error:
+            return f"caught {error.type}"
+        return value
+
+
+def test_a_value_over_the_limit_is_a_failure_of_the_call_or_of_the_run() -> None:
+    partition, owner = open_partition(Large)
+    argument, result = partition.start("l1", "Large", "argument"), partition.start("l2", "Large", "result")
+    owner.run()
+    assert partition.result(argument) == "caught PayloadTooLarge"
+    outcome = partition.replies(result)[-1]
+    assert (outcome.status, outcome.failure.type) == ("failed", "PayloadTooLarge")
+    assert "2,200,002 bytes are over the limit of 2,097,152" in outcome.failure.message
+
+
+def test_values_at_the_limit_pass_everywhere_and_into_the_archive() -> None:
+    partition, owner = open_partition(Steps)
+    owner.activities = {"add": lambda one, text: one}
+    text = "x" * 2_000_000
+    request = partition.start("big", "Steps", 3, text)
+    owner.run()
+    assert partition.result(request) == 3
+    assert all(len(value or b"") <= 4_000_000 for record in partition.history if record for value in record)
+    assert sum(len(blocks) for _, blocks in partition.archive) > 4 * len(text)

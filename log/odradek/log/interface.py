@@ -46,7 +46,9 @@ class TopicInfo:
 
 
 OnAppended = Callable[[int | None, Exception | None], None]
-"""Called with (offset, None) once the record is durable, or with (None, error) when its fate is unknown or it was refused."""
+"""Called with (offset, None) once the record is durable, or with (None, error) when its fate is unknown or it was
+refused.
+"""
 
 
 class Appender(ABC):
@@ -105,7 +107,8 @@ class Reader(ABC):
     def poll(self, timeout_seconds: float, records_max: int = 1000) -> list[Record]:
         """The next records, each partition in order; waits up to ``timeout_seconds`` for the first, never for more.
 
-        Raises ``OffsetOutOfRange`` when an assigned position does not exist (any more); the partition is then unassigned.
+        Raises ``OffsetOutOfRange`` when an assigned position does not exist (any more); the partition is then
+        unassigned.
         """
 
     @abstractmethod
@@ -153,7 +156,9 @@ class Membership(ABC):
 
     @abstractmethod
     def commit(self, positions: Mapping[int, Committed]) -> None:
-        """Commit in the background. A commit that the group refuses (this member is no longer in it) is dropped with a log line."""
+        """Commit in the background. A commit that the group refuses (this member is no longer in it) is dropped with a
+        log line.
+        """
 
     @abstractmethod
     def flush_commits(self, timeout_seconds: float) -> None:

@@ -17,7 +17,9 @@ EMBEDDED_PARTITIONS = 8
 
 
 class WrongPartitionCount(LogError):
-    """The inbox has another number of partitions than the namespace was made with: every workflow would be looked for elsewhere."""
+    """The inbox has another number of partitions than the namespace was made with: every workflow would be looked for
+    elsewhere.
+    """
 
     def __init__(self, topic: str, partitions: int, expected: int) -> None:
         super().__init__(
@@ -67,7 +69,9 @@ def create_namespace(
 
 
 def open_namespace(log: Log, name: str) -> Namespace:
-    """Raises ``TopicMissing`` when the namespace was never made (an embedded one is made here), ``WrongPartitionCount``."""
+    """Raises ``TopicMissing`` when the namespace was never made (an embedded one is made here),
+    ``WrongPartitionCount``.
+    """
     topics = Topics(name)
     inbox, replies = log.topic(topics.inbox), log.topic(topics.replies)
     if (inbox is None or replies is None) and is_embedded(log):

@@ -1,4 +1,6 @@
-"""One orchestrator process: a thread that reads inboxes, drives the shards of the partitions it owns, and appends what they say."""
+"""One orchestrator process: a thread that reads inboxes, drives the shards of the partitions it owns, and appends what
+they say.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from odradek.converter import DataConverter
 from odradek.log import Appender, Committed, LogError, LogUnavailable, OffsetOutOfRange, Record
 from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
+from odradek.orchestrator.core.instance import PAYLOAD_BYTES_MAX
 from odradek.orchestrator.core.state import ShardConfig
 from odradek.orchestrator.leases import Leases
 from odradek.orchestrator.outputs import Outputs
@@ -37,7 +40,8 @@ def wall_clock_ms() -> int:
 class Orchestrator:
     """Serves the partitions of a namespace that its group gives it.
 
-    ``run`` serves until ``stop`` is called from another thread, then hands over in order. Raises ``NewerSchema`` when a record was
+    ``run`` serves until ``stop`` is called from another thread, then hands over in order. Raises ``NewerSchema`` when a
+    record was
     written by a newer build than this: its partitions are left to newer processes.
     """
 
@@ -144,7 +148,9 @@ class Orchestrator:
         self._settle_trouble()
 
     def _read(self, acked: int) -> None:
-        """Wait in the place where something can happen: for acknowledgements while appends are in flight, else for records."""
+        """Wait in the place where something can happen: for acknowledgements while appends are in flight, else for
+        records.
+        """
         if self.history.in_flight + self.outputs.appender.in_flight > self.settings.in_flight_max:
             if self.history.poll(0.005):
                 self._after_acks()
@@ -204,7 +210,9 @@ class Orchestrator:
             self.partition_failed(owned, error)
 
     def partition_failed(self, owned: OwnedPartition, error: Exception) -> None:
-        """A defect of ours in one partition must not take the others down: claim it anew, which rebuilds it from the log."""
+        """A defect of ours in one partition must not take the others down: claim it anew, which rebuilds it from the
+        log.
+        """
         match error:
             case NewerSchema():
                 self._newer = error
@@ -381,6 +389,8 @@ class Orchestrator:
     # ------------------------------------------------------------------------------------------ what partitions need
 
     def shard_config(self, partition: int) -> ShardConfig:
+        record_bytes = self.namespace.record_bytes_max
+        record_bytes -= min(RECORD_MARGIN_BYTES, record_bytes // 8)
         return ShardConfig(
             self._topics.namespace,
             self._topic_id,
@@ -390,7 +400,8 @@ class Orchestrator:
             self._converter.failure_converter,
             self.registry.find,
             self.registry.hosted,
-            max(self.namespace.record_bytes_max - RECORD_MARGIN_BYTES, self.namespace.record_bytes_max // 2),
+            record_bytes,
+            min(PAYLOAD_BYTES_MAX, record_bytes - RECORD_MARGIN_BYTES // 8),
             summary_retention_ms=int(self.settings.summary_retention_seconds * 1000),
             workflows_in_memory_max=self.settings.workflows_in_memory_max,
             instances_in_memory_max=self.settings.instances_in_memory_max,

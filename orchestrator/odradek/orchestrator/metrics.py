@@ -5,7 +5,9 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 WORKFLOWS = Counter(
-    "odradek_workflow_events_total", "Runs by what happened: started, completed, failed, …", ["namespace", "workflow_type", "what"]
+    "odradek_workflow_events_total",
+    "Runs by what happened: started, completed, failed, …",
+    ["namespace", "workflow_type", "what"],
 )
 ACTIVITY_EVENTS = Counter(
     "odradek_activity_outcomes_total", "Activities retried and finally failed", ["namespace", "activity_type", "what"]
@@ -22,7 +24,9 @@ ACTIVITY_SECONDS = Histogram(
 )
 TRANSITIONS = Counter("odradek_transitions_total", "Transitions written", ["namespace"])
 INBOX_RECORDS = Counter("odradek_inbox_records_total", "Inbox records taken in", ["namespace"])
-INBOX_LAG = Gauge("odradek_inbox_lag_records", "Records of the inbox that are not taken in yet", ["namespace", "partition"])
+INBOX_LAG = Gauge(
+    "odradek_inbox_lag_records", "Records of the inbox that are not taken in yet", ["namespace", "partition"]
+)
 OWNED = Gauge("odradek_partitions_owned", "Partitions that this process serves", ["namespace"])
 CLAIMS = Counter("odradek_claims_total", "Claims made", ["namespace"])
 FENCED = Counter("odradek_claims_void_total", "Claims that another owner or trouble ended", ["namespace"])
@@ -30,7 +34,10 @@ PARKED = Gauge("odradek_workflows_parked", "Open runs that cannot go on by thems
 PENDING = Gauge("odradek_workflows_in_memory", "Workflows held in memory", ["namespace"])
 IN_FLIGHT = Gauge("odradek_appends_in_flight", "History appends that are not acknowledged yet", ["namespace"])
 RESTORE_SECONDS = Histogram(
-    "odradek_restore_seconds", "From a claim to the first new decision", ["namespace"], buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600)
+    "odradek_restore_seconds",
+    "From a claim to the first new decision",
+    ["namespace"],
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600),
 )
 REPLAY_SECONDS = Histogram(
     "odradek_replay_seconds",

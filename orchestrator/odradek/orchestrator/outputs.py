@@ -59,7 +59,14 @@ class Outputs:
             case fx.DeadLetter(record=dead):
                 assert dead is not None
                 metrics.DEAD_LETTERS.labels(self._topics.namespace, dead.topic).inc()
-                _log.error("%s: %s (%s, partition %d, offset %d)", dead.code, dead.reason, dead.topic, dead.partition, dead.offset)
+                _log.error(
+                    "%s: %s (%s, partition %d, offset %d)",
+                    dead.code,
+                    dead.reason,
+                    dead.topic,
+                    dead.partition,
+                    dead.offset,
+                )
                 self._append(effect, writer, self._topics.dead_letter, 0, dead.key, codec.encode(dead))
             case _:
                 raise AssertionError(effect)

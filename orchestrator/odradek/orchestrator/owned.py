@@ -81,7 +81,11 @@ class OwnedPartition:
         claim = r.HistoryRecord(0, -1, -1, -1, r.Claim(self._token, self._began_ms))
         metrics.CLAIMS.labels(self._topics.namespace).inc()
         around.history.append(
-            self._topics.history, partition, keys.claim(self._token), around.namespace.codec.encode(claim), self._claimed
+            self._topics.history,
+            partition,
+            keys.claim(self._token),
+            around.namespace.codec.encode(claim),
+            self._claimed,
         )
 
     # ------------------------------------------------------------------------------------------ taking over
@@ -102,15 +106,15 @@ class OwnedPartition:
         self._claim = offset
         config = around.shard_config(self.partition)
         self.store = open_store(around.settings.store, self.partition)
-        discard_if_unfit(
-            self.store, self._identity(), offset + 1, int(around.settings.store_age_seconds_max * 1000)
-        )
+        discard_if_unfit(self.store, self._identity(), offset + 1, int(around.settings.store_age_seconds_max * 1000))
         self.shard = Shard(config, self.store)
         self.shard.worker_partition = around.worker_partition
         begin = log.offsets(self._topics.history, self.partition).begin
         self.phase = Phase.RESTORING
         around.reader.assign(self._topics.history, self.partition, max(begin, self.shard.restore_from))
-        _log.info("partition %d: claimed at offset %d, restoring from %d", self.partition, offset, self.shard.restore_from)
+        _log.info(
+            "partition %d: claimed at offset %d, restoring from %d", self.partition, offset, self.shard.restore_from
+        )
 
     def _identity(self) -> StoreIdentity:
         log, history = self.around.namespace.log, self._topics.history
@@ -278,7 +282,9 @@ class OwnedPartition:
 
     def _report_losses(self, shard: Shard) -> None:
         for lost in shard.lost_records[self._reported_loss :]:
-            record = Record(self._topics.history, self.partition, lost.offset, self.around.clock_ms(), lost.key, lost.value)
+            record = Record(
+                self._topics.history, self.partition, lost.offset, self.around.clock_ms(), lost.key, lost.value
+            )
             self.around.outputs.carry_out(fx.DeadLetter(record=_dead(record, "ODR-002", lost.reason)), shard.writer)
         self._reported_loss = len(shard.lost_records)
 

@@ -16,13 +16,17 @@ class Registry:
         self._by_type: dict[str | None, Definition] = {}
 
     def add(self, workflows: Iterable[type], task_queue: str | None = None) -> None:
-        """Host these classes. Raises ``InvalidWorkflow`` for one that is not decorated, or a type that two classes claim."""
+        """Host these classes. Raises ``InvalidWorkflow`` for one that is not decorated, or a type that two classes
+        claim.
+        """
         for cls in workflows:
             definition = Definition.of(cls)
             table_key = (task_queue, definition.name) if task_queue else None
             known = self._by_queue.get(table_key) if table_key else self._by_type.get(definition.name)
             if known is not None and known.cls is not cls:
-                raise InvalidWorkflow(cls.__qualname__, f'"{known.cls.__qualname__}" is type "{definition.name}" already')
+                raise InvalidWorkflow(
+                    cls.__qualname__, f'"{known.cls.__qualname__}" is type "{definition.name}" already'
+                )
             if table_key:
                 self._by_queue[table_key] = definition
             self._by_type.setdefault(definition.name, definition)

@@ -1,4 +1,6 @@
-"""Hosts workflows and activities side by side in one process: an orchestrator in a thread, an activity worker on the event loop."""
+"""Hosts workflows and activities side by side in one process: an orchestrator in a thread, an activity worker on the
+event loop.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,10 @@ _warned: set[str] = set()
 class Worker:
     """Runs workflows and activities of a task queue until it is shut down: ``async with`` it, or await ``run()``.
 
-    Workflow code is hosted for the whole namespace: every orchestrator of a namespace must host all of its workflow types.
-    Activities without workflows make a plain activity worker, and the other way round. Options that people know from elsewhere
+    Workflow code is hosted for the whole namespace: every orchestrator of a namespace must host all of its workflow
+    types.
+    Activities without workflows make a plain activity worker, and the other way round. Options that people know from
+    elsewhere
     and that have no meaning here are accepted with one warning. Raises ``ValueError`` when there is nothing to run.
     """
 

@@ -1,4 +1,6 @@
-"""What workflow code does: activities, timers, conditions, other workflows, and facts that are the same in every replay."""
+"""What workflow code does: activities, timers, conditions, other workflows, and facts that are the same in every
+replay.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +101,8 @@ def _resolve(activity: Activity) -> tuple[str, type | None]:
 def start_activity(activity: Activity, arg: Any = _NONE, **options: Any) -> ActivityHandle[Any]:
     """Start an activity and go on; await the handle for its result.
 
-    ``activity``: a function, method or callable class decorated with ``@activity.defn``, or a name. Arguments: ``arg`` or
+    ``activity``: a function, method or callable class decorated with ``@activity.defn``, or a name. Arguments: ``arg``
+    or
     ``args=[…]``. Options: ``task_queue`` (default: the workflow's), ``result_type``, ``schedule_to_close_timeout``,
     ``schedule_to_start_timeout``, ``start_to_close_timeout`` (per attempt), ``heartbeat_timeout``, ``retry_policy``
     (default: for ever, 1 s doubling to 100 s), ``cancellation_type``, ``activity_id``, ``summary``, ``priority``.

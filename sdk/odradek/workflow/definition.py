@@ -1,6 +1,7 @@
 """What a class says about itself as a workflow: its type name, its run method, and its handlers.
 
-Checks everything that can be checked when the class is defined, so that a mistake fails at import and not in production.
+Checks everything that can be checked when the class is defined, so that a mistake fails at import and not in
+production.
 """
 
 from __future__ import annotations
@@ -117,7 +118,8 @@ def defn(
 ) -> C | Callable[[C], C]:
     """Make a class a workflow type.
 
-    ``name`` defaults to the class's name. Exceptions of ``failure_exception_types`` fail the workflow, as ``FailureError``
+    ``name`` defaults to the class's name. Exceptions of ``failure_exception_types`` fail the workflow, as
+    ``FailureError``
     does; any other exception counts as a bug and parks it. ``sandboxed`` is accepted and has no meaning here.
     Raises ``InvalidWorkflow``.
     """
@@ -144,9 +146,7 @@ def init(fn: F) -> F:
     return _mark(fn, _INIT, True)
 
 
-def signal(
-    fn: F | None = None, /, *, name: str | None = None, dynamic: bool = False, description: str = ""
-) -> Any:
+def signal(fn: F | None = None, /, *, name: str | None = None, dynamic: bool = False, description: str = "") -> Any:
     """Mark a method as the handler of a signal; ``name`` defaults to the method's. It may be ``async``."""
     return _handler(_SIGNAL, fn, name, dynamic, description)
 

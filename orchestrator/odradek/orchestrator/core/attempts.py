@@ -41,9 +41,7 @@ class Attempts(Decide):
         if not any(holder.worker == body.worker for holder in holders):
             holders = (*holders, r.Holder(body.worker, min(body.started_ms, self.now_ms)))
             self.holders.setdefault(body.worker, set()).add((live.run.workflow_id, body.seq))
-        self._progress(
-            live, activity, holders=holders, heartbeat_ms=self.now_ms, heartbeat_details=tuple(body.details)
-        )
+        self._progress(live, activity, holders=holders, heartbeat_ms=self.now_ms, heartbeat_details=tuple(body.details))
 
     def activity_result(self, live: LiveRun, body: r.ActivityResult) -> None:
         """A result counts once per attempt: that of the current one, while the activity is open."""

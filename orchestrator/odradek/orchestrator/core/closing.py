@@ -20,7 +20,9 @@ class Closing(ShardState):
         return r.RunOutcome(run_id, summary.status, summary.result, summary.failure)
 
     def closing_effects(self, live: LiveRun) -> list[Effect]:
-        """What leaves when the run's last record is acknowledged; the archive's own acknowledgement goes on to the summary."""
+        """What leaves when the run's last record is acknowledged; the archive's own acknowledgement goes on to the
+        summary.
+        """
         run = live.run
         outcome = self.outcome(self.workflow(run.workflow_id).closed[run.run_id], run.run_id)
         effects: list[Effect] = [
@@ -31,7 +33,9 @@ class Closing(ShardState):
         return effects
 
     def archive(self, live: LiveRun, token: Emitting) -> list[Effect]:
-        """The whole history as archive records, each within the record limit; ``token`` holds y until the summary stands."""
+        """The whole history as archive records, each within the record limit; ``token`` holds y until the summary
+        stands.
+        """
         run = live.run
         assert run.started is not None
         parts: list[tuple[int, bytes]] = []
@@ -133,7 +137,9 @@ class Closing(ShardState):
         return self.writer.append(keys.summary(wf.id, run_id, self.writer.claim), summary, then=checked)
 
     def bury(self, wf: Workflow, run_id: str, inbox_offset: int) -> None:
-        """Put tombstones on all keys of a run that its summary replaces, once x can no longer fall behind its last input."""
+        """Put tombstones on all keys of a run that its summary replaces, once x can no longer fall behind its last
+        input.
+        """
 
         def tombstones() -> None:
             for key in wf.leftovers.pop(run_id, []):
@@ -178,6 +184,8 @@ def _failure_of(closing: object) -> r.Failure | None:
         case r.RunTerminated(reason, details):
             return r.Failure(r.FailureKind.TERMINATED, reason or "Workflow terminated", details=details)
         case r.RunTimedOut(timeout_type):
-            return r.Failure(r.FailureKind.TIMEOUT, f"Workflow timed out ({timeout_type} timeout)", timeout_type="start-to-close")
+            return r.Failure(
+                r.FailureKind.TIMEOUT, f"Workflow timed out ({timeout_type} timeout)", timeout_type="start-to-close"
+            )
         case _:
             return None

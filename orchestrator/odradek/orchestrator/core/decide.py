@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from odradek.orchestrator.core import keys
-from odradek.orchestrator.core.effects import Effect, Reply, SendMessage, SendTask, Show
+from odradek.orchestrator.core.effects import Reply, SendMessage, SendTask, Show
 from odradek.orchestrator.core.instance import WorkflowBug, WorkflowInstance
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM
 from odradek.orchestrator.core.transitions import Transitions
@@ -118,7 +118,9 @@ class Decide(Transitions):
         return None
 
     def instance(self, live: LiveRun) -> WorkflowInstance:
-        """The run's code, replayed if it is not in memory. Raises ``UnknownWorkflowType``, ``WorkflowBug``, ``NondeterminismError``."""
+        """The run's code, replayed if it is not in memory. Raises ``UnknownWorkflowType``, ``WorkflowBug``,
+        ``NondeterminismError``.
+        """
         instance = live.instance
         if instance is None:
             instance = self._make_instance(live)
@@ -144,7 +146,13 @@ class Decide(Transitions):
                 f"{', '.join(config.hosted()) or 'none'}): load its module too, or give that service a namespace of its own"
             )
         return WorkflowInstance(
-            definition, run.workflow_id, run.run_id, config.namespace, config.converter, config.failures
+            definition,
+            run.workflow_id,
+            run.run_id,
+            config.namespace,
+            config.converter,
+            config.failures,
+            config.payload_bytes_max,
         )
 
     def events(self, live: LiveRun) -> Iterator[r.Event]:
@@ -254,10 +262,14 @@ class Decide(Transitions):
             if a.progress.retry_at_ms is None and not a.progress.holders
         ]
 
-    def outputs_again(self, live: LiveRun, dispatched: Sequence[tuple[int, int]], messages: Sequence[int]) -> list[SendTask | SendMessage | Show]:
+    def outputs_again(
+        self, live: LiveRun, dispatched: Sequence[tuple[int, int]], messages: Sequence[int]
+    ) -> list[SendTask | SendMessage | Show]:
         """After a takeover: what was pending then and still is, since nobody may have received it."""
         still = set(self.dispatched(live))
-        effects: list[SendTask | SendMessage | Show] = [self.task(live, seq) for seq, attempt in dispatched if (seq, attempt) in still]
+        effects: list[SendTask | SendMessage | Show] = [
+            self.task(live, seq) for seq, attempt in dispatched if (seq, attempt) in still
+        ]
         effects += [self.message(live, live.run.messages[seq]) for seq in messages if seq in live.run.messages]
         effects.append(Show(record=self.visibility(live)))
         return effects

@@ -31,7 +31,9 @@ def _live(live: LiveRun) -> r.Description | None:
     started = run.started
     if started is None:
         return None
-    waits = [r.Wait("timer", timer.summary or f"timer {timer.seq}", timer.seq, timer.due_ms) for timer in run.timers.values()]
+    waits = [
+        r.Wait("timer", timer.summary or f"timer {timer.seq}", timer.seq, timer.due_ms) for timer in run.timers.values()
+    ]
     waits += [_activity(activity) for activity in run.activities.values()]
     waits += [
         r.Wait("message", f'{sent.name or "cancel request"} to "{sent.workflow_id}"', sent.seq)
@@ -76,6 +78,4 @@ def history_page(live: LiveRun, events: Sequence[r.Event], first: int, bytes_max
     while end < len(events) and (size == 0 or size < bytes_max):
         size += len(codec.encode_events([events[end]]))
         end += 1
-    return r.HistoryPage(
-        live.run.run_id, live.run.status, first, end if end < len(events) else None, events[first:end]
-    )
+    return r.HistoryPage(live.run.run_id, live.run.status, first, end if end < len(events) else None, events[first:end])

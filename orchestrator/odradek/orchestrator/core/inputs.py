@@ -149,7 +149,8 @@ class Inputs(Attempts):
         digest = hashlib.sha256(name.encode()).hexdigest()
         return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
 
-    # ------------------------------------------------------------------------------------------ signal, cancel, terminate
+    # ------------------------------------------------------------------------------------------ signal, cancel,
+    # terminate
 
     def on_signal(self, wf: Workflow, item: InboxItem, body: r.SignalWorkflow) -> None:
         live = self._target(wf, item, body.run_id, body.request, body.origin)
@@ -172,7 +173,12 @@ class Inputs(Attempts):
             self._taken_in(live, body.request, None)
 
     def _target(
-        self, wf: Workflow, item: InboxItem, run_id: str | None, request: r.Request | None, origin: r.MessageOrigin | None
+        self,
+        wf: Workflow,
+        item: InboxItem,
+        run_id: str | None,
+        request: r.Request | None,
+        origin: r.MessageOrigin | None,
     ) -> LiveRun | None:
         """The open run that a message is for, if it is to be taken in; otherwise it has been answered here."""
         if request is not None and self.answered_before(wf, request):
@@ -213,7 +219,12 @@ class Inputs(Attempts):
         return False
 
     def refuse_closed_or_unknown(
-        self, wf: Workflow, item: InboxItem, run_id: str | None, request: r.Request | None, origin: r.MessageOrigin | None
+        self,
+        wf: Workflow,
+        item: InboxItem,
+        run_id: str | None,
+        request: r.Request | None,
+        origin: r.MessageOrigin | None,
     ) -> None:
         closed = wf.closed.get(run_id) if run_id else None
         latest = (run_id, closed) if run_id and closed else wf.latest_closed() if run_id is None else None
@@ -266,7 +277,9 @@ class Inputs(Attempts):
         except LookupError as error:
             answer = r.Refused("ODR-107", f"ODR-107: {error}", run.run_id, run.status)
         except Exception as error:  # user code and replay can raise anything; the question is what failed
-            answer = r.Refused("ODR-108", f"ODR-108: the workflow's code cannot answer: {error}", run.run_id, run.status)
+            answer = r.Refused(
+                "ODR-108", f"ODR-108: the workflow's code cannot answer: {error}", run.run_id, run.status
+            )
         if body.consistent:
             self.writer.mark()
         self.answer(request, answer)
@@ -385,7 +398,9 @@ def _late(item: InboxItem, request: r.Request | None, origin: r.MessageOrigin | 
     if request is not None and item.time_ms > request.expires_ms:
         return r.Refused("ODR-104", _expired(item, request))
     if origin is not None and item.time_ms > origin.expires_ms:
-        return r.Refused("ODR-110", "ODR-110: the message arrived after its lifetime, and may have been taken in before")
+        return r.Refused(
+            "ODR-110", "ODR-110: the message arrived after its lifetime, and may have been taken in before"
+        )
     return None
 
 

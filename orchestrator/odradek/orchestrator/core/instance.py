@@ -30,7 +30,13 @@ from odradek.workflow.runtime import (
 )
 
 CODE_INPUTS = (
-    r.RunStarted | r.SignalReceived | r.CancelRequested | r.ActivityCompleted | r.ActivityFailed | r.TimerFired | r.MessageAnswered
+    r.RunStarted
+    | r.SignalReceived
+    | r.CancelRequested
+    | r.ActivityCompleted
+    | r.ActivityFailed
+    | r.TimerFired
+    | r.MessageAnswered
 )
 """Events that reach the code."""
 COMMANDS = (
@@ -61,8 +67,10 @@ class WorkflowInstance(Runtime):
         namespace: str,
         converter: PayloadConverter,
         failures: FailureConverter,
+        payload_bytes_max: int = PAYLOAD_BYTES_MAX,
     ) -> None:
         self.definition = definition
+        self._payload_bytes_max = payload_bytes_max
         self.converter = converter
         self._failures = failures
         self._ids = (namespace, workflow_id, run_id)
@@ -241,6 +249,8 @@ class WorkflowInstance(Runtime):
         """Runs the main method or a handler, and turns how it ends into a command or a bug."""
         try:
             result = await coroutine
+            if is_main:
+                self._commands.append(r.RunCompleted(self._encode_one(result, "result of the workflow")))
         except asyncio.CancelledError:
             if not is_main:
                 return
@@ -250,9 +260,6 @@ class WorkflowInstance(Runtime):
             self._commands.append(r.RunCancelled())
         except Exception as error:
             self._failed(error)
-        else:
-            if is_main:
-                self._commands.append(r.RunCompleted(self._encode_one(result, "result of the workflow")))
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, FailureError) or isinstance(error, tuple(self.definition.failure_exception_types)):
@@ -373,7 +380,11 @@ class WorkflowInstance(Runtime):
     async def _activity(self, seq: int, future: asyncio.Future[Any], call: ActivityCall) -> Any:
         while True:
             try:
-                return await asyncio.shield(future) if call.cancellation_type == "wait-cancellation-completed" else await future
+                return (
+                    await asyncio.shield(future)
+                    if call.cancellation_type == "wait-cancellation-completed"
+                    else await future
+                )
             except asyncio.CancelledError:
                 if self._closed or seq not in self._activities:
                     raise
@@ -448,16 +459,24 @@ class WorkflowInstance(Runtime):
 
     def _encode(self, values: Sequence[Any], what: str) -> Sequence[r.Payload]:
         payloads = self.converter.to_payloads(values) if values else ()
-        for payload in payloads:
-            _check_size(payload, what)
+        self._check_size(sum(len(payload.data) for payload in payloads), what)
         return payloads
 
     def _encode_one(self, value: Any, what: str) -> r.Payload | None:
         if value is None:
             return None
         payload = self.converter.to_payload(value)
-        _check_size(payload, what)
+        self._check_size(len(payload.data), what)
         return payload
+
+    def _check_size(self, size: int, what: str) -> None:
+        if size > self._payload_bytes_max:
+            raise ApplicationError(
+                f"ODR-105: {what}: {size:,} bytes are over the limit of {self._payload_bytes_max:,}: store them elsewhere "
+                "and pass a reference",
+                type="PayloadTooLarge",
+                non_retryable=True,
+            )
 
 
 MESSAGE_LIFETIME_MS = 24 * 3_600_000
@@ -535,16 +554,6 @@ def _unreadable(what: str, error: Exception) -> ApplicationError:
     return ApplicationError(f"ODR-069: {what} does not fit: {error}", type="UnreadablePayload", non_retryable=True)
 
 
-def _check_size(payload: r.Payload, what: str) -> None:
-    if len(payload.data) > PAYLOAD_BYTES_MAX:
-        raise ApplicationError(
-            f"ODR-105: {what}: a value of {len(payload.data):,} bytes is over the limit of {PAYLOAD_BYTES_MAX:,}: "
-            "store it elsewhere and pass a reference",
-            type="PayloadTooLarge",
-            non_retryable=True,
-        )
-
-
 def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
@@ -552,7 +561,7 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 def _time_out(future: asyncio.Future[None]) -> None:
     if not future.done():
-        future.set_exception(asyncio.TimeoutError())
+        future.set_exception(TimeoutError())
 
 
 @lru_cache(256)

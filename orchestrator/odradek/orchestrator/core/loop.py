@@ -94,7 +94,9 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Task[Any]:
         # A name is always given: asyncio would number the tasks of the whole process, which no replay could repeat.
         self._tasks_made += 1
-        task = asyncio.Task(coro, loop=self, name=f"task-{self._tasks_made}" if name is None else str(name), context=context)
+        task = asyncio.Task(
+            coro, loop=self, name=f"task-{self._tasks_made}" if name is None else str(name), context=context
+        )
         if len(self.tasks) >= self._tasks_limit:
             self.tasks = [task for task in self.tasks if not task.done()]
             self._tasks_limit = max(16, 2 * len(self.tasks))

@@ -12,6 +12,7 @@ from odradek.schemas.records import RunStatus
 NO_CLAIM = -1
 """Nothing has been written yet."""
 
+
 @dataclass(slots=True)
 class Activity:
     """An open activity: what was scheduled, and how far its attempts have come."""

@@ -1,6 +1,7 @@
 """One partition's state machine: inbox records, acknowledgements and time go in; appends and effects come out.
 
-What an input means stands in ``inputs``, how code is run in ``decide``, attempts of activities in ``attempts``, the end of a run
+What an input means stands in ``inputs``, how code is run in ``decide``, attempts of activities in ``attempts``, the end
+of a run
 in ``closing``. Here: which run an input belongs to, batches, time, memory and restore.
 """
 
@@ -19,14 +20,14 @@ from odradek.orchestrator.core.state import FOREVER_MS, HORIZON_MS, InboxItem, L
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry, HistoryWriter, LateRecord, chain_then
-from odradek.schemas import records as r
 from odradek.schemas.errors import UnreadableRecord
 
 
 class Shard(Inputs):
     """Owns one partition from its claim until it is fenced or released.
 
-    Life: ``restore`` every history record up to the claim, ``begin``, then ``take``, ``acked``, ``emitted`` and ``tick`` in any
+    Life: ``restore`` every history record up to the claim, ``begin``, then ``take``, ``acked``, ``emitted`` and
+    ``tick`` in any
     order; ``go_live`` once the inbox has been read to where it ended at the claim. After each call the host sends
     ``writer.to_send`` and carries out ``writer.outbox``.
     """
@@ -38,7 +39,8 @@ class Shard(Inputs):
         self._old_notes: list[bytes] = []
         """Marks and checkpoints of earlier claims."""
         self._pending: list[tuple[LiveRun, list[tuple[int, int]], list[int]]] = []
-        """Runs with outputs that the predecessor may not have emitted: their dispatched activities and their messages."""
+        """Runs with outputs that the predecessor may not have emitted: their dispatched activities and their messages.
+        """
         self._ended_before: list[LiveRun] = []
         """Runs that the predecessor closed and did not come to archive."""
         self._claims = [(int(value), key[1:]) for key, value in store.scan(b"c", b"d")]
@@ -52,8 +54,7 @@ class Shard(Inputs):
 
     def restore(self, offset: int, key: bytes, value: bytes | None) -> None:
         """Take in one history record of the time before the claim. Raises ``NewerSchema``."""
-        if offset > self.position:
-            self.position = offset
+        self.position = max(self.position, offset)
         if value is not None:
             self._restore_watermarks(offset, key, value)
         if key.startswith(keys.CLAIM):
@@ -71,7 +72,9 @@ class Shard(Inputs):
         try:
             return keys.parse(key) is not None
         except ValueError:
-            self.lost_records.append(LostRecord("", offset, key, value or b"", "its key is not one of a history record"))
+            self.lost_records.append(
+                LostRecord("", offset, key, value or b"", "its key is not one of a history record")
+            )
             return False
 
     def _restore_watermarks(self, offset: int, key: bytes, value: bytes) -> None:
@@ -210,7 +213,9 @@ class Shard(Inputs):
             due_ms, workflow_id = heappop(self.due_heap)
             wf = self.workflow(workflow_id)
             if wf.stored_due != due_ms:
-                self.dirty[b"t" + due_ms.to_bytes(8, "big") + workflow_id.encode()] = None  # it may be out of date there
+                self.dirty[b"t" + due_ms.to_bytes(8, "big") + workflow_id.encode()] = (
+                    None  # it may be out of date there
+                )
             if wf.heaped == due_ms:
                 wf.heaped = None
             if wf.live is not None and wf.live.barrier:

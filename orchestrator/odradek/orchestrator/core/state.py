@@ -1,6 +1,7 @@
 """What a shard holds in memory, and its local store: workflows, records that the store lacks, and what is due.
 
-A workflow that is not in memory has no record that the store lacks. A due time that is far away stands in the store only.
+A workflow that is not in memory has no record that the store lacks. A due time that is far away stands in the store
+only.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class ShardConfig:
     """(task queue, workflow type) → the code, if this process has it."""
     hosted: Callable[[], Sequence[str]]
     record_bytes_max: int
+    payload_bytes_max: int = 2 * 1024 * 1024
+    """The arguments of one call, or one result."""
     chunk_bytes: int = 2048
     summary_retention_ms: int = 7 * 24 * 3_600_000
     task_retention_ms: int = 7 * 24 * 3_600_000

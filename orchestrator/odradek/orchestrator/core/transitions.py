@@ -1,4 +1,6 @@
-"""Writes a run's transitions into its chunks, cumulatively, and says a run's last chunk again when ownership demands it."""
+"""Writes a run's transitions into its chunks, cumulatively, and says a run's last chunk again when ownership demands
+it.
+"""
 
 from __future__ import annotations
 
@@ -149,7 +151,9 @@ class Transitions(Closing):
             live.barrier = True
         else:
             old, live.chunk_claim = live.chunk_claim, self.writer.claim
-        stale = [keys.chunk(run.workflow_id, run.run_id, number, old)] if old not in (NO_CLAIM, self.writer.claim) else []
+        stale = (
+            [keys.chunk(run.workflow_id, run.run_id, number, old)] if old not in (NO_CLAIM, self.writer.claim) else []
+        )
         body = r.Chunk(run.n, number, sealed, previous, run.inbox_offset, first, run.status)
         live.in_flight += 1
         key = keys.chunk(run.workflow_id, run.run_id, number, self.writer.claim)
@@ -189,7 +193,9 @@ class Transitions(Closing):
         return self.writer.append(key, activity.progress, effects=effects, then=checked)
 
     def write_current(self, wf: Workflow, late: Key) -> Entry | None:
-        """Say again, under this claim, what a late record of an older one could contradict; None if this claim says it already."""
+        """Say again, under this claim, what a late record of an older one could contradict; None if this claim says it
+        already.
+        """
         claim = self.writer.claim
         live = wf.live
         if late.run_id in wf.summary_claims:

@@ -1,4 +1,5 @@
-"""A workflow ID with its runs, as a shard holds it in memory: the open run with its code, and what is known of closed ones.
+"""A workflow ID with its runs, as a shard holds it in memory: the open run with its code, and what is known of closed
+ones.
 
 ``resolve`` makes it from the records that a history holds: the reader's rule.
 """
@@ -63,7 +64,9 @@ class LiveRun:
             heapify(self.due)
 
     def next_due(self) -> tuple[int, str, int] | None:
-        """The next thing that time brings about: a timer (t), an activity's deadline (a), a limit (l), the start (s), a retry of parked code (p)."""
+        """The next thing that time brings about: a timer (t), an activity's deadline (a), a limit (l), the start (s), a
+        retry of parked code (p).
+        """
         while self.due:
             if self._is_true(self.due[0]):
                 return self.due[0]

@@ -1,6 +1,7 @@
 """Appends to one partition's history under one claim, and decides what may leave: the heart of the ownership protocol.
 
-Contiguity: the owner is the only writer, so each acknowledged offset must be the last one plus one. An effect leaves when its
+Contiguity: the owner is the only writer, so each acknowledged offset must be the last one plus one. An effect leaves
+when its
 append and every append before it are acknowledged and contiguous. The watermarks v, x, y speak of that prefix only.
 """
 
@@ -12,7 +13,17 @@ from heapq import heappop, heappush
 from typing import Any
 
 from odradek.orchestrator.core import keys
-from odradek.orchestrator.core.effects import Effect, Emitting, Fenced, InboxDone, Output, ReadGap, SendMessage, SendTask, Show
+from odradek.orchestrator.core.effects import (
+    Effect,
+    Emitting,
+    Fenced,
+    InboxDone,
+    Output,
+    ReadGap,
+    SendMessage,
+    SendTask,
+    Show,
+)
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 
@@ -58,7 +69,8 @@ class LateRecord:
 class HistoryWriter:
     """The in-flight window of one claim.
 
-    ``on_checked(entry)`` is called for every append that is acknowledged and checked; ``on_late(record)`` for a record of an
+    ``on_checked(entry)`` is called for every append that is acknowledged and checked; ``on_late(record)`` for a record
+    of an
     older claim found in a gap: whoever handles it calls ``late_done`` once the log is in order again.
     """
 
@@ -122,7 +134,9 @@ class HistoryWriter:
         effects: Sequence[Effect] = (),
         then: Callable[[int], None] | None = None,
     ) -> Entry:
-        """Append a history record (``body`` None: a tombstone); ``effects`` leave once it is checked, then ``then`` is called."""
+        """Append a history record (``body`` None: a tombstone); ``effects`` leave once it is checked, then ``then`` is
+        called.
+        """
         value = None
         if body is not None:
             record = r.HistoryRecord(self.claim, self.v, self.x, self.y, body)
