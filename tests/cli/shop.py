@@ -43,6 +43,13 @@ class Order:
 
 
 @workflow.defn
+class Quick:
+    @workflow.run
+    async def run(self, order: str) -> str:
+        return str(await workflow.execute_activity(charge, order, start_to_close_timeout=SOON))
+
+
+@workflow.defn
 class Waiting:
     """Waits for a timer and for an activity that fails again and again."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import typing
 from datetime import UTC
 
@@ -92,7 +93,7 @@ def test_table_has_one_row_for_each_event_and_no_markup() -> None:
     events = [r.Event(1, START_MS, r.SignalReceived("[red]approve[/red]")), *history().events]
     table = history_table(WorkflowHistory("order-77", events), UTC)
     assert table.row_count == len(events)
-    console = Console(width=200, record=True, quiet=True)
+    console = Console(width=200, record=True, file=io.StringIO())
     console.print(table)
     text = console.export_text()
     assert "[red]approve[/red]" in text

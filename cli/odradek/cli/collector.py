@@ -1,7 +1,7 @@
 """How often a serving process looks for cyclic garbage.
 
-Such a process makes millions of short-lived records and hardly any cycles; at Python's default the search took a third of its
-time (measured: 130 µs of CPU a step against 75).
+Such a process makes millions of short-lived records and hardly any cycles; at Python's default the search took a third
+of its time (measured: 130 µs of CPU a step against 75).
 """
 
 from __future__ import annotations

@@ -88,15 +88,17 @@ def _import(name: str) -> ModuleType:
     if is_file and not Path(name).is_file():
         raise ModuleUnusable(name, "there is no such file")
     dotted = _dotted_name(Path(name)) if is_file else name
-    if dotted is None:
-        return _import_file(Path(name))
     try:
-        return importlib.import_module(dotted)
+        return _import_file(Path(name)) if dotted is None else importlib.import_module(dotted)
     except ModuleNotFoundError as error:
         missing = error.name or ""
-        if dotted != missing and not dotted.startswith(f"{missing}."):
-            raise ModuleUnusable(name, f'it imports "{missing}", which is not installed') from error
-        raise ModuleUnusable(name, f"there is none of that name in {Path.cwd()} or in this environment") from error
+        if dotted == missing or (dotted or "").startswith(f"{missing}."):
+            raise ModuleUnusable(name, f"there is none of that name in {Path.cwd()} or this environment") from error
+        raise ModuleUnusable(name, f'it imports "{missing}", which is not there') from error
+    except Exception as error:
+        if str(error).startswith("ODR-"):
+            raise
+        raise ModuleUnusable(name, f"it raised {type(error).__name__}: {error}. With -v it says where") from error
 
 
 def _dotted_name(path: Path) -> str | None:
