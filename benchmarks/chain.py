@@ -168,9 +168,8 @@ def report(found: Measured, raw: Measured, options: argparse.Namespace) -> None:
         mine, limit = (statistics.quantiles(m.latencies_ms, n=100)[at - 1] for m in (found, raw))
         row(f"one at a time, {name}, ms a step", mine / STEPS, limit / STEPS, "{:.2f}")
     Console().print(table)
-    print(
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {psutil.virtual_memory().total >> 30} GiB; the broker on the same cores"
-    )
+    memory = psutil.virtual_memory().total >> 30
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {memory} GiB; the broker on the same cores")
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
-"""The processes of a benchmark: started with the `odradek` command as anyone would, their CPU time read from the
-system.
+"""The processes of a benchmark.
+
+Started with the `odradek` command as anyone would, their CPU time read from the system.
 """
 
 from __future__ import annotations

@@ -196,7 +196,7 @@ class Owner:
     def _read(self, offset: int) -> tuple[int, bytes, int | None]:
         record = self.partition.history[offset]
         assert record is not None
-        key, value = record
+        key = record[0]
         parsed = keys.parse(key) if not key.startswith(keys.CLAIM) else None
         return offset, key, parsed.claim if parsed else None
 

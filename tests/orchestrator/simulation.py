@@ -244,7 +244,8 @@ class World:
                 assert known == outcome, "two outcomes of one run"
             case fx.Reply(request_id=request_id, body=body) if request_id:
                 known = self.answers.setdefault(request_id, body)
-                assert type(known) is type(body) and known.run_id == body.run_id, f"two answers: {known} and {body}"
+                assert type(known) is type(body), f"two answers: {known} and {body}"
+                assert known.run_id == body.run_id, f"two answers: {known} and {body}"
             case fx.Archive(record=record, blocks=blocks):
                 assert record is not None
                 self.partition.archive.append((record, blocks))

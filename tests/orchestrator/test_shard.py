@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -68,7 +68,7 @@ class Sleeper:
 class Stubborn:
     """One activity with the limits that the test gives."""
 
-    limits: dict[str, Any] = {}
+    limits: ClassVar[dict[str, Any]] = {}
 
     @workflow.run
     async def run(self) -> str:

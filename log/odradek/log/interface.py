@@ -61,7 +61,7 @@ class Appender(ABC):
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, on_appended: OnAppended | None = None
     ) -> None:
-        """Queue one record. Raises ``RecordTooLarge`` or ``AppendQueueFull`` at once; other errors reach the callback."""
+        """Queue one record. Raises ``RecordTooLarge`` or ``AppendQueueFull``; other errors reach the callback."""
 
     @abstractmethod
     def poll(self, timeout_seconds: float = 0) -> int:
@@ -156,8 +156,9 @@ class Membership(ABC):
 
     @abstractmethod
     def commit(self, positions: Mapping[int, Committed]) -> None:
-        """Commit in the background. A commit that the group refuses (this member is no longer in it) is dropped with a
-        log line.
+        """Commit in the background.
+
+        A commit that the group refuses (this member is no longer in it) is dropped with a log line.
         """
 
     @abstractmethod

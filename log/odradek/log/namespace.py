@@ -17,8 +17,9 @@ EMBEDDED_PARTITIONS = 8
 
 
 class WrongPartitionCount(LogError):
-    """The inbox has another number of partitions than the namespace was made with: every workflow would be looked for
-    elsewhere.
+    """The inbox has another number of partitions than the namespace was made with.
+
+    Every workflow would be looked for elsewhere.
     """
 
     def __init__(self, topic: str, partitions: int, expected: int) -> None:
@@ -54,7 +55,7 @@ def is_embedded(log: Log) -> bool:
 def create_namespace(
     log: Log, name: str, *, partitions: int | None = None, replication: int | None = None, queues: tuple[str, ...] = ()
 ) -> None:
-    """Make what is missing of the namespace's topics and of the named task queues, and write down its partition count."""
+    """Make what is missing of the namespace's topics and of the named task queues; note its partition count."""
     topics = Topics(name)
     existing = log.topic(topics.inbox)
     count = existing.partitions if existing else partitions or (EMBEDDED_PARTITIONS if is_embedded(log) else 32)
@@ -69,7 +70,8 @@ def create_namespace(
 
 
 def open_namespace(log: Log, name: str) -> Namespace:
-    """Raises ``TopicMissing`` when the namespace was never made (an embedded one is made here),
+    """Raises ``TopicMissing`` when the namespace was never made (an embedded one is made here).
+
     ``WrongPartitionCount``.
     """
     topics = Topics(name)

@@ -1,5 +1,6 @@
-"""One orchestrator process: a thread that reads inboxes, drives the shards of the partitions it owns, and appends what
-they say.
+"""One orchestrator process.
+
+A thread that reads inboxes, drives the shards of the partitions it owns, and appends what they say.
 """
 
 from __future__ import annotations
@@ -148,8 +149,9 @@ class Orchestrator:
         self._settle_trouble()
 
     def _read(self, acked: int) -> None:
-        """Wait in the place where something can happen: for acknowledgements while appends are in flight, else for
-        records.
+        """Wait in the place where something can happen.
+
+        For acknowledgements while appends are in flight, else for records.
         """
         if self.history.in_flight + self.outputs.appender.in_flight > self.settings.in_flight_max:
             if self.history.poll(0.005):
@@ -210,8 +212,9 @@ class Orchestrator:
             self.partition_failed(owned, error)
 
     def partition_failed(self, owned: OwnedPartition, error: Exception) -> None:
-        """A defect of ours in one partition must not take the others down: claim it anew, which rebuilds it from the
-        log.
+        """A defect of ours in one partition must not take the others down.
+
+        Claim it anew, which rebuilds it from the log.
         """
         match error:
             case NewerSchema():

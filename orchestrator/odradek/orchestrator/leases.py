@@ -1,5 +1,6 @@
-"""Which workers live. Silence is measured in the log's append times, against this orchestrator's own beacon beside the
-leases.
+"""Which workers live.
+
+Silence is measured in the log's append times, against this orchestrator's own beacon beside the leases.
 
 So a pause of this process or an outage of the log loses nobody: what lies between two beacons counts two intervals at
 most.
@@ -48,8 +49,9 @@ class Leases:
         return False
 
     def is_lost(self, worker: str) -> bool:
-        """Whether a worker that holds an activity has been silent for too long. One that was never heard of is not
-        known to be.
+        """Whether a worker that holds an activity has been silent for too long.
+
+        One that was never heard of is not known to be.
         """
         found = self._workers.get(worker)
         return found is not None and found.silent_ms >= self._lost_after_ms

@@ -92,8 +92,8 @@ class Outputs:
                 partitions = self._queue_partitions[queue] = ensure_queue(self._namespace, queue)
             except (LogError, ValueError) as error:
                 _log.error(
-                    'ODR-074: tasks for queue "%s" wait, since its topic cannot be made: %s. Create it with "odradek topics create '
-                    '--queue %s", or correct the name', queue, error, queue,
+                    'ODR-074: tasks for queue "%s" wait, since its topic cannot be made: %s. Create it with '
+                    '"odradek topics create --queue %s", or correct the name', queue, error, queue,
                 )  # fmt: skip
                 self._blocked.append((effect, writer))
                 return

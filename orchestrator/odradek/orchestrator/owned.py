@@ -1,4 +1,4 @@
-"""One partition that this process serves or is taking over: from claim through restore and catching up to live service."""
+"""One partition that this process serves or takes over: from claim through restore and catching up to live service."""
 
 from __future__ import annotations
 
@@ -146,8 +146,9 @@ class OwnedPartition:
         begin, self._inbox_end = log.offsets(self._topics.inbox, self.partition)
         if self.shard.x0 >= 0 and begin > self.shard.x0 + 1:
             self.end(
-                f"ODR-076: inbox partition {self.partition} begins at offset {begin}, and records from {self.shard.x0 + 1} on "
-                "have not been taken in: its retention is shorter than the outage was. Records are lost; raise retention.ms"
+                f"ODR-076: inbox partition {self.partition} begins at offset {begin}, and records from "
+                f"{self.shard.x0 + 1} on have not been taken in: its retention is shorter than the outage was. Records are "
+                "lost; raise retention.ms"
             )
             return
         self.phase = Phase.CATCHING_UP

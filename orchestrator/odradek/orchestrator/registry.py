@@ -16,8 +16,9 @@ class Registry:
         self._by_type: dict[str | None, Definition] = {}
 
     def add(self, workflows: Iterable[type], task_queue: str | None = None) -> None:
-        """Host these classes. Raises ``InvalidWorkflow`` for one that is not decorated, or a type that two classes
-        claim.
+        """Host these classes.
+
+        Raises ``InvalidWorkflow`` for one that is not decorated, or a type that two classes claim.
         """
         for cls in workflows:
             definition = Definition.of(cls)

@@ -1,5 +1,6 @@
-"""Hosts workflows and activities side by side in one process: an orchestrator in a thread, an activity worker on the
-event loop.
+"""Hosts workflows and activities side by side in one process.
+
+An orchestrator in a thread, an activity worker on the event loop.
 """
 
 from __future__ import annotations
@@ -105,8 +106,7 @@ class Worker:
         parts: list[asyncio.Task[None]] = []
         if orchestrator is not None:
             parts.append(asyncio.create_task(_in_thread(orchestrator)))
-            while not orchestrator.ready.is_set() and not parts[0].done():
-                await asyncio.sleep(0.005)
+            await asyncio.to_thread(_await_ready, orchestrator, parts[0])
         if activities is not None:
             await activities.__aenter__()
         self._ready.set()
@@ -169,6 +169,11 @@ class Worker:
             client=self._client,
             settings=self._worker_settings,
         )
+
+
+def _await_ready(orchestrator: Orchestrator, serving: asyncio.Task[None]) -> None:
+    while not serving.done() and not orchestrator.ready.wait(0.1):
+        continue
 
 
 async def _in_thread(orchestrator: Orchestrator) -> None:

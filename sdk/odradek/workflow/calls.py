@@ -1,5 +1,6 @@
-"""What workflow code does: activities, timers, conditions, other workflows, and facts that are the same in every
-replay.
+"""What workflow code does.
+
+Activities, timers, conditions, other workflows, and facts that are the same in every replay.
 """
 
 from __future__ import annotations
@@ -211,7 +212,7 @@ class ExternalWorkflowHandle:
         self.run_id = run_id
 
     async def signal(self, signal: str | Callable[..., Any], arg: Any = _NONE, *, args: Sequence[Any] = ()) -> None:
-        """Signal it, exactly once; returns when it has been taken in. Raises ``ApplicationError`` if that is refused."""
+        """Signal it, exactly once; returns when it has been taken in. Raises ``ApplicationError`` if it is refused."""
         handler = getattr(signal, "__odradek_signal_definition__", None)
         name = signal if isinstance(signal, str) else handler.name if isinstance(handler, Handler) else None
         if name is None:

@@ -74,7 +74,7 @@ class Handler:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A workflow type. ``name`` None stands for a dynamic workflow, which runs every type that no other class claims."""
+    """A workflow type. ``name`` None is a dynamic workflow, which runs every type that no other class claims."""
 
     name: str | None
     cls: type
@@ -87,11 +87,11 @@ class Definition:
     init_takes_input: bool = False
 
     @staticmethod
-    def of(cls: type) -> Definition:
+    def of(workflow_class: type) -> Definition:
         """The definition of a decorated class; raises ``InvalidWorkflow`` for any other."""
-        found = cls.__dict__.get(DEFINITION)
+        found = workflow_class.__dict__.get(DEFINITION)
         if not isinstance(found, Definition):
-            raise InvalidWorkflow(cls.__qualname__, "it is not decorated with @workflow.defn")
+            raise InvalidWorkflow(workflow_class.__qualname__, "it is not decorated with @workflow.defn")
         return found
 
 

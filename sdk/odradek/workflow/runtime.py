@@ -1,5 +1,6 @@
-"""The door between workflow code and whatever runs it: the functions of this package call the runtime of the running
-loop.
+"""The door between workflow code and whatever runs it.
+
+The functions of this package call the runtime of the running loop.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from odradek import activity
 from odradek.exceptions import ApplicationError, is_cancelled_exception
@@ -42,7 +42,7 @@ class saga:  # noqa: N801 - used like a function: ``async with workflow.saga() a
         else:
             self._steps.append((name, lambda: step(*args, **options)))
 
-    async def __aenter__(self) -> saga:
+    async def __aenter__(self) -> Self:
         current()
         return self
 

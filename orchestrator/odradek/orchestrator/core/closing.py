@@ -20,8 +20,9 @@ class Closing(ShardState):
         return r.RunOutcome(run_id, summary.status, summary.result, summary.failure)
 
     def closing_effects(self, live: LiveRun) -> list[Effect]:
-        """What leaves when the run's last record is acknowledged; the archive's own acknowledgement goes on to the
-        summary.
+        """What leaves when the run's last record is acknowledged.
+
+        The archive's own acknowledgement goes on to the summary.
         """
         run = live.run
         outcome = self.outcome(self.workflow(run.workflow_id).closed[run.run_id], run.run_id)
@@ -33,8 +34,9 @@ class Closing(ShardState):
         return effects
 
     def archive(self, live: LiveRun, token: Emitting) -> list[Effect]:
-        """The whole history as archive records, each within the record limit; ``token`` holds y until the summary
-        stands.
+        """The whole history as archive records, each within the record limit.
+
+        ``token`` holds y until the summary stands.
         """
         run = live.run
         assert run.started is not None
@@ -137,8 +139,9 @@ class Closing(ShardState):
         return self.writer.append(keys.summary(wf.id, run_id, self.writer.claim), summary, then=checked)
 
     def bury(self, wf: Workflow, run_id: str, inbox_offset: int) -> None:
-        """Put tombstones on all keys of a run that its summary replaces, once x can no longer fall behind its last
-        input.
+        """Put tombstones on all keys of a run that its summary replaces.
+
+        Once x can no longer fall behind its last input.
         """
 
         def tombstones() -> None:

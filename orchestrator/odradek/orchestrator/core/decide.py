@@ -118,8 +118,9 @@ class Decide(Transitions):
         return None
 
     def instance(self, live: LiveRun) -> WorkflowInstance:
-        """The run's code, replayed if it is not in memory. Raises ``UnknownWorkflowType``, ``WorkflowBug``,
-        ``NondeterminismError``.
+        """The run's code, replayed if it is not in memory.
+
+        Raises ``UnknownWorkflowType``, ``WorkflowBug``, ``NondeterminismError``.
         """
         instance = live.instance
         if instance is None:
@@ -142,8 +143,9 @@ class Decide(Transitions):
         definition = config.definition(started.task_queue, started.workflow_type)
         if definition is None:
             raise UnknownWorkflowType(
-                f'no orchestrator of namespace "{config.namespace}" hosts workflow type "{started.workflow_type}" (hosted: '
-                f"{', '.join(config.hosted()) or 'none'}): load its module too, or give that service a namespace of its own"
+                f'no orchestrator of namespace "{config.namespace}" hosts workflow type "{started.workflow_type}" '
+                f"(hosted: {', '.join(config.hosted()) or 'none'}): load its module too, or give that service a "
+                "namespace of its own"
             )
         return WorkflowInstance(
             definition,
@@ -186,7 +188,7 @@ class Decide(Transitions):
             self.touched[run.run_id] = live
 
     def resume(self, live: LiveRun) -> None:
-        """Try a parked run again: replay it, then give its code what was recorded meanwhile, one input after the other."""
+        """Try a parked run again: replay it, then give its code what was recorded meanwhile, input by input."""
         run = live.run
         try:
             instance = self.instance(live)

@@ -70,8 +70,9 @@ class DeadLetter(Output):
 
 @dataclass(slots=True)
 class InboxDone:
-    """The inbox is taken in durably up to here: what lies at or below may be deleted, and the group's commit may
-    follow.
+    """The inbox is taken in durably up to here.
+
+    What lies at or below may be deleted, and the group's commit may follow.
     """
 
     x: int

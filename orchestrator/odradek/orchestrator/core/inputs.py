@@ -119,8 +119,8 @@ class Inputs(Attempts):
         if body.id_reuse_policy == "allow-duplicate-failed-only" and summary.status != RunStatus.COMPLETED:
             return None
         return "ODR-103", (
-            f'ODR-103: workflow "{workflow_id}" has been run before (run {run_id}, {summary.status}), and the reuse policy '
-            f'"{body.id_reuse_policy}" forbids another run: use another ID'
+            f'ODR-103: workflow "{workflow_id}" has been run before (run {run_id}, {summary.status}), and the '
+            f'reuse policy "{body.id_reuse_policy}" forbids another run: use another ID'
         )
 
     def refuse_start(

@@ -262,7 +262,7 @@ class WorkflowInstance(Runtime):
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        if isinstance(error, FailureError) or isinstance(error, tuple(self.definition.failure_exception_types)):
+        if isinstance(error, (FailureError, *self.definition.failure_exception_types)):
             if self.cancel_reason is not None and _is_cancellation(error):
                 self._commands.append(r.RunCancelled())
             else:
@@ -472,8 +472,8 @@ class WorkflowInstance(Runtime):
     def _check_size(self, size: int, what: str) -> None:
         if size > self._payload_bytes_max:
             raise ApplicationError(
-                f"ODR-105: {what}: {size:,} bytes are over the limit of {self._payload_bytes_max:,}: store them elsewhere "
-                "and pass a reference",
+                f"ODR-105: {what}: {size:,} bytes are over the limit of {self._payload_bytes_max:,}: store them "
+                "elsewhere and pass a reference",
                 type="PayloadTooLarge",
                 non_retryable=True,
             )

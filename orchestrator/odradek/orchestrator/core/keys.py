@@ -1,5 +1,6 @@
-"""Keys of history records. Each names the claim that it was written under, so that no late record can replace a newer
-owner's.
+"""Keys of history records.
+
+Each names the claim that it was written under, so that no late record can replace a newer owner's.
 """
 
 from __future__ import annotations

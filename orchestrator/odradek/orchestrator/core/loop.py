@@ -6,6 +6,7 @@ import asyncio
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, Protocol
 
@@ -140,7 +141,5 @@ def _close(task: asyncio.Task[Any]) -> None:
     coroutine = task.get_coro()
     if coroutine is None:
         return
-    try:
+    with suppress(Exception):  # cleanup code of a run that goes on elsewhere has no say here
         coroutine.close()
-    except (RuntimeError, Exception):  # noqa: S110 - cleanup code of a run that goes on elsewhere; it has no say here
-        pass

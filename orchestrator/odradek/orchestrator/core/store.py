@@ -1,5 +1,6 @@
-"""What a shard needs of its local store, and the store in memory. A store is a cache of the log: it can be deleted at
-any time.
+"""What a shard needs of its local store, and the store in memory.
+
+A store is a cache of the log: it can be deleted at any time.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Writes a run's transitions into its chunks, cumulatively, and says a run's last chunk again when ownership demands
-it.
+"""Writes a run's transitions into its chunks.
+
+Cumulatively, and says a run's last chunk again when ownership demands it.
 """
 
 from __future__ import annotations
@@ -193,8 +194,9 @@ class Transitions(Closing):
         return self.writer.append(key, activity.progress, effects=effects, then=checked)
 
     def write_current(self, wf: Workflow, late: Key) -> Entry | None:
-        """Say again, under this claim, what a late record of an older one could contradict; None if this claim says it
-        already.
+        """Say again, under this claim, what a late record of an older one could contradict.
+
+        None if this claim says it already.
         """
         claim = self.writer.claim
         live = wf.live

@@ -1,5 +1,6 @@
-"""A workflow ID with its runs, as a shard holds it in memory: the open run with its code, and what is known of closed
-ones.
+"""A workflow ID with its runs, as a shard holds it in memory.
+
+The open run with its code, and what is known of closed ones.
 
 ``resolve`` makes it from the records that a history holds: the reader's rule.
 """
@@ -64,8 +65,9 @@ class LiveRun:
             heapify(self.due)
 
     def next_due(self) -> tuple[int, str, int] | None:
-        """The next thing that time brings about: a timer (t), an activity's deadline (a), a limit (l), the start (s), a
-        retry of parked code (p).
+        """The next thing that time brings about.
+
+        A timer (t), an activity's deadline (a), a limit (l), the start (s), a retry of parked code (p).
         """
         while self.due:
             if self._is_true(self.due[0]):
@@ -165,7 +167,7 @@ Found = tuple[Key, bytes, int, r.HistoryRecord]
 
 
 def resolve(workflow_id: str, found: Iterable[Found], encode_events: Any) -> Workflow:
-    """The reader's rule: per run the highest claim wins, and within it the highest n, among complete chains of chunks."""
+    """The reader's rule: of a run's complete chains of chunks the highest claim wins, within it the highest n."""
     workflow = Workflow(workflow_id)
     by_run: dict[str, list[Found]] = {}
     for item in found:

@@ -134,8 +134,9 @@ class HistoryWriter:
         effects: Sequence[Effect] = (),
         then: Callable[[int], None] | None = None,
     ) -> Entry:
-        """Append a history record (``body`` None: a tombstone); ``effects`` leave once it is checked, then ``then`` is
-        called.
+        """Append a history record (``body`` None: a tombstone).
+
+        ``effects`` leave once it is checked, then ``then`` is called.
         """
         value = None
         if body is not None:
@@ -260,7 +261,7 @@ class HistoryWriter:
         self.outbox.extend(effects)
 
     def catch_up(self, effects: Sequence[SendTask | SendMessage | Show], then: Callable[[int], None]) -> None:
-        """Emit the predecessor's pending outputs behind what is in flight; y stays its y until they are acknowledged."""
+        """Emit the predecessor's pending outputs behind what is in flight; until they are acknowledged y stays its y."""
         token = Emitting(self._y_inherited + 1)
         token.outstanding = len(effects) + 1
         self._emitting.appendleft(token)
