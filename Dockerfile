@@ -20,7 +20,7 @@ COPY --from=build /opt/odradek /opt/odradek
 ENV PATH=/opt/odradek/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
-    ODRADEK_HTTP=0.0.0.0:8080 \
+    ODRADEK_HEALTH_PORT=8080 \
     ODRADEK_STORE=/var/lib/odradek
 WORKDIR /app
 USER 10001

@@ -36,12 +36,6 @@ class Root(click.Group):
         found: click.Command = getattr(importlib.import_module(module), name)
         return found
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        ctx.ensure_object(Common)
-        return super().resolve_command(ctx, args)
-
     def invoke(self, ctx: click.Context) -> None:
         try:
             result = super().invoke(ctx)

@@ -24,6 +24,7 @@ _BEAT_SECONDS: Final = 0.2
 
 @click.command(
     cls=Command,
+    short_help="Everything in one process, on an embedded log.",
     epilog="""\b
 Examples:
   odradek dev shop/orders.py

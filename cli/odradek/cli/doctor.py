@@ -12,6 +12,7 @@ from odradek.cli.output import console, json_option, print_json
 
 @click.command(
     cls=Command,
+    short_help="What is wrong, and what to do.",
     epilog="""\b
 Examples:
   odradek --log kafka://k1:9092 --namespace shop doctor

@@ -25,6 +25,7 @@ _log = logging.getLogger("odradek.cli")
 
 @click.command(
     cls=Command,
+    short_help="Run workflow code.",
     epilog="""\b
 Examples:
   odradek orchestrator shop.workflows

@@ -26,6 +26,7 @@ replication_option = click.option(
 
 @click.group(
     cls=Group,
+    short_help="Make, check and export a namespace's topics.",
     epilog="""\b
 Examples:
   odradek --log kafka://k1:9092 --namespace shop topics create --queue orders --queue mail --replication 3

@@ -27,6 +27,7 @@ _log = logging.getLogger("odradek.cli")
 
 @click.command(
     cls=Command,
+    short_help="Run activity code of a task queue.",
     epilog="""\b
 Examples:
   odradek worker shop.activities --queue orders

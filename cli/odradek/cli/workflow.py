@@ -44,6 +44,7 @@ def handle_of(client: Client, workflow_id: str, run_id: str | None) -> WorkflowH
 
 @click.group(
     cls=Group,
+    short_help="Start, see, signal, query and end workflows.",
     epilog="""\b
 Examples:
   odradek workflow start Order --id order-77 --queue orders --input '{"sku": "A1"}'
