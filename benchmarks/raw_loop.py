@@ -6,7 +6,6 @@ client → inbox → orchestrator (history, then a task once that is acknowledge
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from typing import Any
 
@@ -100,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -147,8 +147,8 @@ class OwnedPartition:
         if self.shard.x0 >= 0 and begin > self.shard.x0 + 1:
             self.end(
                 f"ODR-076: inbox partition {self.partition} begins at offset {begin}, and records from "
-                f"{self.shard.x0 + 1} on have not been taken in: its retention is shorter than the outage was. Records are "
-                "lost; raise retention.ms"
+                f"{self.shard.x0 + 1} on have not been taken in: its retention is shorter than the outage was. Records "
+                "are lost; raise retention.ms"
             )
             return
         self.phase = Phase.CATCHING_UP

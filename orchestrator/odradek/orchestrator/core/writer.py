@@ -261,7 +261,7 @@ class HistoryWriter:
         self.outbox.extend(effects)
 
     def catch_up(self, effects: Sequence[SendTask | SendMessage | Show], then: Callable[[int], None]) -> None:
-        """Emit the predecessor's pending outputs behind what is in flight; until they are acknowledged y stays its y."""
+        """Emit the predecessor's pending outputs behind what is in flight; y stays until they are acknowledged."""
         token = Emitting(self._y_inherited + 1)
         token.outstanding = len(effects) + 1
         self._emitting.appendleft(token)
