@@ -365,6 +365,8 @@ def test_text_of_others_is_bad_input_and_no_newer_version(text: bytes) -> None:
     """What somebody typed into a topic goes to the dead-letter topic: a partition must not wait for a newer build."""
     with pytest.raises(UnreadableRecord):
         CODEC.decode(InboxRecord, text)
+    with pytest.raises(UnreadableRecord):
+        CODEC.watermarks(text)
 
 
 # ------------------------------------------------------------------------------------------------------------- versions

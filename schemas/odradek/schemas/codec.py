@@ -105,9 +105,10 @@ class Codec:
         """Claim, v, x and y of a history record, which stand before its body. Raises as ``decode``."""
         try:
             start = _REGISTRY_PREFIX_BYTES if value[0] == _REGISTRY_MAGIC else 0
-            version, at = compiled.read_long(value, start)
+            version = _peek_version(value, start)
             if version > SCHEMA_VERSION:
                 raise NewerSchema("HistoryRecord", version, SCHEMA_VERSION)
+            _, at = compiled.read_long(value, start)
             claim, at = compiled.read_long(value, at)
             v, at = compiled.read_long(value, at)
             x, at = compiled.read_long(value, at)
