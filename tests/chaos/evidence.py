@@ -1,4 +1,4 @@
-"""What the topics of a namespace themselves say, read afterwards: who wrote late, and whether anything was decided twice."""
+"""What the topics of a namespace say afterwards: who wrote late, and whether anything was decided twice."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Evidence:
         return count
 
     def check_replies(self) -> int:
-        """Each outcome is that of the run's history, and each accepted request belongs to one run; how many outcomes."""
+        """Each outcome is that of the run's history, each accepted request belongs to one run; how many outcomes."""
         accepted = _Once()
         count = 0
         for reply in self.decoded(self.topics.replies, r.ReplyRecord):

@@ -34,7 +34,8 @@ class Holder:
 
     @workflow.run
     async def run(self, name: str) -> int:
-        return await workflow.execute_activity(hold, name, start_to_close_timeout=AN_HOUR)
+        attempt: int = await workflow.execute_activity(hold, name, start_to_close_timeout=AN_HOUR)
+        return attempt
 
 
 @workflow.defn

@@ -54,7 +54,6 @@ async def test_zombie_cannot_decide_after_takeover(broker: LocalBroker, shop: Sh
         await shop.until(lambda: noticed(zombie), "the zombie to notice")
     await shop.audited()
     evidence = await asyncio.to_thread(Evidence, shop.log, shop.topics.namespace)
-    print("LATE", len(evidence.late_records()))
     assert len(evidence.late_records()) >= 10, "hardly anything came late: this test showed nothing"
     evidence.check_late_records_are_removed()
     assert len(evidence.archived) == ORDERS
