@@ -63,6 +63,8 @@ class Orchestrator:
         self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
         self.id = uuid.uuid4().hex
         self.owned: dict[int, OwnedPartition] = {}
+        self.acked: dict[int, OwnedPartition] = {}
+        self._ticked_ms = 0
         self.ready = threading.Event()
         """Set once the group has given this process its partitions and all of them are live."""
         self.turned_at = time.monotonic()
@@ -144,8 +146,10 @@ class Orchestrator:
             self._after_acks()
         self._read(acked)
         now_ms = self.clock_ms()
-        for owned in list(self.owned.values()):
-            self._guarded(owned, owned.tick, now_ms)
+        if now_ms != self._ticked_ms:
+            self._ticked_ms = now_ms
+            for owned in list(self.owned.values()):
+                self._guarded(owned, owned.tick, now_ms)
         self._settle_trouble()
 
     def _read(self, acked: int) -> None:
@@ -201,7 +205,8 @@ class Orchestrator:
             self._guarded(owned, take, batch)
 
     def _after_acks(self) -> None:
-        for owned in list(self.owned.values()):
+        acked, self.acked = self.acked, {}
+        for owned in acked.values():
             self._guarded(owned, owned.flush)
 
     def _guarded(self, owned: OwnedPartition, action: Callable[..., None], *arguments: object) -> None:

@@ -44,6 +44,8 @@ class Surroundings(Protocol):
     history: Appender
     outputs: Outputs
     clock_ms: Callable[[], int]
+    acked: dict[int, OwnedPartition]
+    """Partitions with acknowledgements that they have not settled yet."""
 
     def shard_config(self, partition: int) -> ShardConfig: ...
 
@@ -74,6 +76,9 @@ class OwnedPartition:
         self._gap_bounds = (0, 0)
         self._began_ms = around.clock_ms()
         self._checkpointed: tuple[int, int] = (-1, -1)
+        self._y_noted = -1
+        self._outputs_noted = False
+        """The last checkpoint says that everything before it has been emitted."""
         self._checkpoint_due_ms = 0
         self._flush_due_ms = 0
         self._done_x = -1
@@ -201,8 +206,9 @@ class OwnedPartition:
         assert shard is not None
         self._report_losses(shard)
         state = (shard.writer.last, shard.writer.x)
-        if state == self._checkpointed:
+        if state == self._checkpointed and (self._outputs_noted or shard.writer.y == self._y_noted):
             return
+        self._y_noted = shard.writer.y
         shard.checkpoint(now_ms, self._on_checkpoint)
         if self.store is not None and now_ms >= self._flush_due_ms:
             self._flush_due_ms = now_ms + int(self.around.settings.store_flush_seconds * 1000)
@@ -211,6 +217,7 @@ class OwnedPartition:
     def _on_checkpoint(self, offset: int) -> None:
         if self.shard is not None:
             self._checkpointed = (offset, self.shard.writer.x)
+            self._outputs_noted = self._y_noted >= offset - 1
 
     def _stamp(self) -> None:
         if isinstance(self.store, RocksStore):
@@ -246,6 +253,7 @@ class OwnedPartition:
             if offset is None or error is not None:
                 self.around.history_failed(error or RuntimeError("the offset of an append is unknown"))
                 return
+            self.around.acked[self.partition] = self
             try:
                 shard.acked(entry, offset)
             except Exception as failure:
