@@ -260,8 +260,8 @@ async def test_a_timeout_says_what_was_waited_for(connected: Connected, orchestr
 async def test_a_log_that_does_not_acknowledge_is_told_from_an_orchestrator_that_does_not_answer(
     connected: Connected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("odradek.log.memory.MemoryAppender.append", lambda *_: None)
     async with connected() as client:
+        monkeypatch.setattr("odradek.log.memory.MemoryAppender.append", lambda *_: None)
         with pytest.raises(
             RPCError, match=r"ODR-131: the start .* could not be written to the inbox within 0.15 s"
         ) as caught:

@@ -66,7 +66,7 @@ async def connected(common: Common) -> AsyncIterator[Client]:
 
     check_reachable(common)
     log = common.open_log()
-    connection = Connection(log, owns_log=True)
+    connection = Connection(log, owns_log=True, schema_registry=common.schema_registry)
     try:
         await asyncio.to_thread(check_namespace, log, common)
         yield Client(connection, namespace=common.namespace)

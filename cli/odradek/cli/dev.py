@@ -64,7 +64,12 @@ class _Dev:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         on_stop_signal(lambda: _wake(loop, stop))
-        client = await Client.connect(common.address, namespace=common.namespace, log_config=common.log_config)
+        client = await Client.connect(
+            common.address,
+            namespace=common.namespace,
+            log_config=common.log_config,
+            schema_registry=common.schema_registry,
+        )
         beating = asyncio.create_task(self._beat())
         server = health.start(alive=self._wrong, ready=lambda: "" if self.ready else "starting or stopping")
         try:

@@ -153,6 +153,7 @@ _BY_NAME = {
     "NewerSchema": ExitCode.NEWER_SCHEMA,
     "TopicMissing": ExitCode.NOT_FOUND,
     "LogUnavailable": ExitCode.UNREACHABLE,
+    "SchemaRegistryUnavailable": ExitCode.UNREACHABLE,
     "AddressInvalid": ExitCode.USAGE,
     "WorkflowAlreadyStartedError": ExitCode.CONFLICT,
     "WorkflowQueryFailedError": ExitCode.FAILED,

@@ -27,7 +27,7 @@ MEANINGS: Final = {
     ExitCode.NOT_FOUND: "no such workflow, namespace or topic",
     ExitCode.TIMEOUT: "no answer in time; what was asked for may still happen",
     ExitCode.NEWER_SCHEMA: "a record was written by a newer odradek: deploy that one",
-    ExitCode.UNREACHABLE: "the log does not answer",
+    ExitCode.UNREACHABLE: "the log, or the schema registry, does not answer",
     ExitCode.CONFLICT: "the workflow ID is in use",
     ExitCode.INTERRUPTED: "interrupted from the keyboard",
 }

@@ -25,6 +25,7 @@ class Common:
     log: str | None = None
     namespace: str = "default"
     log_config: dict[str, str] = field(default_factory=dict)
+    schema_registry: str | None = None
     verbose: bool = False
     log_format: str = "text"
     log_level: str = "info"
@@ -108,6 +109,12 @@ def common_options(*, at_root: bool) -> list[click.Parameter]:
             multiple=True,
             callback=_keep_config,
             help="librdkafka settings, as for SASL and TLS; repeatable, in the environment with spaces between.",
+        ),
+        option(
+            "--schema-registry",
+            envvar="ODRADEK_SCHEMA_REGISTRY",
+            metavar="URL",
+            help="Write records in the Schema Registry's wire format.",
         ),
         option("-v", "--verbose", is_flag=True, help="Tracebacks, and debug messages."),
         option(

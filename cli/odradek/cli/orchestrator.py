@@ -121,7 +121,8 @@ def _serve(
     registry.add(found.workflows)
     log = common.open_log()
     try:
-        served = Orchestrator(open_namespace(log, common.namespace), registry, identity=identity, settings=settings)
+        namespace = open_namespace(log, common.namespace, schema_registry=common.schema_registry)
+        served = Orchestrator(namespace, registry, identity=identity, settings=settings)
         on_stop_signal(served.stop)
         if parent is not None:
             on_parent_gone(parent, served.stop)

@@ -68,8 +68,15 @@ def create(
         existing = set(log.topics(""))
         missing = [spec for spec in specs if spec.name not in existing]
         _confirm(common, missing, yes=yes)
-        create_namespace(log, common.namespace, partitions=partitions, replication=replication, queues=queues)
-        made = open_namespace(log, common.namespace)
+        create_namespace(
+            log,
+            common.namespace,
+            partitions=partitions,
+            replication=replication,
+            queues=queues,
+            schema_registry=common.schema_registry,
+        )
+        made = open_namespace(log, common.namespace, schema_registry=common.schema_registry)
     finally:
         log.close()
     _warn_of_count(partitions, made.partitions)

@@ -107,7 +107,7 @@ class _Served:
         from odradek.client import Client
         from odradek.client.connection import Connection
 
-        connection = Connection(self.log)
+        connection = Connection(self.log, schema_registry=self.common.schema_registry)
         try:
             worker = self._worker(Client(connection, namespace=self.common.namespace, identity=self.identity))
             await self._serve(worker, health)
@@ -144,7 +144,7 @@ class _Served:
         if self.session_timeout is not None:
             settings = WorkerSettings(session_timeout_seconds=self.session_timeout)
         return ActivityWorker(
-            open_namespace(self.log, self.common.namespace),
+            open_namespace(self.log, self.common.namespace, schema_registry=self.common.schema_registry),
             self.queue,
             self.found.activities,
             max_concurrent_activities=self.max_concurrent,

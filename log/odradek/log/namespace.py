@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from odradek.log.errors import LogError, TopicMissing
+from odradek.log.errors import LogError, LogUnavailable, TopicMissing
 from odradek.log.interface import Log, Reader, Record
 from odradek.log.partitioning import partition_of
 from odradek.schemas.codec import Codec
@@ -14,6 +17,7 @@ from odradek.schemas.topics import Topics
 
 FACTS_KEY = b"\0namespace"
 EMBEDDED_PARTITIONS = 8
+SCHEMA_REGISTRY_VARIABLE: Final = "ODRADEK_SCHEMA_REGISTRY"
 
 
 class WrongPartitionCount(LogError):
@@ -43,6 +47,8 @@ class Namespace:
     reply_partitions: int
     record_bytes_max: int
     codec: Codec
+    schema_registry: str | None = None
+    """The URL that it was opened with; None: records carry no prefix."""
 
     def partition(self, workflow_id: str) -> int:
         return partition_of(workflow_id.encode(), self.partitions)
@@ -53,46 +59,57 @@ def is_embedded(log: Log) -> bool:
 
 
 def create_namespace(
-    log: Log, name: str, *, partitions: int | None = None, replication: int | None = None, queues: tuple[str, ...] = ()
+    log: Log,
+    name: str,
+    *,
+    partitions: int | None = None,
+    replication: int | None = None,
+    queues: tuple[str, ...] = (),
+    schema_registry: str | None = None,
 ) -> None:
-    """Make what is missing of the namespace's topics and of the named task queues; note its partition count."""
+    """Make what is missing of the namespace's topics and of the named task queues; note its partition count.
+
+    ``schema_registry`` as for ``open_namespace``.
+    """
     topics = Topics(name)
     existing = log.topic(topics.inbox)
     count = existing.partitions if existing else partitions or (EMBEDDED_PARTITIONS if is_embedded(log) else 32)
     specs = topics.specs(count, replication=replication)
     specs += [topics.tasks_spec(queue, count, replication=replication) for queue in queues]
     log.create_topics(specs)
-    if _facts(log, topics) is None:
-        facts = WorkersRecord(NamespaceFacts(count, SCHEMA_VERSION))
-        appender = log.appender()
-        appender.append(topics.workers, 0, FACTS_KEY, Codec().encode(facts))
-        appender.close(timeout_seconds=30)
+    if read_facts(log, topics) is None:
+        write_facts(log, topics, NamespaceFacts(count, SCHEMA_VERSION), schema_registry)
 
 
-def open_namespace(log: Log, name: str) -> Namespace:
-    """Raises ``TopicMissing`` when the namespace was never made (an embedded one is made here).
+def open_namespace(log: Log, name: str, *, schema_registry: str | None = None) -> Namespace:
+    """The namespace as it exists; an embedded one that was never made is made here.
 
-    ``WrongPartitionCount``.
+    ``schema_registry`` is the URL of a Schema Registry, whose prefix then stands before every record that is written;
+    None: the environment variable ODRADEK_SCHEMA_REGISTRY, else no registry; "": none. Raises ``TopicMissing``,
+    ``WrongPartitionCount``, and ``SchemaError`` for a namespace or a registry that cannot be used.
     """
     topics = Topics(name)
     inbox, replies = log.topic(topics.inbox), log.topic(topics.replies)
     if (inbox is None or replies is None) and is_embedded(log):
-        create_namespace(log, name)
+        create_namespace(log, name, schema_registry=schema_registry)
         inbox, replies = log.topic(topics.inbox), log.topic(topics.replies)
     if inbox is None:
         raise TopicMissing(topics.inbox)
     if replies is None:
         raise TopicMissing(topics.replies)
-    facts = _facts(log, topics) or NamespaceFacts(inbox.partitions, SCHEMA_VERSION)
+    facts = read_facts(log, topics) or NamespaceFacts(inbox.partitions, SCHEMA_VERSION)
     if facts.partitions != inbox.partitions:
         raise WrongPartitionCount(topics.inbox, inbox.partitions, facts.partitions)
+    level = min(facts.feature_level, SCHEMA_VERSION)
+    url = _registry_url(schema_registry)
     return Namespace(
         log,
         topics,
         inbox.partitions,
         replies.partitions,
         min(inbox.record_bytes_max, replies.record_bytes_max),
-        Codec(min(facts.feature_level, SCHEMA_VERSION)),
+        Codec(level, _registry_ids(url, level)),
+        url,
     )
 
 
@@ -108,7 +125,33 @@ def ensure_queue(namespace: Namespace, queue: str) -> int:
     return info.partitions
 
 
-def _facts(log: Log, topics: Topics) -> NamespaceFacts | None:
+def _registry_url(given: str | None) -> str | None:
+    return (os.environ.get(SCHEMA_REGISTRY_VARIABLE) if given is None else given) or None
+
+
+def _registry_ids(url: str | None, level: int) -> Mapping[type, int]:
+    if url is None:
+        return {}
+    from odradek.schemas.registry import registry_ids
+
+    return registry_ids(url, level)
+
+
+def write_facts(log: Log, topics: Topics, facts: NamespaceFacts, schema_registry: str | None = None) -> None:
+    """Write the namespace's facts down, at the feature level that they name. Raises ``LogUnavailable``."""
+    ids = _registry_ids(_registry_url(schema_registry), facts.feature_level)
+    value = Codec(facts.feature_level, ids).encode(WorkersRecord(facts))
+    failures: list[Exception | None] = []
+    appender = log.appender()
+    appender.append(topics.workers, 0, FACTS_KEY, value, lambda _, error: failures.append(error))
+    appender.close(timeout_seconds=30)
+    if failures != [None]:
+        reason = failures[0] if failures else "no acknowledgement within 30 s"
+        raise LogUnavailable(log.address, f"the facts of namespace {topics.namespace} may not be written: {reason}")
+
+
+def read_facts(log: Log, topics: Topics) -> NamespaceFacts | None:
+    """What the namespace was made with, and its feature level; None when nobody wrote it down."""
     found = None
     if log.topic(topics.workers) is None:
         return None

@@ -114,15 +114,18 @@ class Client:
         identity: str | None = None,
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
         log_config: Mapping[str, str] | None = None,
+        schema_registry: str | None = None,
         request_policy: RequestPolicy | None = None,
         lazy: bool = False,
     ) -> Client:
         """Connect to a namespace at ``kafka://host:9092,…`` (``host:9092``), ``sqlite:///…`` or ``memory://…``.
 
-        ``log_config`` holds librdkafka settings (``sasl.*``, …). With ``lazy`` nothing is contacted before the
-        first request. Raises ``AddressInvalid``, ``LogUnavailable``, ``TopicMissing`` and ``WrongPartitionCount``.
+        ``log_config`` holds librdkafka settings (``sasl.*``, …). ``schema_registry`` is the URL of a Schema Registry,
+        by default what ODRADEK_SCHEMA_REGISTRY says, if anything. With ``lazy`` nothing is contacted before the first
+        request. Raises ``AddressInvalid``, ``LogUnavailable``, ``TopicMissing``, ``WrongPartitionCount`` and
+        ``SchemaError``.
         """
-        connection = Connection.to(address, log_config, request_policy)
+        connection = Connection.to(address, log_config, request_policy, schema_registry)
         if not lazy:
             try:
                 await connection.lane(namespace)

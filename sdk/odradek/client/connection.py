@@ -42,8 +42,16 @@ class Connection:
     interpreter exits, write out what they were given.
     """
 
-    def __init__(self, log: Log, *, request_policy: RequestPolicy | None = None, owns_log: bool = False) -> None:
+    def __init__(
+        self,
+        log: Log,
+        *,
+        request_policy: RequestPolicy | None = None,
+        owns_log: bool = False,
+        schema_registry: str | None = None,
+    ) -> None:
         self.log = log
+        self.schema_registry = schema_registry
         self.request_policy = request_policy or RequestPolicy()
         self._owns_log = owns_log
         self._recipient = uuid.uuid4().hex
@@ -55,14 +63,19 @@ class Connection:
 
     @classmethod
     def to(
-        cls, address: str, log_config: Mapping[str, str] | None = None, request_policy: RequestPolicy | None = None
+        cls,
+        address: str,
+        log_config: Mapping[str, str] | None = None,
+        request_policy: RequestPolicy | None = None,
+        schema_registry: str | None = None,
     ) -> Connection:
         """Raises ``AddressInvalid``. An address without a scheme is a Kafka one."""
         full = address if "://" in address else f"kafka://{address}"
-        return cls(open_log(full, log_config), request_policy=request_policy, owns_log=True)
+        log = open_log(full, log_config)
+        return cls(log, request_policy=request_policy, owns_log=True, schema_registry=schema_registry)
 
     async def lane(self, namespace: str) -> Lane:
-        """The lane to this namespace. Raises ``LogUnavailable``, ``TopicMissing`` and ``WrongPartitionCount``."""
+        """The lane to this namespace. Raises as ``open_namespace``, and ``LogUnavailable``."""
         lane = self._lanes.get(namespace)
         return lane if lane is not None else await asyncio.to_thread(self._open, namespace)
 
@@ -75,7 +88,7 @@ class Connection:
                 return self._lanes[name]
             if self._pump.closed_reason:
                 raise closed(self._pump.closed_reason)
-            namespace = open_namespace(self.log, name)
+            namespace = open_namespace(self.log, name, schema_registry=self.schema_registry)
             partition = random.randrange(namespace.reply_partitions)
             topic = namespace.topics.replies
             self._pump.add_lane(topic, partition, self.log.offsets(topic, partition).end, namespace.codec)

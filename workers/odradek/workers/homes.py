@@ -35,6 +35,7 @@ class Homes:
 
     def __init__(self, own: Namespace, worker: str) -> None:
         self._log: Log = own.log
+        self._schema_registry = own.schema_registry or ""
         self._worker = worker
         self._homes: dict[str, Home] = {}
         self._unknown: dict[str, tuple[float, str]] = {}
@@ -54,7 +55,7 @@ class Homes:
         if time.monotonic() < until:
             raise HomeUnknown(reason)
         try:
-            return self._add(open_namespace(self._log, name))
+            return self._add(open_namespace(self._log, name, schema_registry=self._schema_registry))
         except LogUnavailable:
             raise
         except (LogError, SchemaError, ValueError) as error:
