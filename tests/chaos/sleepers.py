@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -48,7 +49,9 @@ class Sleeper:
 
     @workflow.run
     async def run(self, seconds: float) -> list[str]:
-        await workflow.wait_condition(lambda: self._awake, timeout=timedelta(seconds=seconds), timeout_summary="sleep")
+        limit = timedelta(seconds=seconds)
+        with suppress(TimeoutError):
+            await workflow.wait_condition(lambda: self._awake, timeout=limit, timeout_summary="sleep")
         return self._notes
 
     @workflow.signal

@@ -1,0 +1,51 @@
+"""Runs the sleepers at another time: ``python -m tests.chaos.elsewhen <log> <namespace> <milliseconds> <store>``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from odradek.client import Client
+from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.worker import Worker
+from tests.chaos.sleepers import Holder, Sleeper, hold
+
+
+class Clock:
+    """Runs as the wall clock does, so many milliseconds ahead of it."""
+
+    def __init__(self, ahead_ms: int = 0) -> None:
+        self.ahead_ms = ahead_ms
+
+    def __call__(self) -> int:
+        return time.time_ns() // 1_000_000 + self.ahead_ms
+
+
+@asynccontextmanager
+async def serving(address: str, namespace: str, clock: Clock, store: Path | None) -> AsyncIterator[Client]:
+    """Everything in this process: a client, an orchestrator by that clock, a worker; at the end all of it is gone."""
+    settings = OrchestratorSettings(store=store, session_timeout_seconds=1, checkpoint_seconds=0.1)
+    async with await Client.connect(address, namespace=namespace) as client:
+        worker = Worker(
+            client,
+            task_queue="sleep",
+            workflows=[Sleeper, Holder],
+            activities=[hold],
+            orchestrator_settings=settings,
+            clock_ms=clock,
+        )
+        async with worker:
+            yield client
+
+
+async def main(address: str, namespace: str, ahead_ms: str, store: str) -> None:
+    async with serving(address, namespace, Clock(int(ahead_ms)), Path(store)):
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
