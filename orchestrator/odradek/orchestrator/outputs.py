@@ -25,7 +25,7 @@ class Outputs:
         self._topics: Topics = namespace.topics
         self._on_failure = on_failure
         self._queue_partitions: dict[str, int] = {}
-        self._blocked: list[tuple[fx.Output, HistoryWriter]] = []
+        self._blocked: list[tuple[fx.Output, HistoryWriter, int]] = []
         self.appender: Appender = namespace.log.appender()
 
     def discard(self) -> None:
@@ -34,28 +34,26 @@ class Outputs:
         self._blocked.clear()
         self.appender = self._namespace.log.appender()
 
-    def carry_out(self, effect: fx.Output, writer: HistoryWriter) -> None:
-        """Append one output; its token is released when the other topic has it."""
-        codec, partitions = self._namespace.codec, self._namespace.partitions
+    def carry_out(self, effect: fx.Output, writer: HistoryWriter, home: int) -> None:
+        """Append one output of partition ``home``; its token is released when the other topic has it."""
+        codec = self._namespace.codec
         match effect:
             case fx.Reply(partition=partition, recipient=recipient, request_id=request_id, body=body):
                 self._append_reply(partition, recipient, r.ReplyRecord(recipient, request_id, body))
             case fx.SendTask(task=task):
                 assert task is not None
-                self._send_task(effect, task, writer)
+                self._send_task(effect, task, writer, home)
             case fx.SendMessage(workflow_id=workflow_id, record=message):
                 partition = self._namespace.partition(workflow_id)
                 self._append(effect, writer, self._topics.inbox, partition, workflow_id.encode(), codec.encode(message))
             case fx.Show(record=shown):
                 assert shown is not None
                 key = f"{shown.run_id}\0{shown.claim}".encode()
-                partition = self._namespace.partition(shown.workflow_id)
-                self._append(effect, writer, self._topics.visibility, partition, key, codec.encode(shown))
+                self._append(effect, writer, self._topics.visibility, home, key, codec.encode(shown))
             case fx.Archive(record=archived, blocks=blocks):
                 assert archived is not None
                 value = codec.encode_with_events(archived, blocks)
-                partition = self._namespace.partition(archived.workflow_id)
-                self._append(effect, writer, self._topics.archive, partition, archived.workflow_id.encode(), value)
+                self._append(effect, writer, self._topics.archive, home, archived.workflow_id.encode(), value)
             case fx.DeadLetter(record=dead):
                 assert dead is not None
                 metrics.DEAD_LETTERS.labels(self._topics.namespace, dead.topic).inc()
@@ -70,21 +68,20 @@ class Outputs:
                 self._append(effect, writer, self._topics.dead_letter, 0, dead.key, codec.encode(dead))
             case _:
                 raise AssertionError(effect)
-        _ = partitions
 
     def retry_blocked(self) -> None:
         """Try again what waits for a topic that could not be made."""
         blocked, self._blocked = self._blocked, []
-        for effect, writer in blocked:
+        for effect, writer, home in blocked:
             if not writer.fenced:
-                self.carry_out(effect, writer)
+                self.carry_out(effect, writer, home)
         metrics.TASKS_WAITING.labels(self._topics.namespace).set(len(self._blocked))
 
     def append(self, topic: str, partition: int, key: bytes, value: bytes | None) -> None:
         """Append something that nobody waits for."""
         self.appender.append(topic, partition, key, value)
 
-    def _send_task(self, effect: fx.SendTask, task: r.TaskRecord, writer: HistoryWriter) -> None:
+    def _send_task(self, effect: fx.SendTask, task: r.TaskRecord, writer: HistoryWriter, home: int) -> None:
         queue = task.task_queue
         partitions = self._queue_partitions.get(queue)
         if partitions is None:
@@ -95,7 +92,7 @@ class Outputs:
                     'ODR-074: tasks for queue "%s" wait, since its topic cannot be made: %s. Create it with '
                     '"odradek topics create --queue %s", or correct the name', queue, error, queue,
                 )  # fmt: skip
-                self._blocked.append((effect, writer))
+                self._blocked.append((effect, writer, home))
                 return
         key = f"{task.run_id}:{task.seq}".encode()
         value = self._namespace.codec.encode(task)

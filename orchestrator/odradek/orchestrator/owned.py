@@ -274,7 +274,7 @@ class OwnedPartition:
                 self._done_x = x
                 self.around.commit(self.partition, Committed(x + 1, ""))
             case _:
-                self.around.outputs.carry_out(effect, shard.writer)
+                self.around.outputs.carry_out(effect, shard.writer, self.partition)
 
     def _take_gap(self, records: Sequence[Record]) -> None:
         assert self._gap is not None
@@ -294,7 +294,9 @@ class OwnedPartition:
             record = Record(
                 self._topics.history, self.partition, lost.offset, self.around.clock_ms(), lost.key, lost.value
             )
-            self.around.outputs.carry_out(fx.DeadLetter(record=_dead(record, "ODR-002", lost.reason)), shard.writer)
+            self.around.outputs.carry_out(
+                fx.DeadLetter(record=_dead(record, "ODR-002", lost.reason)), shard.writer, self.partition
+            )
         self._reported_loss = len(shard.lost_records)
 
     # ------------------------------------------------------------------------------------------ the end

@@ -229,7 +229,16 @@ class Execution:
             return None
         level = logging.DEBUG if is_benign(answer) or is_cancelled_exception(answer) else logging.WARNING
         facts = {"activity_type": attempt.task.activity_type, "workflow_id": attempt.task.workflow_id}
-        _logger.log(level, 'activity "%s" failed', attempt.task.activity_type, exc_info=answer, extra=facts)
+        _logger.log(
+            level,
+            'activity "%s" of workflow "%s" failed at attempt %d: %s',
+            attempt.task.activity_type,
+            attempt.task.workflow_id,
+            attempt.task.attempt,
+            answer,
+            exc_info=answer if _logger.isEnabledFor(logging.DEBUG) else None,
+            extra=facts,
+        )
         return await self._outcomes.of_error(attempt, answer)
 
     def _over(self, attempt: Attempt, result: ActivityResult | None, stats: TypeStats) -> None:
