@@ -65,6 +65,8 @@ class Orchestrator:
         self.owned: dict[int, OwnedPartition] = {}
         self.acked: dict[int, OwnedPartition] = {}
         self._ticked_ms = 0
+        self._heard_of_group = float("inf")
+        """From then on no partition of ours means that the group has none for us."""
         self.ready = threading.Event()
         """Set once the group has given this process its partitions and all of them are live."""
         self.turned_at = time.monotonic()
@@ -113,6 +115,7 @@ class Orchestrator:
             self,
             session_timeout_seconds=self.settings.session_timeout_seconds,
         )
+        self._heard_of_group = time.monotonic() + 2 * self.settings.session_timeout_seconds
         _log.info("orchestrator %s serves namespace %s (%s)", self.id, self._topics.namespace, log.address)
 
     def _close(self) -> None:
@@ -236,6 +239,7 @@ class Orchestrator:
     # ------------------------------------------------------------------------------------------ the group's listener
 
     def assigned(self, partitions: Sequence[int]) -> None:
+        self._heard_of_group = 0.0
         for partition in partitions:
             self._claim(partition)
 
@@ -378,7 +382,11 @@ class Orchestrator:
         metrics.PENDING.labels(name).set(memory)
 
     def _note_readiness(self) -> None:
-        if self.owned.keys() >= self._membership.partitions and all(o.phase is Phase.LIVE for o in self.owned.values()):
+        if (
+            time.monotonic() >= self._heard_of_group
+            and self.owned.keys() >= self._membership.partitions
+            and all(o.phase is Phase.LIVE for o in self.owned.values())
+        ):
             self.ready.set()
         else:
             self.ready.clear()
