@@ -18,7 +18,7 @@ from odradek.schemas.errors import NewerSchema
 from odradek.service import RPCError, RPCStatusCode
 from tests.cli.conftest import run_command
 
-COMMANDS = ("dev", "orchestrator", "worker", "workflow", "topics", "doctor")
+COMMANDS = ("dev", "orchestrator", "worker", "workflow", "topics", "doctor", "upgrade")
 
 
 def test_help_names_commands_examples_and_exit_codes() -> None:

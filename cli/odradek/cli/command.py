@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "workflow": "odradek.cli.workflow:workflow",
     "topics": "odradek.cli.topics:topics",
     "doctor": "odradek.cli.doctor:doctor",
+    "upgrade": "odradek.cli.upgrade:upgrade",
 }
 
 

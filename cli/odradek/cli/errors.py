@@ -10,7 +10,8 @@ CliError (click.ClickException)
 ├── ProcessEnded          ODR-186  one of several processes ended
 ├── NeedsConfirmation     ODR-187  a destroying command without --yes and without a terminal
 ├── LogFileMissing        ODR-188  a command that only asks found no log
-└── NamespaceMissing      ODR-189  … or no such namespace in it
+├── NamespaceMissing      ODR-189  … or no such namespace in it
+└── FeatureLevelRefused   ODR-190  a feature level that this build does not know, or below that of the namespace
 """
 
 from __future__ import annotations
@@ -123,6 +124,14 @@ class NamespaceMissing(CliError):
             f'there is no namespace "{namespace}" at {address}; there are: {known}. '
             f'Correct --namespace, or make it with "odradek topics create".'
         )
+
+
+class FeatureLevelRefused(CliError):
+    code = "ODR-190"
+    exit_code = int(ExitCode.USAGE)
+
+    def __init__(self, namespace: str, level: int, problem: str) -> None:
+        super().__init__(f'the feature level of namespace "{namespace}" cannot become {level}: {problem}.')
 
 
 class Explained(NamedTuple):
