@@ -50,10 +50,10 @@ Examples:
 def upgrade(common: Common, to: int | None, yes: bool, as_json: bool) -> None:
     """Raise the namespace's feature level: the newest form of records that may be written in it.
 
-    A build writes new forms of records only at the level that introduced them, so that the build before it can run beside
-    it. Deploy a new build everywhere first: clients, orchestrators and workers. A process without it would stop at the
-    first record that it cannot read. Then run this, and restart the processes, a few at a time: each takes the level at
-    its start. A level is never lowered.
+    A build writes new forms of records only at the level that introduced them, so that the build before it can run
+    beside it. Deploy a new build everywhere first: clients, orchestrators and workers. A process without it would stop
+    at the first record that it cannot read. Then run this, and restart the processes, a few at a time: each takes the
+    level at its start. A level is never lowered.
     """
     messages.set_up(common, quiet=True)
     with existing_log(common) as log:

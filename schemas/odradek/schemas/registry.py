@@ -1,6 +1,6 @@
 """The record schemas in a Schema Registry: looked up there, registered where they are missing.
 
-One subject per record type, named as the record (docs/decisions/0004-schema-registry.md). Needs the extra
+One subject per record type, named as the record (docs/decisions/0005-schema-registry.md). Needs the extra
 ``schema-registry``.
 """
 
