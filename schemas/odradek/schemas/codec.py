@@ -76,6 +76,11 @@ class Codec:
             parts += (_general(schema(Event, self.level), to_dict(event)) for event in events)
         return b"".join(parts)
 
+    @staticmethod
+    def events_bytes(block: bytes) -> int:
+        """The size of the events in one block; the same in sum, into however many blocks they are divided."""
+        return len(block) - compiled.read_long(block, 0)[1] if block else 0
+
     def encode_with_events(self, record: Any, blocks: bytes) -> bytes:
         """A record whose last field is an empty array of events, with ``blocks`` put in their place."""
         return self.encode(record)[:-1] + blocks + b"\0"

@@ -41,7 +41,7 @@ class Transitions(Closing):
         effects, live.effects = live.effects, []
         self.transitions += 1
         block = self.config.codec.encode_events(events)
-        live.run.history_bytes += len(block)
+        live.run.history_bytes += self.config.codec.events_bytes(block)
         if len(live.blocks) + len(block) + _OVERHEAD_BYTES <= self.config.record_bytes_max:
             live.blocks += block
             live.chunk_events += len(events)

@@ -19,6 +19,7 @@ from odradek.orchestrator.core.instance import WorkflowInstance
 from odradek.orchestrator.core.keys import Key
 from odradek.orchestrator.core.run import NO_CLAIM, Activity, Ranges, Remembered, Run, fold
 from odradek.schemas import records as r
+from odradek.schemas.codec import Codec
 
 
 @dataclass(slots=True)
@@ -257,7 +258,7 @@ def _fold_chain(workflow: Workflow, run_id: str, chain: list[Found], encode_even
         for event in events:
             fold(run, event)
         blocks = encode_events(events)
-        run.history_bytes += len(blocks)
+        run.history_bytes += Codec.events_bytes(blocks)
         run.inbox_offset = live.inbox_written = body.inbox_offset
         workflow.offsets[raw] = offset
         live.chunk, live.chunk_claim, live.previous_claim = key.number, key.claim, body.previous_claim
