@@ -9,7 +9,7 @@ import secrets
 import signal
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Final, Self
@@ -49,9 +49,15 @@ class Process(Fleet):
         self._send(signal.SIGCONT)
 
     def ended(self) -> int | None:
-        """Its exit status, None while it runs."""
+        """Its exit status; None while it runs."""
         (process,) = self._processes.values()
         return process.poll()
+
+    def start(self) -> None:
+        """Start it, again if it has ended."""
+        if self._processes and self.ended() is not None:
+            self._processes.clear()
+        super().start()
 
     def output(self) -> str:
         """What it has printed, over all its lives."""
@@ -99,22 +105,20 @@ class Shop:
 
     # ------------------------------------------------------------------------------------------ processes
 
-    def orchestrator(
-        self, name: str = "orchestrator", *, modules: Sequence[str] = WORKFLOWS, stored: bool = False
-    ) -> Process:
+    def orchestrator(self, name: str = "orchestrator", *, stored: bool = False, entry: str = "odradek.cli") -> Process:
         """Start one; ``stored`` gives it a local store of its own, which it finds again when it is started again."""
         store = ["--store", str(self.folder / f"{name}-store")] if stored else []
-        return self._start(name, "orchestrator", *modules, *store)
+        return self._start(name, entry, "orchestrator", *WORKFLOWS, *store)
 
-    def worker(self, name: str = "worker", *, modules: Sequence[str] = ACTIVITIES) -> Process:
-        return self._start(name, "worker", *modules, "--queue", TASK_QUEUE)
+    def worker(self, name: str = "worker") -> Process:
+        return self._start(name, "odradek.cli", "worker", *ACTIVITIES, "--queue", TASK_QUEUE)
 
-    def _start(self, name: str, *arguments: str) -> Process:
+    def _start(self, name: str, entry: str, *arguments: str) -> Process:
         common = [
             *("--log", self.address, "--namespace", self.topics.namespace),
             *("--session-timeout", str(SESSION_SECONDS), "--health-port", "0"),
         ]
-        command = ["-m", "odradek.cli", *arguments, *common]
+        command = ["-m", entry, *arguments, *common]
         environment = {LEDGER_VARIABLE: str(self.folder / "ledger.db"), FOLDER_VARIABLE: str(self.folder)}
         process = Process(self.folder, {name: command}, environment)
         process.start()
