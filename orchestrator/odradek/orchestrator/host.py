@@ -19,12 +19,14 @@ from odradek.log import Appender, Committed, LogError, LogUnavailable, OffsetOut
 from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
 from odradek.orchestrator.core.instance import PAYLOAD_BYTES_MAX
+from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.core.state import ShardConfig
 from odradek.orchestrator.leases import Leases
 from odradek.orchestrator.outputs import Outputs
 from odradek.orchestrator.owned import OwnedPartition, Phase
 from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.orchestrator.watch import Watch
 from odradek.schemas import records as r
 from odradek.schemas.errors import NewerSchema, UnreadableRecord
 
@@ -116,12 +118,15 @@ class Orchestrator:
             session_timeout_seconds=self.settings.session_timeout_seconds,
         )
         self._heard_of_group = time.monotonic() + 2 * self.settings.session_timeout_seconds
+        self._watch = Watch(self.namespace, self._serving, self.settings.watch_seconds)
+        self._watch.start()
         _log.info("orchestrator %s serves namespace %s (%s)", self.id, self._topics.namespace, log.address)
 
     def _close(self) -> None:
         try:
             self._membership.close()
         finally:
+            self._watch.stop()
             for partition in list(self.owned):
                 self._drop(partition)
             self._farewell()
@@ -376,10 +381,18 @@ class Orchestrator:
             memory += len(shard.workflows)
             metrics.TRANSITIONS.labels(name).inc(shard.transitions)
             shard.transitions = 0
+            metrics.REPLAYS.labels(name).inc(shard.replays)
+            metrics.REPLAYED_EVENTS.labels(name).inc(shard.replayed_events)
+            shard.replays = shard.replayed_events = 0
             self._collect(name, shard.counts, shard.durations)
             shard.counts, shard.durations = {}, []
         metrics.PARKED.labels(name).set(parked)
-        metrics.PENDING.labels(name).set(memory)
+        metrics.IN_MEMORY.labels(name).set(memory)
+
+    def _serving(self) -> list[tuple[int, Shard]]:
+        """For the watch, in its thread."""
+        live = [(o.partition, o.shard) for o in list(self.owned.values()) if o.phase is Phase.LIVE]
+        return [(partition, shard) for partition, shard in live if shard is not None]
 
     def _note_readiness(self) -> None:
         if (

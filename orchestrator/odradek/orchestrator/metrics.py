@@ -25,13 +25,26 @@ ACTIVITY_SECONDS = Histogram(
 TRANSITIONS = Counter("odradek_transitions_total", "Transitions written", ["namespace"])
 INBOX_RECORDS = Counter("odradek_inbox_records_total", "Inbox records taken in", ["namespace"])
 INBOX_LAG = Gauge(
-    "odradek_inbox_lag_records", "Records of the inbox that are not taken in yet", ["namespace", "partition"]
+    "odradek_inbox_lag_records",
+    "Records between the group's committed position and the end of an inbox partition served here; "
+    "up to a checkpoint interval behind",
+    ["namespace", "partition"],
 )
 OWNED = Gauge("odradek_partitions_owned", "Partitions that this process serves", ["namespace"])
 CLAIMS = Counter("odradek_claims_total", "Claims made", ["namespace"])
 FENCED = Counter("odradek_claims_void_total", "Claims that another owner or trouble ended", ["namespace"])
 PARKED = Gauge("odradek_workflows_parked", "Open runs that cannot go on by themselves", ["namespace"])
-PENDING = Gauge("odradek_workflows_in_memory", "Workflows held in memory", ["namespace"])
+IN_MEMORY = Gauge("odradek_workflows_in_memory", "Workflows held in memory", ["namespace"])
+ACTIVITIES_PENDING = Gauge(
+    "odradek_activities_pending",
+    "Open activities of the workflows held in memory; those of workflows put aside into the local store do not count",
+    ["namespace"],
+)
+TIMERS_PENDING = Gauge(
+    "odradek_timers_pending",
+    "Open timers of the workflows held in memory; those of workflows put aside into the local store do not count",
+    ["namespace"],
+)
 IN_FLIGHT = Gauge("odradek_appends_in_flight", "History appends that are not acknowledged yet", ["namespace"])
 RESTORE_SECONDS = Histogram(
     "odradek_restore_seconds",
@@ -39,11 +52,7 @@ RESTORE_SECONDS = Histogram(
     ["namespace"],
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600),
 )
-REPLAY_SECONDS = Histogram(
-    "odradek_replay_seconds",
-    "Rebuilding one workflow from its history",
-    ["namespace"],
-    buckets=(0.0001, 0.001, 0.01, 0.1, 1, 10),
-)
+REPLAYS = Counter("odradek_replays_total", "Runs whose code was rebuilt from their history", ["namespace"])
+REPLAYED_EVENTS = Counter("odradek_replayed_events_total", "Events that replays took", ["namespace"])
 DEAD_LETTERS = Counter("odradek_dead_letters_total", "Records that could not be taken in", ["namespace", "topic"])
 TASKS_WAITING = Gauge("odradek_outputs_blocked", "Outputs that no topic takes at the moment", ["namespace"])

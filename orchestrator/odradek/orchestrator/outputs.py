@@ -77,6 +77,12 @@ class Outputs:
                 self.carry_out(effect, writer, home)
         metrics.TASKS_WAITING.labels(self._topics.namespace).set(len(self._blocked))
 
+    def announce(self, partition: int) -> None:
+        """Tell all clients that this partition has a new owner: who waits for a result there asks again at once."""
+        value = self._namespace.codec.encode(r.ReplyRecord(r.EVERYBODY, "", r.PartitionTaken(partition)))
+        for reply_partition in range(self._namespace.reply_partitions):
+            self.append(self._topics.replies, reply_partition, r.EVERYBODY.encode(), value)
+
     def append(self, topic: str, partition: int, key: bytes, value: bytes | None) -> None:
         """Append something that nobody waits for."""
         self.appender.append(topic, partition, key, value)

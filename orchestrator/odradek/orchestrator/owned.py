@@ -168,6 +168,7 @@ class OwnedPartition:
             self.phase = Phase.LIVE
             now = self.around.clock_ms()
             self.shard.go_live(now)
+            self.around.outputs.announce(self.partition)
             metrics.RESTORE_SECONDS.labels(self._topics.namespace).observe((now - self._began_ms) / 1000)
             _log.info("partition %d: live after %.3f s", self.partition, (now - self._began_ms) / 1000)
 

@@ -19,6 +19,8 @@ class OrchestratorSettings:
     store_flush_seconds: float = 20.0
     delete_records_seconds: float = 30.0
     hand_over_timeout_seconds: float = 5.0
+    watch_seconds: float = 15.0
+    """How often inbox lag and pending activities and timers are looked at, for metrics only."""
     claim_again_seconds: float = 1.0
     """Before a partition is claimed again after trouble."""
     takeover_seconds_max: float = 1200.0

@@ -745,12 +745,22 @@ class AttemptRevoked:
     reason: str
 
 
-ReplyBody = Accepted | RunOutcome | QueryAnswer | Refused | Description | HistoryPage | AttemptRevoked
+@record
+class PartitionTaken:
+    """To everybody: a new owner serves this inbox partition, and knows of nobody who waits: ask again."""
+
+    partition: int
+
+
+ReplyBody = Accepted | RunOutcome | QueryAnswer | Refused | Description | HistoryPage | AttemptRevoked | PartitionTaken
+
+
+EVERYBODY = "*"
 
 
 @record
 class ReplyRecord:
-    """An answer for one recipient among those that share a partition."""
+    """An answer for one recipient among those that share a partition, or for ``EVERYBODY``."""
 
     recipient: str
     request_id: str

@@ -24,7 +24,7 @@ from odradek.client.policy import RequestPolicy
 from odradek.log import Appender, AppendFailed, Log, LogError, OffsetOutOfRange, Reader, Record
 from odradek.schemas.codec import Codec
 from odradek.schemas.errors import SchemaError
-from odradek.schemas.records import Accepted, ReplyRecord
+from odradek.schemas.records import EVERYBODY, Accepted, PartitionTaken, ReplyRecord
 
 ACK_POLL_SECONDS: Final = 0.0005
 ACK_POLL_SECONDS_MAX: Final = 0.016
@@ -44,7 +44,7 @@ class Pump:
         self._close_seconds = policy.close_timeout_seconds
         self._read_seconds = min(READ_SECONDS_MAX, policy.retry_seconds / 4, policy.rpc_timeout_seconds / 4)
         self._timeout_seconds = policy.rpc_timeout_seconds
-        self._recipient_key = recipient.encode()
+        self._addressed = {recipient.encode(), EVERYBODY.encode()}
         self._exchanges: dict[str, Exchange] = {}
         # Queues of (due, request ID), each of one constant delay, so that the first is always due first. Only the ID
         # waits there: an answered request is freed at once.
@@ -146,18 +146,27 @@ class Pump:
     def _take(self, records: list[Record]) -> None:
         settled: list[tuple[Exchange, Answer]] = []
         for record in records:
-            if record.key != self._recipient_key or record.value is None:
+            if record.value is None or record.key not in self._addressed:
                 continue
             try:
                 reply = self._codecs[record.topic].decode(ReplyRecord, record.value)
             except SchemaError as error:
                 _logger.error("answer at offset %d of %s left out: %s", record.offset, record.topic, error)
                 continue
+            if isinstance(reply.body, PartitionTaken):
+                self._ask_new_owner(record.topic.removesuffix("replies") + "inbox", reply.body.partition)
+                continue
             exchange = self._exchanges.get(reply.request_id)
             if exchange is not None:
                 self._answered(exchange, reply.body)
                 settled.append((exchange, reply.body))
         _deliver(settled)
+
+    def _ask_new_owner(self, inbox: str, partition: int) -> None:
+        """Whoever waits for an answer from there: the new owner does not know of them."""
+        for exchange in list(self._exchanges.values()):
+            if exchange.topic == inbox and exchange.partition == partition and not exchange.ends_when_durable:
+                self._repeat(exchange)
 
     def _answered(self, exchange: Exchange, answer: Answer) -> None:
         exchange.answered = True
@@ -192,16 +201,21 @@ class Pump:
         if exchange.loop.is_closed():  # and whoever waited there is gone with it
             self.forget(exchange)
             return
-        # One that is still in flight will land once the broker is back; a second copy would help nobody.
         if not exchange.in_flight:
-            if exchange.renew is not None:
-                exchange.value = exchange.renew()
             exchange.stage = min(stage + 1, len(self._stages) - 1)
-            try:
-                self.send(exchange)
-            except LogError as error:
-                exchange.error = error
+        self._repeat(exchange)
         self.schedule(exchange)
+
+    def _repeat(self, exchange: Exchange) -> None:
+        """Append it again. One that is still in flight will land by itself, and a copy would help nobody."""
+        if exchange.in_flight:
+            return
+        if exchange.renew is not None:
+            exchange.value = exchange.renew()
+        try:
+            self.send(exchange)
+        except LogError as error:
+            exchange.error = error
 
     # --------------------------------------------------------------------- acknowledgements: in both of the threads
 

@@ -130,6 +130,9 @@ class Decide(Transitions):
             except BaseException:
                 instance.close()
                 raise
+            if live.run.event_count > len(live.pending):  # a run that begins now has nothing to replay
+                self.replays += 1
+                self.replayed_events += live.run.event_count
             live.instance = instance
             self.instances[live.run.run_id] = live
         else:

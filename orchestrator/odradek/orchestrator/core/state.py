@@ -46,11 +46,8 @@ class ShardConfig:
     """The arguments of one call, or one result."""
     chunk_bytes: int = 2048
     summary_retention_ms: int = 7 * 24 * 3_600_000
-    task_retention_ms: int = 7 * 24 * 3_600_000
     workflows_in_memory_max: int = 50_000
     instances_in_memory_max: int = 20_000
-    event_count_max: int = 100_000
-    history_bytes_max: int = 100_000_000
     history_page_bytes: int = 512 * 1024
 
 
@@ -108,6 +105,8 @@ class ShardState(ABC):
         self.taken = -1
         self.lost_records: list[LostRecord] = []
         self.transitions = 0
+        self.replays = 0
+        self.replayed_events = 0
         self.counts: dict[tuple[str, str], int] = {}
         """Metrics by (what, workflow type), for the host to collect."""
         self.durations: list[tuple[str, str, float]] = []

@@ -1,0 +1,212 @@
+"""The process around the shards: failing appends, unknown offsets, records of a newer build, orderly hand-over."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from odradek import activity, workflow
+from odradek.client import Client, RequestPolicy
+from odradek.log import Appender, AppendFailed, OnAppended, open_log
+from odradek.log.memory import MemoryLog
+from odradek.log.namespace import Namespace, create_namespace, open_namespace
+from odradek.orchestrator.host import Orchestrator
+from odradek.orchestrator.registry import Registry
+from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.schemas.errors import NewerSchema
+from odradek.worker import Worker
+from odradek.workers import ActivityWorker
+
+SETTINGS = OrchestratorSettings(checkpoint_seconds=0.1, claim_again_seconds=0.05, session_timeout_seconds=1)
+SOON = {"start_to_close_timeout": timedelta(seconds=20)}
+executed: Counter[str] = Counter()
+
+
+@activity.defn
+async def count(key: str) -> None:
+    executed[key] += 1
+
+
+@workflow.defn
+class Counting:
+    @workflow.run
+    async def run(self, steps: int) -> int:
+        for step in range(steps):
+            await workflow.execute_activity(count, f"{workflow.info().workflow_id}/{step}", **SOON)
+        return steps
+
+
+class FailingAppender(Appender):
+    """Now and then says that an append failed, whether it landed or not; knows no offset once in a while."""
+
+    def __init__(self, inner: Appender, chance: random.Random, share: float) -> None:
+        self._inner, self._chance, self._share = inner, chance, share
+
+    def append(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, on_appended: OnAppended | None = None
+    ) -> None:
+        if on_appended is None or ".history" not in topic or self._chance.random() >= self._share:
+            self._inner.append(topic, partition, key, value, on_appended)
+            return
+        told = on_appended
+        kind = self._chance.randrange(3)
+        failure = AppendFailed(topic, partition, "injected", kind == 0)
+        if kind == 1:
+            self._inner.append(topic, partition, key, value, lambda offset, error: told(None, None))
+        else:
+            landing = value if kind == 2 else None
+            if landing is not None:
+                self._inner.append(topic, partition, key, landing, lambda offset, error: told(None, failure))
+            else:
+                told(None, failure)
+
+    def poll(self, timeout_seconds: float = 0) -> int:
+        return self._inner.poll(timeout_seconds)
+
+    @property
+    def in_flight(self) -> int:
+        return self._inner.in_flight
+
+    def flush(self, timeout_seconds: float) -> int:
+        return self._inner.flush(timeout_seconds)
+
+    def discard(self) -> None:
+        self._inner.discard()
+
+    def close(self, timeout_seconds: float = 5) -> None:
+        self._inner.close(timeout_seconds)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_failed_appends_and_unknown_offsets_cost_time_and_nothing_else(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The producer is discarded, everything is claimed again, each workflow completes and is decided once."""
+    executed.clear()
+    chance = random.Random(seed)
+    make = MemoryLog.appender
+
+    def appender(log: MemoryLog) -> Appender:
+        inner = make(log)
+        return (
+            FailingAppender(inner, chance, 0.01) if threading.current_thread().name.endswith("orchestrator") else inner
+        )
+
+    monkeypatch.setattr(MemoryLog, "appender", appender)
+
+    async def main() -> None:
+        policy = RequestPolicy(retry_seconds=0.3, retry_seconds_max=0.5)
+        async with (
+            await Client.connect(f"memory://{uuid.uuid4().hex}", request_policy=policy) as client,
+            Worker(client, task_queue="q", workflows=[Counting], activities=[count], orchestrator_settings=SETTINGS),
+        ):
+            runs = [client.execute_workflow(Counting.run, 6, id=f"w{n}", task_queue="q") for n in range(40)]
+            assert await asyncio.wait_for(asyncio.gather(*runs), 60) == [6] * 40
+            for n in range(40):
+                events = (await client.get_workflow_handle(f"w{n}").fetch_history()).events
+                scheduled = [e.body.seq for e in events if type(e.body).__name__ == "ActivityScheduled"]
+                assert scheduled == sorted(set(scheduled))
+                assert len(scheduled) == 6
+
+    asyncio.run(main())
+    assert set(executed) == {f"w{n}/{step}" for n in range(40) for step in range(6)}
+
+
+def in_thread(orchestrator: Orchestrator) -> tuple[threading.Thread, list[BaseException]]:
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            orchestrator.run()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread, failures
+
+
+def eventually(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.01)
+
+
+def opened() -> tuple[Any, Namespace]:
+    log = open_log(f"memory://{uuid.uuid4().hex}")
+    create_namespace(log, "host", partitions=4, queues=("q",))
+    return log, open_namespace(log, "host")
+
+
+def orchestrator(namespace: Namespace) -> Orchestrator:
+    registry = Registry()
+    registry.add([Counting])
+    return Orchestrator(namespace, registry, settings=SETTINGS)
+
+
+def test_partitions_are_shared_and_handed_over_in_order() -> None:
+    _, namespace = opened()
+    first, second = orchestrator(namespace), orchestrator(namespace)
+    thread, failures = in_thread(first)
+    eventually(first.ready.is_set, "the first one is live")
+    assert len(first.owned) == 4
+    other, _ = in_thread(second)
+    eventually(lambda: len(first.owned) == 2 and len(second.owned) == 2 and second.ready.is_set(), "they share")
+    first.stop()
+    eventually(lambda: len(second.owned) == 4, "the second one has all")
+    thread.join(10)
+    second.stop()
+    other.join(10)
+    assert failures == []
+
+
+def test_a_record_from_a_newer_schema_is_left_to_a_newer_process() -> None:
+    """It is not bad input: nothing of it is dead-lettered or skipped, and the process says why it leaves."""
+    log, namespace = opened()
+    appender = log.appender()
+    appender.append(namespace.topics.inbox, 0, b"wf", b"\x04\x00\x00")  # version 2 as zigzag
+    appender.close()
+    served = orchestrator(namespace)
+    thread, failures = in_thread(served)
+    thread.join(20)
+    assert [type(failure) for failure in failures] == [NewerSchema]
+    assert log.offsets(namespace.topics.dead_letter, 0).end == 0
+
+
+def test_garbage_in_the_inbox_goes_to_the_dead_letters_and_the_partition_goes_on() -> None:
+    log, namespace = opened()
+    appender = log.appender()
+    for key, value in ((b"wf", b"garbage"), (None, b"\x02\x00"), (b"wf", None), (b"a\0b", b"\x02\x00")):
+        appender.append(namespace.topics.inbox, namespace.partition("wf"), key, value)
+    appender.close()
+
+    async def main() -> None:
+        served = orchestrator(namespace)
+        thread, failures = in_thread(served)
+        async with (
+            Client(await _connection(log), namespace="host") as client,
+            ActivityWorker(namespace, "q", [count]),
+        ):
+            assert await client.execute_workflow(Counting.run, 1, id="wf", task_queue="q") == 1
+        served.stop()
+        thread.join(10)
+        assert failures == []
+
+    asyncio.run(main())
+    eventually(lambda: log.offsets(namespace.topics.dead_letter, 0).end == 4, "four dead letters")
+
+
+async def _connection(log: Any) -> Any:
+    from odradek.client.connection import Connection
+
+    return Connection(log)

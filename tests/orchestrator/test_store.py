@@ -1,0 +1,114 @@
+"""The local store: a cache that is resumed from when it fits the log, and thrown away when it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from odradek.orchestrator.core.store import MemoryStore, Store
+from odradek.orchestrator.rocks import RocksStore, StoreIdentity, discard_if_unfit, open_store, stamp
+from tests.orchestrator.partition import Owner, Partition
+from tests.orchestrator.test_shard import Sleeper, Waiter, signal
+
+NOW = StoreIdentity("topic", 3, 10_000_000)
+AGE_MS_MAX = 1_800_000
+
+
+@pytest.fixture(params=["memory", "rocks"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return MemoryStore() if request.param == "memory" else RocksStore(tmp_path / "store")
+
+
+def test_every_store_keeps_order_and_forgets_what_is_deleted(store: Store) -> None:
+    store.write({b"b2": b"2", b"a": b"0", b"b1": b"1", b"c": b"3"})
+    assert list(store.scan(b"b", b"c")) == [(b"b1", b"1"), (b"b2", b"2")]
+    store.write({b"b1": None, b"b3": b""})
+    assert list(store.scan(b"b", b"c")) == [(b"b2", b"2"), (b"b3", b"")]
+    assert store.get(b"b1") is None
+    store.clear()
+    assert list(store.scan(b"", b"\xff")) == []
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("then", "position", "kept"),
+    [
+        (NOW, 99, True),
+        (StoreIdentity("topic", 2, 10_000_000 - AGE_MS_MAX), 5, True),
+        (StoreIdentity("made anew", 3, 10_000_000), 5, False),
+        (StoreIdentity("topic", 4, 10_000_000), 5, False),
+        (NOW, 100, False),
+        (StoreIdentity("topic", 3, 10_000_000 - AGE_MS_MAX - 1), 5, False),
+    ],
+)
+def test_a_store_that_does_not_fit_the_log_is_emptied(then: StoreIdentity, position: int, kept: bool) -> None:
+    """Another topic, an epoch of the future, more than the log holds, or old enough to have missed tombstones."""
+    store = MemoryStore()
+    store.write({b"m": f"{position} 1 1 1".encode(), b"hkey": b"value"})
+    stamp(store, then)
+    discard_if_unfit(store, NOW, history_end=100, age_ms_max=AGE_MS_MAX)
+    assert (store.get(b"hkey") is not None) is kept
+
+
+def test_a_store_without_a_stamp_is_emptied() -> None:
+    store = MemoryStore()
+    store.write({b"hkey": b"value"})
+    discard_if_unfit(store, NOW, 100, AGE_MS_MAX)
+    assert store.get(b"hkey") is None
+
+
+def test_a_store_that_another_process_holds_is_left_alone(tmp_path: Path) -> None:
+    """The partition is rebuilt in memory instead."""
+    held = open_store(tmp_path, 7)
+    assert isinstance(held, RocksStore)
+    assert isinstance(open_store(tmp_path, 7), MemoryStore)
+    held.close()
+
+
+def test_a_damaged_store_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "partition-1").mkdir()
+    (tmp_path / "partition-1" / "CURRENT").write_text("nonsense\n")
+    store = open_store(tmp_path, 1)
+    assert isinstance(store, RocksStore)
+    store.write({b"a": b"b"})
+    store.close()
+
+
+def test_a_restart_reads_only_what_the_store_lacks(tmp_path: Path) -> None:
+    """Workflows that waited before the store's position are known without their history being read."""
+    partition = Partition([Waiter, Sleeper])
+    store = RocksStore(tmp_path / "store")
+    owner = Owner(partition, store)
+    for n in range(20):
+        partition.start(f"w{n}", "Waiter", 2)
+        partition.start(f"s{n}", "Sleeper", 3600.0)
+        signal(partition, f"w{n}", "first")
+    owner.run()
+    owner.shard.checkpoint(partition.now_ms)
+    owner.run()
+    owner.shard.flush_store()
+    read_before = len(partition.history)
+    store.close()
+
+    reopened = RocksStore(tmp_path / "store")
+    successor = Owner(partition, reopened)
+    assert successor.shard.restore_from >= read_before - 3
+    requests = []
+    for n in range(20):
+        signal(partition, f"w{n}", "second")
+        requests.append(partition.request())
+        partition.send(f"w{n}", _await(requests[-1]))
+        partition.send(f"s{n}", _await(partition.request()))
+    successor.run()
+    assert [partition.result(request) for request in requests] == [["first", "second"]] * 20
+    successor.pass_time(3601)
+    assert not any(wf.live for wf in successor.shard.workflows.values() if wf.id.startswith("s"))
+    reopened.close()
+
+
+def _await(request: object) -> object:
+    from odradek.schemas import records as r
+
+    assert isinstance(request, r.Request)
+    return r.AwaitResult(request)
