@@ -21,6 +21,7 @@ from odradek.common import RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReus
 from odradek.exceptions import ActivityError, ApplicationError, CancelledError, WorkflowAlreadyStartedError
 from odradek.log import open_log
 from odradek.log.namespace import create_namespace
+from odradek.schemas.records import ActivityCompleted, RunCompleted, RunStarted
 from odradek.service import RPCError
 from odradek.worker import OrchestratorSettings, Worker
 
@@ -179,7 +180,7 @@ class Herald:
 
 
 WORKFLOWS = [Shopping, Conversation, Deterministic, Refused, Failing, Cancelling, Herald]
-ACTIVITIES = [total, in_a_thread, fails_twice, declined, waits_for_cancellation]
+ACTIVITIES: list[Callable[..., Any]] = [total, in_a_thread, fails_twice, declined, waits_for_cancellation]
 
 
 @pytest.fixture(params=["memory", "sqlite", "kafka"])
@@ -281,7 +282,7 @@ async def _cancelling(client: Client) -> None:
         await handle.result()
     assert isinstance(failed.value.cause, CancelledError)
     events = (await handle.fetch_history()).events
-    assert [e for e in events if type(e.body).__name__ == "ActivityCompleted"], "the clean-up ran"
+    assert [e for e in events if isinstance(e.body, ActivityCompleted)], "the clean-up ran"
 
 
 async def _policies(client: Client) -> None:
@@ -306,8 +307,8 @@ async def _looking(client: Client) -> None:
     found = {w.id: w async for w in client.list_workflows("WorkflowType = 'Conversation'")}
     assert set(found) == {"talk", "policies"}
     history = await client.get_workflow_handle("shopping").fetch_history()
-    assert type(history.events[0].body).__name__ == "RunStarted"
-    assert type(history.events[-1].body).__name__ == "RunCompleted"
+    assert isinstance(history.events[0].body, RunStarted)
+    assert isinstance(history.events[-1].body, RunCompleted)
 
 
 def test_values_up_to_two_megabytes_pass_and_larger_ones_are_refused(address: str) -> None:
@@ -318,7 +319,7 @@ def test_values_up_to_two_megabytes_pass_and_larger_ones_are_refused(address: st
         assert await handle.result() == [text]
         assert len(repr((await handle.fetch_history()).events)) > 4_000_000
         with pytest.raises(RPCError, match="ODR-105"):
-            await client.start_workflow(Conversation.run, "x" * 2_200_000, id="too-large", task_queue=QUEUE)
+            await client.start_workflow("Conversation", "x" * 2_200_000, id="too-large", task_queue=QUEUE)
 
     on(address, scenario)
 

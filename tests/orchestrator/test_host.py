@@ -23,6 +23,7 @@ from odradek.orchestrator.host import Orchestrator
 from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.schemas.errors import NewerSchema
+from odradek.schemas.records import ActivityScheduled
 from odradek.worker import Worker
 from odradek.workers import ActivityWorker
 
@@ -113,7 +114,7 @@ def test_failed_appends_and_unknown_offsets_cost_time_and_nothing_else(
             assert await asyncio.wait_for(asyncio.gather(*runs), 60) == [6] * 40
             for n in range(40):
                 events = (await client.get_workflow_handle(f"w{n}").fetch_history()).events
-                scheduled = [e.body.seq for e in events if type(e.body).__name__ == "ActivityScheduled"]
+                scheduled = [e.body.seq for e in events if isinstance(e.body, ActivityScheduled)]
                 assert scheduled == sorted(set(scheduled))
                 assert len(scheduled) == 6
 
