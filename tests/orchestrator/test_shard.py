@@ -806,3 +806,55 @@ def test_values_at_the_limit_pass_everywhere_and_into_the_archive() -> None:
     assert partition.result(request) == 3
     assert all(len(value or b"") <= 4_000_000 for record in partition.history if record for value in record)
     assert sum(len(blocks) for _, blocks in partition.archive) > 4 * len(text)
+
+
+def test_what_is_remembered_of_requests_does_not_grow_for_ever() -> None:
+    """A request is remembered until it expires, and not much longer, however long its workflow lives."""
+    partition, owner = open_partition(Waiter)
+    partition.start("entity", "Waiter", 10_000)
+    for _ in range(20):
+        for _ in range(100):
+            soon = r.Request(f"s-{len(partition.inbox)}", partition.now_ms + 600_000, "client", 0)
+            signal(partition, "entity", "hi", soon)
+        owner.run()
+        partition.now_ms += 300_000
+    remembered = owner.shard.workflow("entity").remembered
+    assert len(remembered.requests) <= 1000
+
+
+def test_nobody_is_waited_for_whose_request_has_expired() -> None:
+    partition, owner = open_partition(Sleeper)
+    partition.start("s", "Sleeper", 10_000_000.0, request=r.Request("w", partition.now_ms + 600_000, "client", 0))
+    owner.run()
+    assert owner.shard.waiters
+    owner.pass_time(700)
+    assert not owner.shard.waiters
+
+
+@workflow.defn
+class Talkative:
+    @workflow.run
+    async def run(self) -> str:
+        workflow.logger.warning("begins")
+        await asyncio.sleep(1)
+        workflow.logger.warning("goes on")
+        await asyncio.sleep(1)
+        return workflow.info().workflow_type
+
+
+def test_logs_are_silent_on_replay(caplog: pytest.LogCaptureFixture) -> None:
+    partition, owner = open_partition(Talkative)
+    request = partition.start("t", "Talkative")
+    owner.run()
+    successor = Owner(partition)
+    successor.run()
+    successor.pass_time(1.5)
+    third = Owner(partition)
+    again = partition.request()
+    partition.send("t", r.AwaitResult(again))
+    third.run()
+    third.pass_time(2)
+    assert partition.result(again) == "Talkative"
+    assert [record.message for record in caplog.records if record.name == "odradek.workflow"] == ["begins", "goes on"]
+    assert caplog.records[0].workflow_id == "t"  # type: ignore[attr-defined]
+    assert request.id

@@ -50,6 +50,10 @@ DISPATCH_EXPIRY_MS = 3 * 24 * 3_600_000
 """A task that nobody has begun by then is issued again; well below the retention of its topic (7 days)."""
 
 
+REMEMBERED_MANY = 256
+CLOCK_SKEW_MS_MAX = 60_000
+
+
 class Ranges:
     """A set of rising numbers kept as ranges."""
 
@@ -83,6 +87,14 @@ class Remembered:
     refusals: dict[str, r.RequestRefused] = field(default_factory=dict)
     messages: dict[str, tuple[Ranges, int]] = field(default_factory=dict)
     """source run → (numbers, expiry)"""
+
+    limit: int = REMEMBERED_MANY
+
+    def tidy(self, now_ms: int) -> None:
+        """Once in a while, drop what has expired long enough ago that clocks cannot disagree about it."""
+        if len(self.requests) + len(self.messages) > self.limit:
+            self.forget_expired(now_ms - CLOCK_SKEW_MS_MAX)
+            self.limit = max(REMEMBERED_MANY, 2 * (len(self.requests) + len(self.messages)))
 
     def request(self, seen: r.RequestSeen | None, run_id: str) -> None:
         if seen is not None:
@@ -177,6 +189,7 @@ def _refused(run: Run, event: r.Event, body: r.RequestRefused) -> None:
 def _addressed(run: Run, event: r.Event, body: r.SignalReceived | r.CancelRequested) -> None:
     run.remembered.request(body.request, run.run_id)
     run.remembered.message(body.origin)
+    run.remembered.tidy(event.time_ms)
 
 
 def _scheduled(run: Run, event: r.Event, body: r.ActivityScheduled) -> None:

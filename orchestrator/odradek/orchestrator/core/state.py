@@ -229,6 +229,7 @@ class ShardState(ABC):
     def due_from_store(self) -> None:
         """Bring the near due times of workflows that are not in memory into the heap."""
         self.due_seen_ms = self.now_ms + HORIZON_MS
+        self._forget_waiters()
         for workflow_id in list(self.due_changed):  # the store does not know of these yet
             if workflow_id in self.workflows:
                 self.reschedule(self.workflows[workflow_id])
@@ -238,6 +239,15 @@ class ShardState(ABC):
                 self.reschedule(self.workflows[workflow_id])
             else:
                 heappush(self.due_heap, (due_ms, workflow_id))
+
+    def _forget_waiters(self) -> None:
+        """Whoever still waits asks again before its request expires."""
+        for run_id, waiting in list(self.waiters.items()):
+            alive = {key: request for key, request in waiting.items() if request.expires_ms > self.now_ms}
+            if alive:
+                self.waiters[run_id] = alive
+            else:
+                del self.waiters[run_id]
 
     def reschedule(self, wf: Workflow) -> None:
         """Make sure that the heap knows when this workflow is due next."""
