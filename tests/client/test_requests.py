@@ -218,7 +218,6 @@ async def test_refused_starts(connected: Connected, orchestrator: FakeOrchestrat
         ("ODR-104", RPCStatusCode.DEADLINE_EXCEEDED),
         ("ODR-105", RPCStatusCode.INVALID_ARGUMENT),
         ("ODR-108", RPCStatusCode.FAILED_PRECONDITION),
-        ("ODR-109", RPCStatusCode.INVALID_ARGUMENT),
         ("ODR-999", RPCStatusCode.UNKNOWN),
     ],
 )

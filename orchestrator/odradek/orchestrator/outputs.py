@@ -125,7 +125,12 @@ class Outputs:
             if writer.fenced:
                 return
             if error is not None or offset is None:
-                self._on_failure(error or LogError("ODR-075: an output's offset is unknown"))
+                self._on_failure(
+                    error
+                    or LogError(
+                        f"ODR-075: nobody knows where a record of {topic} stands: all partitions are claimed again"
+                    )
+                )
                 return
             if isinstance(effect, fx.Archive) and effect.on_stored is not None:
                 effect.on_stored(partition, offset)

@@ -32,7 +32,6 @@ _STATUSES: Final[Mapping[str, RPCStatusCode]] = {
     "ODR-104": RPCStatusCode.DEADLINE_EXCEEDED,
     "ODR-105": RPCStatusCode.INVALID_ARGUMENT,
     "ODR-108": RPCStatusCode.FAILED_PRECONDITION,
-    "ODR-109": RPCStatusCode.INVALID_ARGUMENT,
     "ODR-110": RPCStatusCode.FAILED_PRECONDITION,
 }
 
@@ -56,8 +55,8 @@ def expect(expected: type[T], answer: Answer, workflow_id: str, body: RequestBod
     if isinstance(answer, Refused):
         raise refusal(answer, workflow_id, body)
     raise RPCError(
-        f"{type(answer).__name__} is no answer to {type(body).__name__}: a newer orchestrator may have sent it. "
-        f"Deploy a newer client.",
+        f"ODR-137: {type(answer).__name__} is no answer to {subject(workflow_id, body)}: a newer orchestrator may have "
+        f"sent it. Deploy a newer client.",
         RPCStatusCode.INTERNAL,
     )
 

@@ -131,7 +131,7 @@ class TypedSearchAttributes:
         names = [pair.key.name for pair in self.search_attributes]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"ODR-047: search attributes with the same name: {', '.join(twice)}")
+            raise ValueError(f"ODR-047: search attributes with the same name: {', '.join(twice)}. Give each name once.")
 
     def __len__(self) -> int:
         return len(self.search_attributes)

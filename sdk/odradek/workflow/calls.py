@@ -59,11 +59,13 @@ def _call(
 ) -> ActivityCall:
     if schedule_to_close_timeout is None and start_to_close_timeout is None:
         raise ValueError(
-            "ODR-062: an activity needs a limit, or a lost one would be waited for for ever: "
+            f'ODR-062: activity "{_shown(activity)}" has no limit, and a lost one would be waited for for ever: '
             "give start_to_close_timeout or schedule_to_close_timeout"
         )
     if arg is not _NONE and args:
-        raise ValueError("ODR-063: give one argument as arg, or several as args=[…], not both")
+        raise ValueError(
+            f'ODR-063: activity "{_shown(activity)}": give one argument as arg, or several as args=[…], not both'
+        )
     name, declared = _resolve(activity)
     return ActivityCall(
         name,
@@ -82,6 +84,10 @@ def _call(
     )
 
 
+def _shown(activity: Activity) -> str:
+    return activity if isinstance(activity, str) else getattr(activity, "__qualname__", repr(activity))
+
+
 _resolved: dict[Any, tuple[str, type | None]] = {}
 
 
@@ -94,7 +100,9 @@ def _resolve(activity: Activity) -> tuple[str, type | None]:
     if found is None:
         definition = _activity._Definition.must_from_callable(activity)
         if definition.name is None:
-            raise ValueError("ODR-064: a dynamic activity is called by the name that it shall run under")
+            raise ValueError(
+                f'ODR-064: activity "{_shown(activity)}" is dynamic: call it by the name that it shall run under'
+            )
         found = _resolved[function] = (definition.name, definition.ret_type)
     return found
 
@@ -216,7 +224,9 @@ class ExternalWorkflowHandle:
         handler = getattr(signal, "__odradek_signal_definition__", None)
         name = signal if isinstance(signal, str) else handler.name if isinstance(handler, Handler) else None
         if name is None:
-            raise ValueError(f"ODR-065: {signal!r} is neither a signal's name nor a @workflow.signal method")
+            raise ValueError(
+                f"ODR-065: {signal!r} is neither a signal's name nor a @workflow.signal method: give one of them"
+            )
         await current().signal_external(self.id, self.run_id, name, tuple(args) if arg is _NONE else (arg,))
 
     async def cancel(self, reason: str = "") -> None:

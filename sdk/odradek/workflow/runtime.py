@@ -23,7 +23,9 @@ class NotInWorkflow(RuntimeError):
     code = "ODR-061"
 
     def __init__(self) -> None:
-        super().__init__(f"{self.code}: this function works inside a workflow only")
+        super().__init__(
+            f"{self.code}: not in a workflow: call this from the main method or a handler of a @workflow.defn class"
+        )
 
 
 class NondeterminismError(Exception):

@@ -201,7 +201,9 @@ class Attempts(Decide):
             if others:
                 self._progress(live, activity, holders=tuple(others))
                 continue
-            failure = r.Failure(FailureKind.TIMEOUT, f"ODR-073: worker lost: {reason}", timeout_type="heartbeat")
+            failure = r.Failure(
+                FailureKind.TIMEOUT, f"ODR-073: worker {worker} is lost: {reason}", timeout_type="heartbeat"
+            )
             self._attempt_failed(live, activity, failure, worker, mine[0].started_ms)
         self.flush()
 

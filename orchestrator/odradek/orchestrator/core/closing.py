@@ -15,6 +15,10 @@ from odradek.orchestrator.core.writer import Entry
 from odradek.schemas import records as r
 
 
+class HistoryIncomplete(Exception):
+    """A sealed chunk of a run is not where it should be."""
+
+
 class Closing(ShardState):
     def outcome(self, summary: r.Summary, run_id: str) -> r.RunOutcome:
         return r.RunOutcome(run_id, summary.status, summary.result, summary.failure)
@@ -70,7 +74,10 @@ class Closing(ShardState):
         for number, claim in enumerate(live.chain, 1):
             raw = self.raw(keys.chunk(run.workflow_id, run.run_id, number, claim))
             if raw is None:
-                raise LookupError(f'chunk {number} of run {run.run_id} of workflow "{run.workflow_id}" is missing')
+                raise HistoryIncomplete(
+                    f'ODR-078: chunk {number} of run {run.run_id} of workflow "{run.workflow_id}" is not in the local '
+                    "store: stop this process, delete its store, and start it again"
+                )
             body = self.config.codec.decode(r.HistoryRecord, raw).body
             assert isinstance(body, r.Chunk)
             found.append((body.first_event, self.config.codec.encode_events(body.events)))

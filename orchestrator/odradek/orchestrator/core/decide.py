@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from odradek.orchestrator.core import keys
+from odradek.orchestrator.core.closing import HistoryIncomplete
 from odradek.orchestrator.core.effects import Reply, SendMessage, SendTask, Show
 from odradek.orchestrator.core.instance import WorkflowBug, WorkflowInstance
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM
@@ -24,6 +25,10 @@ PARKED_RETRY_MS_MAX = 60_000
 
 class UnknownWorkflowType(Exception):
     """No code of this type is here."""
+
+
+CANNOT_GO_ON = (UnknownWorkflowType, WorkflowBug, NondeterminismError, HistoryIncomplete)
+"""What parks a run: its code does not run here, or not on."""
 
 
 class Decide(Transitions):
@@ -41,7 +46,7 @@ class Decide(Transitions):
             commands = instance.apply(body, max(self.now_ms, run.time_ms))
         except (WorkflowBug, NondeterminismError) as error:
             self.record(live, body, deferred=True)
-            self._park(live, "ODR-071", str(error))
+            self._park(live, error)
         else:
             self.record(live, body)
             self._commands(live, commands)
@@ -111,16 +116,14 @@ class Decide(Transitions):
     def _instance_or_park(self, live: LiveRun) -> WorkflowInstance | None:
         try:
             return self.instance(live)
-        except UnknownWorkflowType as error:
-            self._park(live, "ODR-072", str(error))
-        except (WorkflowBug, NondeterminismError, LookupError) as error:
-            self._park(live, "ODR-071", str(error))
+        except CANNOT_GO_ON as error:
+            self._park(live, error)
         return None
 
     def instance(self, live: LiveRun) -> WorkflowInstance:
         """The run's code, replayed if it is not in memory.
 
-        Raises ``UnknownWorkflowType``, ``WorkflowBug``, ``NondeterminismError``.
+        Raises what ``CANNOT_GO_ON`` names.
         """
         instance = live.instance
         if instance is None:
@@ -146,7 +149,8 @@ class Decide(Transitions):
         definition = config.definition(started.task_queue, started.workflow_type)
         if definition is None:
             raise UnknownWorkflowType(
-                f'no orchestrator of namespace "{config.namespace}" hosts workflow type "{started.workflow_type}" '
+                f'ODR-072: no orchestrator of namespace "{config.namespace}" hosts workflow type '
+                f'"{started.workflow_type}" '
                 f"(hosted: {', '.join(config.hosted()) or 'none'}): load its module too, or give that service a "
                 "namespace of its own"
             )
@@ -174,8 +178,9 @@ class Decide(Transitions):
 
     # ------------------------------------------------------------------------------------------ parking
 
-    def _park(self, live: LiveRun, code: str, message: str) -> None:
-        run = live.run
+    def _park(self, live: LiveRun, error: Exception) -> None:
+        run, message = live.run, str(error)
+        code = message[:7] if message.startswith("ODR-") else "ODR-071"
         self.drop_instance(live)
         failures = live.parked.failures + 1 if live.parked else 1
         delay = min(PARKED_RETRY_MS * 2 ** (failures - 1), PARKED_RETRY_MS_MAX)
@@ -195,17 +200,14 @@ class Decide(Transitions):
         run = live.run
         try:
             instance = self.instance(live)
-        except UnknownWorkflowType as error:
-            self._park(live, "ODR-072", str(error))
-            return
-        except (WorkflowBug, NondeterminismError, LookupError) as error:
-            self._park(live, "ODR-071", str(error))
+        except CANNOT_GO_ON as error:
+            self._park(live, error)
             return
         for body in list(instance.deferred):
             try:
                 commands = instance.apply(body, max(self.now_ms, run.time_ms))
             except (WorkflowBug, NondeterminismError) as error:
-                self._park(live, "ODR-071", str(error))
+                self._park(live, error)
                 return
             self.record(live, r.DeferredApplied(run.deferred - 1))
             self._commands(live, commands)

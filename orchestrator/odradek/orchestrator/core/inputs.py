@@ -230,7 +230,9 @@ class Inputs(Attempts):
         latest = (run_id, closed) if run_id and closed else wf.latest_closed() if run_id is None else None
         if latest is not None:
             status = latest[1].status
-            message = f'ODR-102: workflow "{wf.id}" (run {latest[0]}) is closed: {status}'
+            message = (
+                f'ODR-102: workflow "{wf.id}" (run {latest[0]}) is closed ({status}) and takes nothing in any more'
+            )
             self.refuse(request, origin, r.Refused("ODR-102", message), latest[0], status)
             return
         refusal = r.Refused("ODR-100", self.unknown(wf, run_id))
@@ -238,7 +240,10 @@ class Inputs(Attempts):
 
     def unknown(self, wf: Workflow, run_id: str | None) -> str:
         run = f" with run {run_id}" if run_id else ""
-        return f'ODR-100: there is no workflow "{wf.id}"{run} in namespace "{self.config.namespace}"'
+        return (
+            f'ODR-100: there is no workflow "{wf.id}"{run} in namespace "{self.config.namespace}": correct the ID or '
+            "the namespace; closed runs are forgotten after their retention"
+        )
 
     def refuse(
         self,
@@ -265,7 +270,15 @@ class Inputs(Attempts):
             return
         run = live.run
         if body.reject_condition == "not-open" and not run.is_open:
-            self.answer(request, r.Refused("ODR-106", f"ODR-106: the workflow is {run.status}", run.run_id, run.status))
+            self.answer(
+                request,
+                r.Refused(
+                    "ODR-106",
+                    f'ODR-106: workflow "{wf.id}" is {run.status}, and the query asked not to be answered then',
+                    run.run_id,
+                    run.status,
+                ),
+            )
             return
         if live.parked is not None or run.deferred:
             why = live.parked.message if live.parked else "its code has not seen all of its inputs yet"
@@ -278,7 +291,7 @@ class Inputs(Attempts):
             answer = r.Refused("ODR-107", f"ODR-107: {error}", run.run_id, run.status)
         except Exception as error:  # user code and replay can raise anything; the question is what failed
             answer = r.Refused(
-                "ODR-108", f"ODR-108: the workflow's code cannot answer: {error}", run.run_id, run.status
+                "ODR-108", f'ODR-108: the code of workflow "{wf.id}" cannot answer: {error}', run.run_id, run.status
             )
         if body.consistent:
             self.writer.mark()
@@ -398,8 +411,11 @@ def _late(item: InboxItem, request: r.Request | None, origin: r.MessageOrigin | 
     if request is not None and item.time_ms > request.expires_ms:
         return r.Refused("ODR-104", _expired(item, request))
     if origin is not None and item.time_ms > origin.expires_ms:
+        late = (item.time_ms - origin.expires_ms) / 1000
         return r.Refused(
-            "ODR-110", "ODR-110: the message arrived after its lifetime, and may have been taken in before"
+            "ODR-110",
+            f'ODR-110: a message from workflow "{origin.workflow_id}" arrived {late:g} s after its lifetime, and may '
+            "have been taken in before: find out whether it was, then send a new one",
         )
     return None
 

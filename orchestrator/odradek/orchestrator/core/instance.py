@@ -255,7 +255,9 @@ class WorkflowInstance(Runtime):
             if not is_main:
                 return
             if self.cancel_reason is None:
-                self._bug = self._bug or RuntimeError("ODR-067: the workflow cancelled its own main task")
+                self._bug = self._bug or RuntimeError(
+                    "ODR-067: the workflow cancelled its own main task: return, or raise an error, instead"
+                )
                 return
             self._commands.append(r.RunCancelled())
         except Exception as error:
@@ -421,7 +423,7 @@ class WorkflowInstance(Runtime):
         if self._closed:
             raise _Suspended
         if querying.get():
-            raise ReadOnlyContextError("ODR-068: a query handler may only read: it cannot start or wait for anything")
+            raise ReadOnlyContextError("ODR-068: a query handler may only read: start and wait elsewhere")
 
     # ------------------------------------------------------------------------------------------ queries
 
