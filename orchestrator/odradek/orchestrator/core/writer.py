@@ -158,8 +158,12 @@ class HistoryWriter:
             self.x = x
 
     def after_in_flight(self, effects: Sequence[Effect]) -> None:
-        """Let effects leave behind the appends that are in flight now, without one of their own."""
+        """Let effects leave behind the appends that are in flight now, without one of their own.
+
+        What they are decided by may be any of these appends: y stays below all of them until the effects are out.
+        """
         if self.in_flight:
+            self._hold_y(effects, self.last + 1)
             tail = self.in_flight[-1]
             tail.effects = [*tail.effects, *effects]
         else:
@@ -252,13 +256,16 @@ class HistoryWriter:
     # ------------------------------------------------------------------------------------------ emission
 
     def _release(self, effects: Sequence[Effect], offset: int) -> None:
+        self._hold_y(effects, offset)
+        self.outbox.extend(effects)
+
+    def _hold_y(self, effects: Sequence[Effect], offset: int) -> None:
         token: Emitting | None = None
         for effect in effects:
             if isinstance(effect, Output) and effect.tracked and effect.token is None:
                 token = token or self.begin_emitting(offset)
                 token.outstanding += 1
                 effect.token = token
-        self.outbox.extend(effects)
 
     def catch_up(self, effects: Sequence[SendTask | SendMessage | Show], then: Callable[[int], None]) -> None:
         """Emit the predecessor's pending outputs behind what is in flight; y stays until they are acknowledged."""
@@ -278,8 +285,10 @@ class HistoryWriter:
 
     def begin_emitting(self, offset: int) -> Emitting:
         """A token that holds y below ``offset`` until its outputs are acknowledged."""
-        if self._emitting and self._emitting[-1].offset == offset:
-            return self._emitting[-1]
+        if self._emitting and self._emitting[-1].offset >= offset:
+            newest = self._emitting[-1]
+            newest.offset = offset
+            return newest
         token = Emitting(offset)
         self._emitting.append(token)
         return token
