@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+from odradek import workflow
 from odradek.orchestrator.core.effects import Effect, InboxDone, SendTask
 from odradek.orchestrator.core.writer import HistoryWriter
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
+from tests.orchestrator.partition import Owner, Partition
 
 
 def writer() -> HistoryWriter:
@@ -47,3 +51,55 @@ def test_y_waits_for_what_is_decided_while_an_append_is_checked() -> None:
     first.effects = effects
     history.acked(first, 1)
     assert history.y == 0
+
+
+@workflow.defn
+class Teller:
+    @workflow.run
+    async def run(self, target: str) -> str:
+        await workflow.get_external_workflow_handle(target).signal("hear", "news")
+        return "told"
+
+
+@workflow.defn
+class Listener:
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @workflow.signal
+    def hear(self, text: str) -> None:
+        self.heard.append(text)
+
+    @workflow.query
+    def all(self) -> list[str]:
+        return self.heard
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: False)
+
+
+@pytest.mark.parametrize("is_taken_over", [True, False])
+def test_answer_to_a_message_that_is_lost_is_asked_for_again(*, is_taken_over: bool) -> None:
+    """An owner may die between the record of a message and the answer to its sender; it counts once all the same."""
+    partition = Partition([Teller, Listener])
+    owner = Owner(partition)
+    partition.start("listener", "Listener")
+    told = partition.start("teller", "Teller", "listener")
+    while not any(isinstance(item.record.body, r.MessageAnswer) for item in partition.inbox):
+        assert owner.step()
+    assert isinstance(partition.inbox.pop().record.body, r.MessageAnswer)
+    if is_taken_over:
+        owner = Owner(partition)
+    owner.run()
+    assert partition.replies(told)[-1:] == [r.Accepted(partition.replies(told)[0].run_id)]
+    partition.now_ms += 31_000
+    owner.shard.tick(partition.now_ms)
+    owner.run()
+    result = partition.request()
+    partition.send("teller", r.AwaitResult(result))
+    heard = partition.request()
+    partition.send("listener", r.QueryWorkflow(heard, "all"))
+    owner.run()
+    assert partition.result(result) == "told"
+    assert partition.replies(heard)[0].result.data == b'["news"]'

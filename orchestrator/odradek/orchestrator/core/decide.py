@@ -316,6 +316,7 @@ def _on_timer(shard: Decide, live: LiveRun, command: r.TimerStarted) -> None:
 
 def _on_message(shard: Decide, live: LiveRun, command: r.MessageSent) -> None:
     live.effects.append(shard.message(live, command))
+    live.push_message(command.seq, shard.now_ms)
 
 
 _EFFECTS: dict[type, Callable[[Decide, LiveRun, Any], None]] = {

@@ -367,6 +367,7 @@ class Inputs(Attempts):
         live = wf.live
         if live is not None and live.run.run_id == body.run_id and body.number in live.run.messages:
             live.run.inbox_offset = item.offset
+            live.message_due.pop(body.number, None)
             self.input(live, r.MessageAnswered(body.number, body.failure))
 
     # ------------------------------------------------------------------------------------------ time
@@ -388,6 +389,10 @@ class Inputs(Attempts):
                 self.input(live, r.TimerFired(number))
             case "a":
                 self.activity_due(live, number)
+            case "m":
+                live.effects.append(self.message(live, live.run.messages[number]))
+                live.push_message(number, self.now_ms)
+                self.touched[live.run.run_id] = live
             case "s":
                 live.run.starts_at_ms = None
                 self.resume(live)

@@ -21,6 +21,9 @@ from odradek.orchestrator.core.run import NO_CLAIM, Activity, Ranges, Remembered
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 
+MESSAGE_AGAIN_MS = 30_000
+"""A message to another workflow that is not answered by then is sent again; its target takes it in once."""
+
 
 @dataclass(slots=True)
 class LiveRun:
@@ -54,6 +57,8 @@ class LiveRun:
     """The first due time has come nearer since the shard was told."""
     archived: list[r.ArchivePart] = field(default_factory=list)
     to_archive: int = 0
+    message_due: dict[int, int] = field(default_factory=dict)
+    """When a message that is not answered yet is sent again, by its number."""
     inbox_written: int = -1
     """The inbox offset that the last complete transition's record carries."""
 
@@ -61,14 +66,15 @@ class LiveRun:
         if not self.due or due_ms < self.due[0][0]:
             self.due_moved = True
         heappush(self.due, (due_ms, kind, number))
-        if len(self.due) > 64 + 4 * (len(self.run.timers) + len(self.run.activities)):
+        if len(self.due) > 64 + 4 * (len(self.run.timers) + len(self.run.activities) + len(self.run.messages)):
             self.due = [entry for entry in self.due if self._is_true(entry)]
             heapify(self.due)
 
     def next_due(self) -> tuple[int, str, int] | None:
         """The next thing that time brings about.
 
-        A timer (t), an activity's deadline (a), a limit (l), the start (s), a retry of parked code (p).
+        A timer (t), an activity's deadline (a), a message without an answer (m), a limit (l), the start (s), a retry of
+        parked code (p).
         """
         while self.due:
             if self._is_true(self.due[0]):
@@ -89,6 +95,8 @@ class LiveRun:
                 activity = run.activities.get(number)
                 deadline = activity.deadline() if activity else None
                 return deadline is not None and deadline[0] == due_ms
+            case "m":
+                return number in run.messages and self.message_due.get(number) == due_ms
             case "s":
                 return run.starts_at_ms == due_ms
             case "p":
@@ -102,6 +110,8 @@ class LiveRun:
             self.push_due(timer.due_ms, "t", timer.seq)
         for activity in self.run.activities.values():
             self.push_activity(activity)
+        for seq in self.run.messages:
+            self.push_message(seq, self.run.time_ms)
         self.push_limits()
         if self.run.starts_at_ms is not None:
             self.push_due(self.run.starts_at_ms, "s", 0)
@@ -116,6 +126,11 @@ class LiveRun:
         deadline = activity.deadline()
         if deadline is not None:
             self.push_due(deadline[0], "a", activity.scheduled.seq)
+
+    def push_message(self, seq: int, sent_ms: int) -> None:
+        """An answer may be lost with the owner of its sender: who waits for it asks again."""
+        self.message_due[seq] = sent_ms + MESSAGE_AGAIN_MS
+        self.push_due(sent_ms + MESSAGE_AGAIN_MS, "m", seq)
 
     def begin_next_chunk(self) -> None:
         self.chunk += 1
