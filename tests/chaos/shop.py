@@ -64,6 +64,15 @@ class Process(Fleet):
         (name,) = self._commands
         return self._output(name).read_text(errors="replace")
 
+    def latest_life(self) -> str:
+        """What an orchestrator has printed since it was started last."""
+        return self.output().rpartition("hosting workflows")[2]
+
+    def is_live(self) -> bool:
+        """An orchestrator has taken every partition over."""
+        output = self.latest_life()
+        return all(f"partition {number}: live" in output for number in range(PARTITIONS))
+
     async def metric(self, name: str) -> float:
         """A metric's value, which it serves at a port of its choice."""
         ports = re.findall(r"http://127\.0\.0\.1:(\d+) has /healthz", self.output())

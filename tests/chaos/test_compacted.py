@@ -143,8 +143,8 @@ async def test_compacted_history_restores_to_the_same_state(broker: LocalBroker,
         compacted = await asyncio.to_thread(history.compact)
         assert sum(map(len, compacted)) < sum(map(len, full)) / 2
         expected = history.restored(full)
-        assert len([state for state in expected.values() if state["runs"]]) >= len(sleepers) + ORDERS // 4
-        assert len([state for state in expected.values() if state["closed"]]) >= ORDERS // 4
+        assert len([state for state in expected.values() if state["runs"]]) > len(sleepers)
+        assert len([state for state in expected.values() if state["closed"]]) >= ORDERS // 10
         assert history.restored(compacted) == expected
 
         shop.orchestrator("second")

@@ -43,8 +43,7 @@ async def wake(sleepers: Sleepers) -> list[list[str]]:
 
 def restored_from(process: Process) -> list[int]:
     """Where the reading of history began in its last life, by partition."""
-    life = process.output().rpartition("serves namespace")[2]
-    return [int(offset) for offset in re.findall(r"restoring from (\d+)", life)]
+    return [int(offset) for offset in re.findall(r"restoring from (\d+)", process.latest_life())]
 
 
 @pytest.mark.parametrize("store", ["its local store", "an empty store on another process"])

@@ -10,16 +10,10 @@ import pytest
 from examples.orders.customers import TASK_QUEUE
 from odradek.testing.broker import LocalBroker
 from tests.chaos.evidence import Evidence
-from tests.chaos.shop import ORDERS, PARTITIONS, Measured, Process, Shop
+from tests.chaos.shop import ORDERS, Measured, Process, Shop
 
 pytestmark = pytest.mark.kafka
 IN_FLIGHT = "odradek_appends_in_flight"
-
-
-def live(process: Process) -> bool:
-    """It has taken every partition over."""
-    output = process.output()
-    return all(f"partition {number}: live" in output for number in range(PARTITIONS))
 
 
 def noticed(process: Process) -> bool:
@@ -48,7 +42,7 @@ async def test_zombie_cannot_decide_after_takeover(broker: LocalBroker, shop: Sh
         await freeze_with_appends_in_flight(shop, broker, zombie)
         frozen = time.monotonic()
         successor = shop.orchestrator("successor")
-        await shop.until(lambda: live(successor), "the takeover")
+        await shop.until(successor.is_live, "the takeover")
         measured("from the freeze until a process started then serves all partitions", time.monotonic() - frozen)
         zombie.thaw()
         await shop.until(lambda: noticed(zombie), "the zombie to notice")
