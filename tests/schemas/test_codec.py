@@ -338,9 +338,7 @@ def test_bottomless_nesting_is_refused() -> None:
 
 
 def _failure_bytes() -> bytes:
-    parts: list[bytes] = []
-    compiled.writer(Failure)(Failure("", ""), parts.append)
-    return b"".join(parts)
+    return compiled.writer(Failure)(Failure("", ""))
 
 
 @pytest.mark.parametrize("byte", [1, 3, 4, 0xFF])
@@ -505,3 +503,15 @@ def test_floats_keep_every_bit() -> None:
         body = CODEC.decode(HistoryRecord, CODEC.encode_with_events(EMPTY_CHUNK, CODEC.encode_events([event]))).body
         assert isinstance(body, Chunk)
         assert body.events == (event,)
+
+
+@given(st.lists(st.lists(records(Event), max_size=3), max_size=3), st.integers(0, 10**6))
+@PATIENT
+def test_events_of_a_chunk_are_taken_out_as_they_stand(blocks: list[list[Event]], first_event: int) -> None:
+    encoded = b"".join(CODEC.encode_events(block) for block in blocks)
+    head = Chunk(3, 2, True, 77, 10, first_event, "running", True)
+    value = CODEC.encode_with_events(HistoryRecord(5, 4, 3, 2, head), encoded)
+    assert CODEC.event_blocks(value) == (first_event, encoded)
+    behind_prefix = Codec(registry_ids={HistoryRecord: 9})
+    value = behind_prefix.encode_with_events(HistoryRecord(5, 4, 3, 2, head), encoded)
+    assert behind_prefix.event_blocks(value) == (first_event, encoded)

@@ -56,9 +56,7 @@ class Codec:
         record_type = type(record)
         prefix = self._prefixes.get(record_type, b"") if self._prefixes else b""
         if self.level == SCHEMA_VERSION:
-            parts = [prefix]
-            compiled.writer(record_type)(record, parts.append)
-            return b"".join(parts)
+            return prefix + compiled.writer(record_type)(record)
         value = to_dict(record)
         value["schema_version"] = self.level
         return prefix + _general(schema(record_type, self.level), value)
@@ -69,12 +67,23 @@ class Codec:
             return b""  # a block of none would end the array
         parts = [compiled.encode_long(len(events))]
         if self.level == SCHEMA_VERSION:
-            write = compiled.writer(Event)
-            for event in events:
-                write(event, parts.append)
+            parts += map(compiled.writer(Event), events)
         else:
             parts += (_general(schema(Event, self.level), to_dict(event)) for event in events)
         return b"".join(parts)
+
+    def event_blocks(self, value: bytes) -> tuple[int, bytes]:
+        """Of a history record that is a chunk: ``first_event``, and its encoded events as they stand there."""
+        start = _REGISTRY_PREFIX_BYTES if value[0] == _REGISTRY_MAGIC else 0
+        version, at = compiled.read_long(value, start)
+        if version != self.level:
+            body = self.decode(records.HistoryRecord, value).body
+            assert isinstance(body, records.Chunk)
+            return body.first_event, self.encode_events(body.events)
+        for _ in range(5):  # claim, v, x, y, branch
+            _, at = compiled.read_long(value, at)
+        first_event, at = compiled.chunk_head(value, at)
+        return first_event, value[at:-1]
 
     @staticmethod
     def events_bytes(block: bytes) -> int:

@@ -14,10 +14,11 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any, Final, ParamSpec, TypeVar
 
+from odradek.schemas.records import Chunk
+
 P = ParamSpec("P")
 T = TypeVar("T")
-Out = Callable[[bytes], object]
-Write = Callable[[Any, Out], None]
+Write = Callable[[Any], bytes]
 Read = Callable[[bytes, int], tuple[Any, int]]
 
 
@@ -44,6 +45,7 @@ _ONE_BYTE: Final = tuple((byte >> 1) ^ -(byte & 1) for byte in range(128))
 _SMALL: Final = tuple(_zigzag(number) for number in range(4096))
 _zigzag_cached: Final = functools.lru_cache(8192)(_zigzag)
 _DOUBLE: Final = struct.Struct("<d")
+_CHUNK_HEAD: Final = [item for item in typing.get_type_hints(Chunk).items() if item[0] != "events"]
 _BOOLEANS: Final = (False, True)
 
 
@@ -73,7 +75,7 @@ def order(record_type: type) -> list[str]:
 
 @cached
 def writer(record_type: type) -> Write:
-    """``write(record, append)`` gives the record's bytes to ``append`` piece by piece."""
+    """``write(record)`` returns the record's bytes."""
     return typing.cast(Write, _Writer(record_type).compile())
 
 
@@ -81,6 +83,21 @@ def writer(record_type: type) -> Write:
 def reader(record_type: type) -> Read:
     """``read(data, at)`` returns the record that begins there and the place after it."""
     return typing.cast(Read, _Reader(record_type).compile())
+
+
+def chunk_head(data: bytes, at: int) -> tuple[int, int]:
+    """Of a chunk that begins at ``at``: its ``first_event``, and the place of its events, its last field."""
+    first_event = 0
+    for name, kind in _CHUNK_HEAD:
+        if kind is bool:
+            at += 1
+            continue
+        number, at = read_long(data, at)
+        if kind is str:
+            at += number
+        elif name == "first_event":
+            first_event = number
+    return first_event, at
 
 
 def members(hint: Any) -> tuple[list[Any], bool]:
@@ -108,7 +125,10 @@ class _Compiler:
             "S": _SMALL,
             "B": _BOOLEANS,
             "zz": _zigzag_cached,
-            "Z": _ONE_BYTE, "long": read_long,
+            "J": b"".join,
+            "text": _text,
+            "Z": _ONE_BYTE,
+            "long": read_long,
             "pack": _DOUBLE.pack,
             "unpack": _DOUBLE.unpack_from,
             "no_such_branch": _no_such_branch,
@@ -142,67 +162,110 @@ class _Compiler:
 
 
 class _Writer(_Compiler):
-    signature = "r, out"
+    """One expression per record: a join of its fields, so that no list is appended to piece by piece."""
+
+    signature = "r"
 
     def body(self) -> None:
-        for name in order(self.record_type):
-            self.value(self.hints[name], f"r.{name}")
-        if not self.lines:
-            self.line("pass")
+        elements = [
+            part for name in order(self.record_type) for part in self.value(self.hints[name], f"r.{name}", name)
+        ]
+        self.line(f"return {self.joined(elements)}")
 
-    def value(self, hint: Any, source: str) -> None:
+    @staticmethod
+    def joined(elements: Sequence[str]) -> str:
+        return elements[0] if len(elements) == 1 else f"J(({', '.join(elements)}))"
+
+    def value(self, hint: Any, source: str, name: str = "") -> list[str]:
         kinds, optional = members(hint)
         if optional:
             local = self.name()
-            self.line(f"{local} = {source}")
-            self.line(f"if {local} is None: out(b'\\0')")
-            self.line("else:")
-            self.depth += 1
-            self.line("out(b'\\2')")
-            self.value(kinds[0], local)
-            self.depth -= 1
-        elif len(kinds) > 1:
-            table = self.name({kind: (encode_long(i), _function(writer, kind)) for i, kind in enumerate(kinds)})
-            tag, write = self.name(), self.name()
-            self.line(f"{tag}, {write} = {table}[type({source})]")
-            self.line(f"out({tag}); {write}({source}, out)")
-        else:
-            self.plain(hint, source)
+            inner = self.joined(self.value(kinds[0], local, name))
+            return [f"(b'\\0' if ({local} := {source}) is None else b'\\2' + {inner})"]
+        if len(kinds) > 1:
+            table = {kind: (encode_long(i), _function(writer, kind)) for i, kind in enumerate(kinds)}
+            return [f"{self.name(_branch_writer(table))}({source})"]
+        return self.plain(hint, source, name)
 
-    def plain(self, hint: Any, source: str) -> None:
+    def plain(self, hint: Any, source: str, name: str) -> list[str]:
         if hint is int:
             local = self.name()
-            self.line(f"{local} = {source}; out(S[{local}] if -1 < {local} < 4096 else zz({local}))")
-        elif hint is str or hint is bytes:
-            self.text(source + (".encode()" if hint is str else ""))
-        elif hint is bool:
-            self.line(f"out(b'\\1' if {source} else b'\\0')")
-        elif hint is float:
-            self.line(f"out(pack({source}))")
-        elif dataclasses.is_dataclass(hint):
-            self.line(f"{self.name(_function(writer, typing.cast(type, hint)))}({source}, out)")
+            return [f"(S[{local}] if -1 < ({local} := {source}) < 4096 else zz({local}))"]
+        if hint is str and name in _REPEATED_TEXTS:
+            return [f"text({source})"]
+        if hint is str or hint is bytes:
+            local, size = self.name(), self.name()
+            data = f"{source}.encode()" if hint is str else source
+            return [f"(S[{size}] if ({size} := len({local} := {data})) < 4096 else zz({size}))", local]
+        if hint is bool:
+            return [f"(b'\\1' if {source} else b'\\0')"]
+        if hint is float:
+            return [f"pack({source})"]
+        if dataclasses.is_dataclass(hint):
+            kind = typing.cast(type, hint)
+            write = _function(writer, kind)
+            return [f"{self.name(_by_identity(write) if kind.__name__ in _SHARED else write)}({source})"]
+        return [self.many(typing.get_args(hint), source)]
+
+    def many(self, arguments: Sequence[Any], source: str) -> str:
+        local = self.name()
+        item = self.joined(self.value(arguments[-1], "i"))
+        if len(arguments) == 2:
+            each = f"[{self.joined([*self.value(str, 'k'), item])} for k, i in {local}.items()]"
         else:
-            self.many(typing.get_args(hint), source)
+            each = f"[{item} for i in {local}]"
+        count = f"(S[len({local})] if len({local}) < 4096 else zz(len({local})))"
+        return f"(b'\\0' if not ({local} := {source}) else J(({count}, *{each}, b'\\0')))"
 
-    def text(self, source: str) -> None:
-        local, size = self.name(), self.name()
-        self.line(f"{local} = {source}; {size} = len({local})")
-        self.line(f"out(S[{size}] if {size} < 4096 else zz({size})); out({local})")
 
-    def many(self, arguments: Sequence[Any], source: str) -> None:
-        local, item = self.name(), self.name()
-        self.line(f"{local} = {source}")
-        self.line(f"if {local}:")
-        self.depth += 1
-        self.line(f"out(S[len({local})] if len({local}) < 4096 else zz(len({local})))")
-        key = self.name() if len(arguments) == 2 else None
-        self.line(f"for {key}, {item} in {local}.items():" if key else f"for {item} in {local}:")
-        self.depth += 1
-        if key:
-            self.text(f"{key}.encode()")
-        self.value(arguments[-1], item)
-        self.depth -= 2
-        self.line("out(b'\\0')")
+def _branch_writer(table: dict[type, tuple[bytes, Write]]) -> Write:
+    def write(value: Any) -> bytes:
+        tag, branch = table[type(value)]
+        return tag + branch(value)
+
+    return write
+
+
+def _by_identity(write: Write) -> Write:
+    """For small records that many others share: the same object is written once."""
+    known: dict[int, tuple[Any, bytes]] = {}
+
+    def written(value: Any) -> bytes:
+        found = known.get(id(value))
+        if found is None:
+            if len(known) >= _SHARED_MANY:
+                known.clear()
+            found = known[id(value)] = (value, write(value))  # the object is kept, so that its identity stays its own
+        return found[1]
+
+    return written
+
+
+_SHARED: Final = frozenset({"RetryPolicy", "ActivityTimeouts"})
+_SHARED_MANY: Final = 1024
+_REPEATED_TEXTS: Final = frozenset(
+    {
+        "encoding",
+        "activity_type",
+        "workflow_type",
+        "task_queue",
+        "cancellation_type",
+        "kind",
+        "status",
+        "retry_state",
+        "namespace",
+        "worker",
+        "recipient",
+        "identity",
+    }
+)
+"""Fields with few different values: their bytes are remembered."""
+
+
+@functools.lru_cache(8192)
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return encode_long(len(data)) + data
 
 
 class _Reader(_Compiler):

@@ -78,9 +78,7 @@ class Closing(ShardState):
                     f'ODR-078: chunk {number} of run {run.run_id} of workflow "{run.workflow_id}" is not in the local '
                     "store: stop this process, delete its store, and start it again"
                 )
-            body = self.config.codec.decode(r.HistoryRecord, raw).body
-            assert isinstance(body, r.Chunk)
-            found.append((body.first_event, self.config.codec.encode_events(body.events)))
+            found.append(self.config.codec.event_blocks(raw))
         if live.blocks:
             found.append((live.first_event, live.blocks))
         return found
