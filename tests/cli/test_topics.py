@@ -15,6 +15,7 @@ from odradek.cli.topic_export import strimzi
 from odradek.log import TopicInfo
 from odradek.schemas.topics import Topics, TopicSpec
 from tests.cli.conftest import run_command
+from tests.schemas.registry_server import FakeRegistry
 
 GOLDEN = Path(__file__).parent / "golden"
 WRITE = bool(os.environ.get("ODRADEK_WRITE_GOLDEN"))
@@ -118,3 +119,19 @@ def test_create_check_and_doctor_on_kafka(kafka_broker: str) -> None:
     assert levels["orchestrators"] == "fail"
     assert levels["replication"] == "warn"
     assert levels["topics"] == levels["clock"] == levels["partitions"] == "ok", found.stdout
+
+
+def test_schema_registry_of_every_command(tmp_path: Path) -> None:
+    where = ("--log", f"sqlite:///{tmp_path}/log.db", "--namespace", "shop")
+    with FakeRegistry() as registry:
+        named = (*where, "--schema-registry", registry.url)
+        assert run_command(*named, "topics", "create", "--partitions", "1").exit_code == 0
+        assert "odradek.WorkersRecord" in registry.subjects
+        found = run_command(*where, "doctor", "--json", env={"ODRADEK_SCHEMA_REGISTRY": registry.url})
+        levels = {finding["check"]: finding["level"] for finding in json.loads(found.stdout)}
+        assert (levels["registry"], levels["partitions"]) == ("ok", "ok")
+    gone = ("--schema-registry", "http://127.0.0.1:1")
+    refused = run_command(*where, *gone, "workflow", "list")
+    assert (refused.exit_code, "ODR-005" in refused.stderr, "Traceback" in refused.stderr) == (6, True, False)
+    checked = json.loads(run_command(*where, *gone, "doctor", "--json").stdout)
+    assert [finding["level"] for finding in checked if finding["check"] == "registry"] == ["fail"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from odradek.cli.topic_check import differences
 from odradek.cli.topics import wanted_topics
 from odradek.cli.versions import librdkafka_version, odradek_version
 from odradek.log import Log, LogUnavailable, Record, TopicInfo
-from odradek.log.namespace import FACTS_KEY, is_embedded, read_to_end
+from odradek.log.namespace import FACTS_KEY, SCHEMA_REGISTRY_VARIABLE, is_embedded, read_to_end
 from odradek.schemas.codec import Codec
 from odradek.schemas.errors import SchemaError
 from odradek.schemas.records import SCHEMA_VERSION, Beacon, NamespaceFacts, WorkerLease, WorkersRecord
@@ -59,6 +60,7 @@ def check_up(common: Common) -> Iterator[Finding]:
     try:
         yield Finding("address", Level.OK, f"{common.address} answers")
         yield _versions(log)
+        yield from _schema_registry(common)
         if common.namespace not in present:
             others = ", ".join(present) or "none"
             text = f'there is no namespace "{common.namespace}"; there are: {others}'
@@ -72,6 +74,21 @@ def check_up(common: Common) -> Iterator[Finding]:
 def _versions(log: Log) -> Finding:
     client = f", librdkafka {librdkafka_version()}" if not is_embedded(log) else ""
     return Finding("versions", Level.OK, f"odradek {odradek_version()}, schema version {SCHEMA_VERSION}{client}")
+
+
+def _schema_registry(common: Common) -> Iterator[Finding]:
+    """Nothing where none is named. Like every process it registers what is missing there."""
+    url = common.schema_registry or os.environ.get(SCHEMA_REGISTRY_VARIABLE)
+    if not url:
+        return
+    from odradek.schemas.registry import registry_ids, shown
+
+    try:
+        ids = registry_ids(url)
+    except SchemaError as error:
+        yield Finding("registry", Level.FAIL, str(error), "Processes that name it do not start.")
+    else:
+        yield Finding("registry", Level.OK, f"{shown(url)} has the {len(ids)} schemas of version {SCHEMA_VERSION}")
 
 
 class _Namespace:
