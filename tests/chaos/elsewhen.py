@@ -12,6 +12,7 @@ from pathlib import Path
 from odradek.client import Client
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.worker import Worker
+from tests.chaos.shop import ASK_AGAIN
 from tests.chaos.sleepers import Holder, Sleeper, hold
 
 
@@ -29,7 +30,7 @@ class Clock:
 async def serving(address: str, namespace: str, clock: Clock, store: Path | None) -> AsyncIterator[Client]:
     """Everything in this process: a client, an orchestrator by that clock, a worker; at the end all of it is gone."""
     settings = OrchestratorSettings(store=store, session_timeout_seconds=1, checkpoint_seconds=0.1)
-    async with await Client.connect(address, namespace=namespace) as client:
+    async with await Client.connect(address, namespace=namespace, request_policy=ASK_AGAIN) as client:
         worker = Worker(
             client,
             task_queue="sleep",

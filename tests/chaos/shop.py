@@ -57,16 +57,18 @@ class Process(Fleet):
         """Start it, again if it has ended."""
         if self._processes and self.ended() is not None:
             self._processes.clear()
+        self._printed_before = len(self.output())
         super().start()
 
     def output(self) -> str:
         """What it has printed, over all its lives."""
         (name,) = self._commands
-        return self._output(name).read_text(errors="replace")
+        path = self._output(name)
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def latest_life(self) -> str:
-        """What an orchestrator has printed since it was started last."""
-        return self.output().rpartition("hosting workflows")[2]
+        """What it has printed since it was started last."""
+        return self.output()[self._printed_before :]
 
     def is_live(self) -> bool:
         """An orchestrator has taken every partition over."""

@@ -23,7 +23,7 @@ def _folder() -> Path:
 async def hold(name: str) -> int:
     """Ends when it is let go; the number of the attempt that ended."""
     attempt = activity.info().attempt
-    (_folder() / f"{name}-began-{attempt}").touch()
+    (_folder() / f"{name}-{os.getpid()}").touch()
     while not (_folder() / "let-go").exists():  # noqa: ASYNC110 - another process lets go
         await asyncio.sleep(0.02)
     return attempt
