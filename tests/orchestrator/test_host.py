@@ -23,7 +23,7 @@ from odradek.orchestrator.host import Orchestrator
 from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.schemas.errors import NewerSchema
-from odradek.schemas.records import ActivityScheduled
+from odradek.schemas.records import ActivityScheduled, WorkerLease, WorkersRecord
 from odradek.worker import Worker
 from odradek.workers import ActivityWorker
 
@@ -211,3 +211,22 @@ async def _connection(log: Any) -> Any:
     from odradek.client.connection import Connection
 
     return Connection(log)
+
+
+def test_leases_that_were_deleted_are_read_on_from_where_they_begin() -> None:
+    """An offset out of range concerns its own topic only."""
+    log, namespace = opened()
+    served = orchestrator(namespace)
+    thread, failures = in_thread(served)
+    eventually(served.ready.is_set, "it is live")
+    owned = dict(served.owned)
+    log.delete_records(namespace.topics.workers, {0: log.offsets(namespace.topics.workers, 0).end})
+    lease = WorkersRecord(WorkerLease("w", "w@host", "q", 3))
+    appender = log.appender()
+    appender.append(namespace.topics.workers, 0, b"w\0w", namespace.codec.encode(lease))
+    appender.close()
+    eventually(lambda: served.worker_partition("w") == 3, "the lease is known")
+    assert served.owned == owned
+    served.stop()
+    thread.join(10)
+    assert failures == []

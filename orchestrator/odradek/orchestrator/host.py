@@ -191,12 +191,17 @@ class Orchestrator:
         try:
             return self.reader.poll(seconds, self.settings.records_per_poll)
         except OffsetOutOfRange as error:
-            _log.error("%s", error)
-            owned = self.owned.get(error.partition)
-            if owned is not None:
-                owned.end(f"ODR-076: {error}")
-                self._claim_later(error.partition)
+            self._out_of_range(error)
             return []
+
+    def _out_of_range(self, error: OffsetOutOfRange) -> None:
+        """Leases are read on from where they begin now; a partition ends, and its next claim says what is missing."""
+        _log.error("%s", error)
+        if error.topic == self._topics.workers:
+            self.reader.assign(error.topic, error.partition, error.begin)
+        elif error.partition in self.owned:
+            self.owned[error.partition].end(f"ODR-076: {error}")
+            self._claim_later(error.partition)
 
     def _take(self, records: Sequence[Record]) -> None:
         grouped: dict[tuple[str, int], list[Record]] = {}

@@ -135,13 +135,14 @@ class Codec:
         try:
             start = _REGISTRY_PREFIX_BYTES if value[0] == _REGISTRY_MAGIC else 0
             version = _peek_version(value, start)
-            if version > SCHEMA_VERSION:
-                raise NewerSchema(record_type.__name__, version, SCHEMA_VERSION)
             if version == SCHEMA_VERSION:
+                decoded: R
                 decoded, end = compiled.reader(record_type)(value, start)
                 if end != len(value):
                     raise ValueError(f"{len(value) - end} bytes too many")
-                return typing.cast(R, decoded)
+                return decoded
+            if version > SCHEMA_VERSION:
+                raise NewerSchema(record_type.__name__, version, SCHEMA_VERSION)
             return _decode_older(record_type, value[start:], version)
         except NewerSchema:
             raise

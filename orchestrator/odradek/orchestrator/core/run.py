@@ -25,27 +25,33 @@ class Activity:
 
     def deadline(self) -> tuple[int, str] | None:
         """When something must happen if nothing else does, and what: a time limit's name, ``retry`` or ``dispatch``."""
-        limits = self.scheduled.timeouts
-        progress = self.progress
-        found: list[tuple[int, str]] = []
-        if limits.schedule_to_close_ms is not None:
-            found.append((self.scheduled_ms + limits.schedule_to_close_ms, "schedule-to-close"))
+        limits, progress = self.scheduled.timeouts, self.progress
         if progress.retry_at_ms is not None:
-            found.append((progress.retry_at_ms, "retry"))
+            first = (progress.retry_at_ms, "retry")
         elif progress.holders:
-            began = min(holder.started_ms for holder in progress.holders)
-            if limits.start_to_close_ms is not None:
-                found.append((began + limits.start_to_close_ms, "start-to-close"))
-            if limits.heartbeat_ms is not None:
-                found.append((max(began, progress.heartbeat_ms or 0) + limits.heartbeat_ms, "heartbeat"))
+            first = self._limit_of_attempt()
+        elif progress.dispatched_ms is not None:
+            first = (progress.dispatched_ms + DISPATCH_EXPIRY_MS, "dispatch")
         else:
-            if limits.schedule_to_start_ms is not None:
-                found.append((progress.attempt_scheduled_ms + limits.schedule_to_start_ms, "schedule-to-start"))
-            if progress.dispatched_ms is not None:
-                found.append((progress.dispatched_ms + DISPATCH_EXPIRY_MS, "dispatch"))
-        return min(found) if found else None
+            first = NEVER
+        if limits.schedule_to_start_ms is not None and not progress.holders and progress.retry_at_ms is None:
+            first = min(first, (progress.attempt_scheduled_ms + limits.schedule_to_start_ms, "schedule-to-start"))
+        if limits.schedule_to_close_ms is not None:
+            first = min(first, (self.scheduled_ms + limits.schedule_to_close_ms, "schedule-to-close"))
+        return None if first is NEVER else first
+
+    def _limit_of_attempt(self) -> tuple[int, str]:
+        limits, progress = self.scheduled.timeouts, self.progress
+        began = min(holder.started_ms for holder in progress.holders)
+        first = NEVER
+        if limits.start_to_close_ms is not None:
+            first = (began + limits.start_to_close_ms, "start-to-close")
+        if limits.heartbeat_ms is not None:
+            first = min(first, (max(began, progress.heartbeat_ms or 0) + limits.heartbeat_ms, "heartbeat"))
+        return first
 
 
+NEVER = (1 << 62, "")
 DISPATCH_EXPIRY_MS = 3 * 24 * 3_600_000
 """A task that nobody has begun by then is issued again; well below the retention of its topic (7 days)."""
 
