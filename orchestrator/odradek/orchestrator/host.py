@@ -416,9 +416,12 @@ class Orchestrator:
                 metrics.ACTIVITY_EVENTS.labels(name, kind, what).inc(count)
             else:
                 metrics.WORKFLOWS.labels(name, kind, what).inc(count)
+        observe: dict[tuple[str, str], Callable[[float], None]] = {}
         for what, kind, seconds in durations:
-            histogram = metrics.WORKFLOW_SECONDS if what == "workflow" else metrics.ACTIVITY_SECONDS
-            histogram.labels(name, kind).observe(seconds)
+            if (what, kind) not in observe:
+                histogram = metrics.WORKFLOW_SECONDS if what == "workflow" else metrics.ACTIVITY_SECONDS
+                observe[what, kind] = histogram.labels(name, kind).observe
+            observe[what, kind](seconds)
 
     # ------------------------------------------------------------------------------------------ what partitions need
 

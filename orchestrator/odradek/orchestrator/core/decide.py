@@ -128,12 +128,12 @@ class Decide(Transitions):
         instance = live.instance
         if instance is None:
             instance = self._make_instance(live)
-            try:
-                instance.replay(self.events(live))
-            except BaseException:
-                instance.close()
-                raise
-            if live.run.event_count > len(live.pending):  # a run that begins now has nothing to replay
+            if live.run.event_count:  # a run that begins now has nothing to replay
+                try:
+                    instance.replay(self.events(live))
+                except BaseException:
+                    instance.close()
+                    raise
                 self.replays += 1
                 self.replayed_events += live.run.event_count
             live.instance = instance
