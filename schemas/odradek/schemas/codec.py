@@ -38,6 +38,9 @@ _VERSIONS_AHEAD_MAX = 8
 """What claims to be newer than that is no record: so begins text that somebody else has written to a topic."""
 
 
+_write_history_body = compiled.union_writer(records.HistoryBody)
+
+
 class Codec:
     """Encodes at the namespace's feature level; decodes every released version.
 
@@ -50,6 +53,7 @@ class Codec:
             record_type: bytes([_REGISTRY_MAGIC]) + schema_id.to_bytes(4, "big")
             for record_type, schema_id in (registry_ids or {}).items()
         }
+        self._history_head = self._prefixes.get(records.HistoryRecord, b"") + compiled.encode_long(SCHEMA_VERSION)
 
     def encode(self, record: Any) -> bytes:
         """The record as bytes, in the form of the feature level."""
@@ -89,6 +93,17 @@ class Codec:
     def events_bytes(block: bytes) -> int:
         """The size of the events in one block; the same in sum, into however many blocks they are divided."""
         return len(block) - compiled.read_long(block, 0)[1] if block else 0
+
+    def encode_history(self, claim: int, v: int, x: int, y: int, body: Any, blocks: bytes | None = None) -> bytes:
+        """A ``HistoryRecord``; with ``blocks`` its body is a chunk without events, and they are put in their place."""
+        if self.level != SCHEMA_VERSION:
+            record = records.HistoryRecord(claim, v, x, y, body)
+            return self.encode(record) if blocks is None else self.encode_with_events(record, blocks)
+        long = compiled.encode_long
+        head = (self._history_head, long(claim), long(v), long(x), long(y), _write_history_body(body))
+        if blocks is None:
+            return b"".join(head)
+        return b"".join((*head[:-1], head[-1][:-1], blocks, b"\0"))
 
     def encode_with_events(self, record: Any, blocks: bytes) -> bytes:
         """A record whose last field is an empty array of events, with ``blocks`` put in their place."""

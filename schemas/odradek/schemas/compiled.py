@@ -31,6 +31,12 @@ def _zigzag(number: int) -> bytes:
     if not _LONG_MIN <= number <= _LONG_MAX:
         raise OverflowError(f"{number} is no 64-bit integer")
     rest = (number << 1) ^ (number >> 63)
+    if rest < 1 << 14:
+        return bytes((rest & 0x7F | 0x80, rest >> 7)) if rest > 0x7F else bytes((rest,))
+    if rest < 1 << 21:
+        return bytes((rest & 0x7F | 0x80, rest >> 7 & 0x7F | 0x80, rest >> 14))
+    if rest < 1 << 28:
+        return bytes((rest & 0x7F | 0x80, rest >> 7 & 0x7F | 0x80, rest >> 14 & 0x7F | 0x80, rest >> 21))
     out = bytearray()
     while rest > 0x7F:
         out.append(rest & 0x7F | 0x80)
@@ -183,8 +189,7 @@ class _Writer(_Compiler):
             inner = self.joined(self.value(kinds[0], local, name))
             return [f"(b'\\0' if ({local} := {source}) is None else b'\\2' + {inner})"]
         if len(kinds) > 1:
-            table = {kind: (encode_long(i), _function(writer, kind)) for i, kind in enumerate(kinds)}
-            return [f"{self.name(_branch_writer(table))}({source})"]
+            return [f"{self.name(union_writer(hint))}({source})"]
         return self.plain(hint, source, name)
 
     def plain(self, hint: Any, source: str, name: str) -> list[str]:
@@ -218,7 +223,13 @@ class _Writer(_Compiler):
         return f"(b'\\0' if not ({local} := {source}) else J(({count}, *{each}, b'\\0')))"
 
 
-def _branch_writer(table: dict[type, tuple[bytes, Write]]) -> Write:
+def union_writer(hint: Any) -> Write:
+    """Writes a member of a union of records, behind its branch's number."""
+    kinds = members(hint)[0]
+    table: dict[type, tuple[bytes, Write]] = {
+        kind: (encode_long(i), _function(writer, kind)) for i, kind in enumerate(kinds)
+    }
+
     def write(value: Any) -> bytes:
         tag, branch = table[type(value)]
         return tag + branch(value)

@@ -36,7 +36,7 @@ class ReadOnlyContextError(Exception):
     """A query handler tried to change something."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ActivityCall:
     """A call of an activity as the workflow made it."""
 

@@ -93,9 +93,10 @@ class Transitions(Closing):
         run, claim = live.run, self.writer.claim
         sealed = continues or (run.is_open and len(live.blocks) >= self.config.chunk_bytes)
         old = live.chunk_claim
-        if old not in (NO_CLAIM, claim):
-            live.stale.append(keys.chunk(run.workflow_id, run.run_id, live.chunk, old))
-        live.chunk_claim = claim
+        if old != claim:
+            if old != NO_CLAIM:
+                live.stale.append(keys.chunk(run.workflow_id, run.run_id, live.chunk, old))
+            live.take_chunk(claim)
         body = r.Chunk(
             run.n, live.chunk, sealed, live.previous_claim, inbox_offset, live.first_event, run.status, continues
         )
@@ -104,9 +105,7 @@ class Transitions(Closing):
             stale, live.stale = live.stale, []
         live.in_flight += 1
         live.inbox_written = inbox_offset
-        entry = self.writer.append(
-            keys.chunk(run.workflow_id, run.run_id, live.chunk, claim), body, live.blocks, effects
-        )
+        entry = self.writer.append(live.chunk_key, body, live.blocks, effects)
         ends = not run.is_open and not continues
         entry.then = partial(self._chunk_checked, live, stale, sealed, continues, ends, then)
         if sealed:
@@ -151,7 +150,8 @@ class Transitions(Closing):
             live.chain[-1] = live.previous_claim = self.writer.claim
             live.barrier = True
         else:
-            old, live.chunk_claim = live.chunk_claim, self.writer.claim
+            old = live.chunk_claim
+            live.take_chunk(self.writer.claim)
         stale = (
             [keys.chunk(run.workflow_id, run.run_id, number, old)] if old not in (NO_CLAIM, self.writer.claim) else []
         )

@@ -34,6 +34,8 @@ class LiveRun:
     chunk: int = 1
     chunk_claim: int = NO_CLAIM
     """The claim under which the open chunk was last written."""
+    chunk_key: bytes = b""
+    """Of the open chunk, under ``chunk_claim``."""
     previous_claim: int = 0
     first_event: int = 0
     """The place in the run of the open chunk's first event."""
@@ -131,6 +133,11 @@ class LiveRun:
         """An answer may be lost with the owner of its sender: who waits for it asks again."""
         self.message_due[seq] = sent_ms + MESSAGE_AGAIN_MS
         self.push_due(sent_ms + MESSAGE_AGAIN_MS, "m", seq)
+
+    def take_chunk(self, claim: int) -> None:
+        """The open chunk is written under this claim from now on."""
+        self.chunk_claim = claim
+        self.chunk_key = keys.chunk(self.run.workflow_id, self.run.run_id, self.chunk, claim)
 
     def begin_next_chunk(self) -> None:
         self.chunk += 1
@@ -276,7 +283,8 @@ def _fold_chain(workflow: Workflow, run_id: str, chain: list[Found], encode_even
         run.history_bytes += Codec.events_bytes(blocks)
         run.inbox_offset = live.inbox_written = body.inbox_offset
         workflow.offsets[raw] = offset
-        live.chunk, live.chunk_claim, live.previous_claim = key.number, key.claim, body.previous_claim
+        live.chunk, live.previous_claim = key.number, body.previous_claim
+        live.take_chunk(key.claim)
         live.first_event, live.chunk_events, live.blocks = body.first_event, len(events), blocks
         if not last or (body.sealed and not half):
             live.chain.append(key.claim)

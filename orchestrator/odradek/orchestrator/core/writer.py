@@ -140,8 +140,7 @@ class HistoryWriter:
         """
         value = None
         if body is not None:
-            record = r.HistoryRecord(self.claim, self.v, self.x, self.y, body)
-            value = self._codec.encode(record) if blocks is None else self._codec.encode_with_events(record, blocks)
+            value = self._codec.encode_history(self.claim, self.v, self.x, self.y, body, blocks)
         x_after = self.in_flight[-1].x_after if self.in_flight else self.x
         entry = Entry(key, value, self.last, self.x, x_after)
         entry.effects = effects
