@@ -176,7 +176,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--log", default="kafka", help="kafka (starts a broker), sqlite, or an address")
     parser.add_argument("--workflows", type=int, default=2000)
-    parser.add_argument("--warm-up", type=int, default=500)
+    parser.add_argument(
+        "--warm-up", type=int, default=3000, help="workflows before the measured ones: the JVM compiles"
+    )
     parser.add_argument("--latency", type=int, default=200, help="workflows one at a time")
     parser.add_argument("--partitions", type=int, default=8)
     options = parser.parse_args()

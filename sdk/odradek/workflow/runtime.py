@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from asyncio import events
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -121,7 +121,9 @@ class Runtime(ABC):
     def start_activity(self, call: ActivityCall) -> asyncio.Task[Any]: ...
 
     @abstractmethod
-    async def execute_activity(self, call: ActivityCall) -> Any: ...
+    def execute_activity(self, call: ActivityCall) -> Coroutine[Any, Any, Any]:
+        """Schedule it now; what is returned waits for the result."""
+        ...
 
     @abstractmethod
     async def wait_condition(self, predicate: Callable[[], bool], timeout: float | None, summary: str) -> None: ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from asyncio import events
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from random import Random
@@ -350,9 +350,9 @@ class WorkflowInstance(Runtime):
         seq, future = self._schedule(call)
         return self._loop.create_task(self._activity(seq, future, call), name=f"activity-{call.name}-{seq}")
 
-    async def execute_activity(self, call: ActivityCall) -> Any:
+    def execute_activity(self, call: ActivityCall) -> Coroutine[Any, Any, Any]:
         seq, future = self._schedule(call)
-        return await self._activity(seq, future, call)
+        return self._activity(seq, future, call)
 
     def _schedule(self, call: ActivityCall) -> tuple[int, asyncio.Future[Any]]:
         self._may_command()
