@@ -38,11 +38,11 @@ class Outputs:
         """Append one output of partition ``home``; its token is released when the other topic has it."""
         codec = self._namespace.codec
         match effect:
-            case fx.Reply(partition=partition, recipient=recipient, request_id=request_id, body=body):
-                self._append_reply(partition, recipient, r.ReplyRecord(recipient, request_id, body))
             case fx.SendTask(task=task):
                 assert task is not None
                 self._send_task(effect, task, writer, home)
+            case fx.Reply(partition=partition, recipient=recipient, request_id=request_id, body=body):
+                self._append_reply(partition, recipient, r.ReplyRecord(recipient, request_id, body))
             case fx.SendMessage(workflow_id=workflow_id, record=message):
                 partition = self._namespace.partition(workflow_id)
                 self._append(effect, writer, self._topics.inbox, partition, workflow_id.encode(), codec.encode(message))

@@ -119,8 +119,7 @@ class Closing(ShardState):
         wf.ending.pop(run.run_id, None)
         self.parked.pop(run.workflow_id, None)
         self.drop_instance(live)
-        summary = wf.closed[run.run_id]
-        summary = wf.closed[run.run_id] = dataclasses.replace(summary, archive=live.archived)
+        summary = wf.closed[run.run_id] = dataclasses.replace(wf.closed[run.run_id], archive=live.archived)
         wf.leftovers[run.run_id] = keys_of(live)
 
         def summarised(_: int) -> None:
