@@ -115,8 +115,7 @@ def tasks(partition: Partition) -> list[r.TaskRecord]:
     return [e.task for e in partition.emitted if isinstance(e, fx.SendTask) and e.task]
 
 
-# ---------------------------------------------------------------------------------------------------- chunks and
-# records
+# ---------------------------------------------------------------------- chunks and records
 
 
 def test_a_short_workflow_ends_as_one_record() -> None:
@@ -700,6 +699,47 @@ def test_an_unreadable_history_record_costs_one_workflow_only() -> None:
     successor.run()
     assert partition.result(request) == ["hello"]
     assert [lost.workflow_id for lost in successor.shard.lost_records] == ["bad"]
+    parked = describe(partition, successor, "bad").parked
+    assert parked is not None
+    assert parked.code == "ODR-079"
+    again, late = partition.start("bad", "Waiter", 1), signal(partition, "bad", "hello")
+    successor.run()
+    assert [partition.replies(request)[0].code for request in (again, late)] == ["ODR-079", "ODR-079"]
+    stop = partition.request()
+    partition.send("bad", r.TerminateWorkflow(stop, "damaged"))
+    anew = partition.start("bad", "Waiter", 0)
+    successor.run()
+    assert isinstance(partition.replies(stop)[0], r.Accepted)
+    assert partition.result(anew) == []
+
+
+def test_an_older_copy_does_not_pass_for_a_damaged_record() -> None:
+    """What was decided last cannot be read: what stood before must not be taken for the state of the run."""
+    partition, owner = open_partition(Waiter)
+    partition.start("w", "Waiter", 3)
+    owner.run()
+    second = Owner(partition)
+    signal(partition, "w", "hello")
+    second.run()
+    partition.history = [record for record in partition.history if record and record[1] is not None]
+    newest = max(n for n, record in enumerate(partition.history) if record and record[0].startswith(b"w\0"))
+    partition.history[newest] = (partition.history[newest][0], b"garbage")  # type: ignore[index]
+    third = Owner(partition)
+    third.run()
+    assert third.shard.workflow("w").live is None
+    assert third.shard.workflow("w").damaged
+
+
+def test_x_waits_for_a_dead_letter() -> None:
+    """An inbox record that cannot be read may be deleted only when its copy is safe."""
+    partition, owner = open_partition(Waiter)
+    letter = fx.DeadLetter(record=r.DeadLetterRecord("ODR-002", "bad", "inbox", 0, 0, 0, None, b"?"))
+    owner.shard.take([(0, letter)], partition.now_ms)
+    owner.shard.flush()
+    assert owner.shard.writer.x == -1
+    assert letter.on_stored is not None
+    letter.on_stored(0, 0)
+    assert owner.shard.writer.x == 0
 
 
 def restored(partition: Partition) -> Shard:

@@ -33,6 +33,7 @@ from odradek.schemas.errors import NewerSchema, UnreadableRecord
 _log = logging.getLogger("odradek.orchestrator")
 
 MEMBERSHIP_SECONDS: Final = 0.05
+READ_AGAIN_SECONDS: Final = 1.0
 RECORD_MARGIN_BYTES: Final = 64 * 1024
 
 
@@ -192,6 +193,9 @@ class Orchestrator:
             return self.reader.poll(seconds, self.settings.records_per_poll)
         except OffsetOutOfRange as error:
             self._out_of_range(error)
+        except LogUnavailable as error:
+            _log.error("records cannot be read at the moment: %s", error)
+            self._stop.wait(READ_AGAIN_SECONDS)
             return []
 
     def _out_of_range(self, error: OffsetOutOfRange) -> None:

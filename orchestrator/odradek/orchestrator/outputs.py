@@ -132,7 +132,7 @@ class Outputs:
                     )
                 )
                 return
-            if isinstance(effect, fx.Archive) and effect.on_stored is not None:
+            if isinstance(effect, (fx.Archive, fx.DeadLetter)) and effect.on_stored is not None:
                 effect.on_stored(partition, offset)
             if token is not None:
                 writer.emitted(token)

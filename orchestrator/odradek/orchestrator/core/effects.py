@@ -66,6 +66,7 @@ class Archive(Output):
 @dataclass(slots=True)
 class DeadLetter(Output):
     record: r.DeadLetterRecord | None = None
+    on_stored: Callable[[int, int], None] | None = None
 
 
 @dataclass(slots=True)

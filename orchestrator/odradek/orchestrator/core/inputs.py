@@ -19,6 +19,9 @@ from odradek.schemas.records import RunStatus
 class Inputs(Attempts):
     def dispatch(self, wf: Workflow, item: InboxItem) -> None:
         """Take in one record of the inbox."""
+        if wf.damaged and wf.live is None:
+            self.on_damaged(wf, item, item.record.body)
+            return
         handler = _HANDLERS[type(item.record.body)]
         handler(self, wf, item, item.record.body)
 
@@ -149,8 +152,51 @@ class Inputs(Attempts):
         digest = hashlib.sha256(name.encode()).hexdigest()
         return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
 
-    # ------------------------------------------------------------------------------------------ signal, cancel,
-    # terminate
+    # ------------------------------------------------------------------------------------------ damaged histories
+
+    def on_damaged(self, wf: Workflow, item: InboxItem, body: Any) -> None:
+        """A run whose history cannot be read is parked: it can be described and terminated, and nothing else."""
+        run_id, why = next(iter(wf.damaged.items()))
+        message = (
+            f'ODR-079: the history of workflow "{wf.id}" (run {run_id}) cannot be read: {why}. The record stands in '
+            "the dead-letter topic; terminate the workflow to free its ID"
+        )
+        if isinstance(body, r.TerminateWorkflow):
+            self._bury_damaged(wf, run_id, item, body)
+        elif isinstance(body, r.StartWorkflow):
+            self.refuse_start(wf, self.run_id(item, body.request.id), item, body, "ODR-079", message)
+        elif isinstance(body, r.DescribeWorkflow):
+            parked = r.Parked("ODR-079", message, self.now_ms, self.now_ms, 1)
+            status = RunStatus.RUNNING
+            self.answer(body.request, r.Description(run_id, run_id, "", "", status, 0, None, 0, 0, parked=parked))
+        else:
+            refusal = r.Refused("ODR-079", message)
+            request, origin = getattr(body, "request", None), getattr(body, "origin", None)
+            self.refuse(request, origin, refusal, run_id, RunStatus.RUNNING)
+
+    def _bury_damaged(self, wf: Workflow, run_id: str, item: InboxItem, body: r.TerminateWorkflow) -> None:
+        failure = r.Failure(r.FailureKind.TERMINATED, body.reason or "Workflow terminated")
+        expires_ms = self.now_ms + self.config.summary_retention_ms
+        wf.closed[run_id] = summary = r.Summary(
+            RunStatus.TERMINATED,
+            "",
+            "",
+            run_id,
+            self.now_ms,
+            self.now_ms,
+            1,
+            item.offset,
+            0,
+            expires_ms,
+            failure=failure,
+        )
+        del wf.damaged[run_id]
+        entry = self.write_summary(wf, run_id, summary)
+        if body.request.reply_partition >= 0:
+            entry.effects = [*entry.effects, self.reply(body.request, r.Accepted(run_id))]
+        self.reschedule(wf)
+
+    # ---------------------------------------------------------------------- signal, cancel, terminate
 
     def on_signal(self, wf: Workflow, item: InboxItem, body: r.SignalWorkflow) -> None:
         live = self._target(wf, item, body.run_id, body.request, body.origin)

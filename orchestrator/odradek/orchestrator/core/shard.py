@@ -184,8 +184,19 @@ class Shard(Inputs):
             if isinstance(item, InboxItem):
                 self.take_one(item)
             else:
-                self.writer.after_in_flight([item[1]])
+                self._send_dead_letter(*item)
         self.flush()
+
+    def _send_dead_letter(self, offset: int, letter: DeadLetter) -> None:
+        """The record's copy must be safe before the inbox may be deleted behind it."""
+        hold = self.hold_x(offset)
+
+        def stored(partition: int, offset: int) -> None:
+            self.release_x(hold)
+            self.writer.taken_to(self.decided_x())
+
+        letter.on_stored = stored
+        self.writer.after_in_flight([letter])
 
     def acked(self, entry: Entry, offset: int) -> None:
         """The log has acknowledged an append; call ``flush`` after a batch of these."""

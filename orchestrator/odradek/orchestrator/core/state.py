@@ -167,17 +167,22 @@ class ShardState(ABC):
 
     def _load(self, workflow_id: str) -> Workflow:
         found: list[workflow.Found] = []
+        damaged: dict[str, str] = {}
         for key, value in self.image(workflow_id):
             parsed = keys.parse(key)
             offset = int.from_bytes(value[:8], "big")
             try:
                 record = self.config.codec.decode(r.HistoryRecord, value[8:])
             except UnreadableRecord as error:
-                self.lost_records.append(LostRecord(workflow_id, offset, key, value[8:], str(error)))
+                lost = LostRecord(workflow_id, offset, key, value[8:], str(error))
+                if lost not in self.lost_records:
+                    self.lost_records.append(lost)
+                if parsed is not None:
+                    damaged[parsed.run_id] = f"{error} (offset {offset} of history partition {self.config.partition})"
                 continue
             if parsed is not None:
                 found.append((parsed, key, offset, record))
-        return workflow.resolve(workflow_id, found, self.config.codec.encode_events)
+        return workflow.resolve(workflow_id, found, self.config.codec.encode_events, damaged)
 
     def image(self, workflow_id: str) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values (offset before the record) of one workflow, as the store has them."""

@@ -164,6 +164,8 @@ class Workflow:
     """Runs whose closing record is written and whose summary is not."""
     closed: dict[str, r.Summary] = field(default_factory=dict)
     summary_claims: dict[str, int] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+    """Runs of which a record cannot be read, with the reason. They are parked: older copies must not pass for them."""
     leftovers: dict[str, list[bytes]] = field(default_factory=dict)
     """Keys of closed runs that a tombstone is due for, by run."""
     heaped: int | None = None
@@ -189,7 +191,9 @@ Found = tuple[Key, bytes, int, r.HistoryRecord]
 """A record as history holds it: parsed key, raw key, offset, decoded value."""
 
 
-def resolve(workflow_id: str, found: Iterable[Found], encode_events: Any) -> Workflow:
+def resolve(
+    workflow_id: str, found: Iterable[Found], encode_events: Any, damaged: dict[str, str] | None = None
+) -> Workflow:
     """The reader's rule: of a run's complete chains of chunks the highest claim wins, within it the highest n."""
     workflow = Workflow(workflow_id)
     by_run: dict[str, list[Found]] = {}
@@ -199,8 +203,9 @@ def resolve(workflow_id: str, found: Iterable[Found], encode_events: Any) -> Wor
         summaries = [item for item in items if item[0].kind == "s"]
         if summaries:
             _closed_run(workflow, run_id, items, summaries)
-        else:
+        elif damaged is None or run_id not in damaged:
             _open_run(workflow, run_id, items, encode_events)
+    workflow.damaged = {run_id: why for run_id, why in (damaged or {}).items() if run_id not in workflow.closed}
     return workflow
 
 
