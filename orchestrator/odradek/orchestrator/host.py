@@ -196,7 +196,7 @@ class Orchestrator:
         except LogUnavailable as error:
             _log.error("records cannot be read at the moment: %s", error)
             self._stop.wait(READ_AGAIN_SECONDS)
-            return []
+        return []
 
     def _out_of_range(self, error: OffsetOutOfRange) -> None:
         """Leases are read on from where they begin now; a partition ends, and its next claim says what is missing."""
