@@ -163,7 +163,7 @@ def report(found: Measured, raw: Measured, options: argparse.Namespace) -> None:
         title=f"Chain of {STEPS} remote activities, {options.workflows} workflows at once",
     )
 
-    def row(name: str, value: float, limit: float, form: str = "{:,.0f}", inverse: bool = False) -> None:
+    def row(name: str, value: float, limit: float, form: str = "{:,.0f}") -> None:
         ratio = value / limit if limit else 0.0
         table.add_row(name, form.format(value), form.format(limit), f"{ratio:.2f}")
 

@@ -55,6 +55,3 @@ class Leases:
         """
         found = self._workers.get(worker)
         return found is not None and found.silent_ms >= self._lost_after_ms
-
-    def living(self) -> list[str]:
-        return [worker for worker, state in self._workers.items() if state.silent_ms < self._lost_after_ms]

@@ -140,9 +140,14 @@ class Inputs(Attempts):
         wf.closed[run_id] = summary
         latest = wf.latest_closed()
         about = latest[0] if latest else None
+        self._write_summary_and_answer(wf, run_id, summary, request, r.Refused(code, message, about))
+
+    def _write_summary_and_answer(
+        self, wf: Workflow, run_id: str, summary: r.Summary, request: r.Request, answer: r.Refused | r.Accepted
+    ) -> None:
         entry = self.write_summary(wf, run_id, summary)
         if request.reply_partition >= 0:
-            entry.effects = [*entry.effects, self.reply(request, r.Refused(code, message, about))]
+            entry.effects = [*entry.effects, self.reply(request, answer)]
         self.reschedule(wf)
 
     def run_id(self, item: InboxItem, request_id: str) -> str:
@@ -191,10 +196,7 @@ class Inputs(Attempts):
             failure=failure,
         )
         del wf.damaged[run_id]
-        entry = self.write_summary(wf, run_id, summary)
-        if body.request.reply_partition >= 0:
-            entry.effects = [*entry.effects, self.reply(body.request, r.Accepted(run_id))]
-        self.reschedule(wf)
+        self._write_summary_and_answer(wf, run_id, summary, body.request, r.Accepted(run_id))
 
     # ---------------------------------------------------------------------- signal, cancel, terminate
 

@@ -223,10 +223,8 @@ class Shard(Inputs):
         while self.due_heap and self.due_heap[0][0] <= self.now_ms:
             due_ms, workflow_id = heappop(self.due_heap)
             wf = self.workflow(workflow_id)
-            if wf.stored_due != due_ms:
-                self.dirty[b"t" + due_ms.to_bytes(8, "big") + workflow_id.encode()] = (
-                    None  # it may be out of date there
-                )
+            if wf.stored_due != due_ms:  # what the store says may be out of date
+                self.dirty[b"t" + due_ms.to_bytes(8, "big") + workflow_id.encode()] = None
             if wf.heaped == due_ms:
                 wf.heaped = None
             if wf.live is not None and wf.live.barrier:

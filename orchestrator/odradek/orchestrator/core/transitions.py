@@ -1,6 +1,6 @@
-"""Writes a run's transitions into its chunks.
+"""Writes a run's transitions into its chunks, cumulatively.
 
-Cumulatively, and says a run's last chunk again when ownership demands it.
+Says a run's last chunk again when ownership demands it.
 """
 
 from __future__ import annotations
@@ -177,9 +177,9 @@ class Transitions(Closing):
         assert raw is not None
         body = self.config.codec.decode(r.HistoryRecord, raw).body
         assert isinstance(body, r.Chunk)
-        return number, body.previous_claim, body.first_event, self.config.codec.encode_events(body.events)
+        return number, body.previous_claim, *self.config.codec.event_blocks(raw)
 
-    def write_progress(self, live: LiveRun, activity: Activity, effects: Sequence[Effect] = ()) -> Entry:
+    def write_progress(self, live: LiveRun, activity: Activity) -> Entry:
         """The state of an activity between its attempts, under this claim."""
         run, seq, claim = live.run, activity.scheduled.seq, self.writer.claim
         old, activity.progress_claim = activity.progress_claim, claim
@@ -191,7 +191,7 @@ class Transitions(Closing):
                 self.writer.append(keys.progress(run.workflow_id, run.run_id, seq, old), None)
 
         key = keys.progress(run.workflow_id, run.run_id, seq, claim)
-        return self.writer.append(key, activity.progress, effects=effects, then=checked)
+        return self.writer.append(key, activity.progress, then=checked)
 
     def write_current(self, wf: Workflow, late: Key) -> Entry | None:
         """Say again, under this claim, what a late record of an older one could contradict.

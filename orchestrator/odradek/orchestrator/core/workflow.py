@@ -318,14 +318,9 @@ def _fold_progress(live: LiveRun, workflow: Workflow, items: list[Found]) -> set
 
 
 def keys_of(live: LiveRun) -> list[bytes]:
-    """Every key that holds something of this run."""
+    """Every key that holds something of a closed run; those of its activities became stale when it was closed."""
     run = live.run
     chunks = [keys.chunk(run.workflow_id, run.run_id, number, claim) for number, claim in enumerate(live.chain, 1)]
     if live.chunk_claim != NO_CLAIM:
         chunks.append(keys.chunk(run.workflow_id, run.run_id, live.chunk, live.chunk_claim))
-    progress = [
-        keys.progress(run.workflow_id, run.run_id, seq, activity.progress_claim)
-        for seq, activity in run.activities.items()
-        if activity.progress_claim != NO_CLAIM
-    ]
-    return list(dict.fromkeys([*chunks, *progress, *live.stale]))
+    return list(dict.fromkeys([*chunks, *live.stale]))

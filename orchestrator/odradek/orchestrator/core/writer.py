@@ -1,8 +1,8 @@
 """Appends to one partition's history under one claim, and decides what may leave: the heart of the ownership protocol.
 
 Contiguity: the owner is the only writer, so each acknowledged offset must be the last one plus one. An effect leaves
-when its
-append and every append before it are acknowledged and contiguous. The watermarks v, x, y speak of that prefix only.
+when its append and every append before it are acknowledged and contiguous. The watermarks v, x, y speak of that prefix
+only.
 """
 
 from __future__ import annotations
@@ -70,8 +70,7 @@ class HistoryWriter:
     """The in-flight window of one claim.
 
     ``on_checked(entry)`` is called for every append that is acknowledged and checked; ``on_late(record)`` for a record
-    of an
-    older claim found in a gap: whoever handles it calls ``late_done`` once the log is in order again.
+    of an older claim found in a gap: whoever handles it calls ``late_done`` once the log is in order again.
     """
 
     def __init__(
