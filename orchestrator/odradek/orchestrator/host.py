@@ -45,8 +45,7 @@ class Orchestrator:
     """Serves the partitions of a namespace that its group gives it.
 
     ``run`` serves until ``stop`` is called from another thread, then hands over in order. Raises ``NewerSchema`` when a
-    record was
-    written by a newer build than this: its partitions are left to newer processes.
+    record was written by a newer build than this: its partitions are left to newer processes.
     """
 
     def __init__(

@@ -44,10 +44,9 @@ class Worker:
     """Runs workflows and activities of a task queue until it is shut down: ``async with`` it, or await ``run()``.
 
     Workflow code is hosted for the whole namespace: every orchestrator of a namespace must host all of its workflow
-    types.
-    Activities without workflows make a plain activity worker, and the other way round. Options that people know from
-    elsewhere
-    and that have no meaning here are accepted with one warning. Raises ``ValueError`` when there is nothing to run.
+    types. Activities without workflows make a plain activity worker, and the other way round. Options that people know
+    from elsewhere and that have no meaning here are accepted with one warning. Raises ``ValueError`` when there is
+    nothing to run.
     """
 
     def __init__(

@@ -119,9 +119,8 @@ def defn(
     """Make a class a workflow type.
 
     ``name`` defaults to the class's name. Exceptions of ``failure_exception_types`` fail the workflow, as
-    ``FailureError``
-    does; any other exception counts as a bug and parks it. ``sandboxed`` is accepted and has no meaning here.
-    Raises ``InvalidWorkflow``.
+    ``FailureError`` does; any other exception counts as a bug and parks it. ``sandboxed`` is accepted and has no
+    meaning here. Raises ``InvalidWorkflow``.
     """
 
     def decorate(cls: C) -> C:

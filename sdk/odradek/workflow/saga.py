@@ -23,10 +23,9 @@ class saga:  # noqa: N801 - used like a function: ``async with workflow.saga() a
             await workflow.execute_activity(reserve_stock, order, …)
 
     A compensation is an activity with the options given here, or any ``async`` function. They run last-in first-out,
-    shielded
-    from cancellation, each as durable as any step. One that finally fails does not stop the others: the saga then
-    raises
-    ``ApplicationError`` of type ``CompensationFailed`` that names them all, and whose cause is the original failure.
+    shielded from cancellation, each as durable as any step. One that finally fails does not stop the others: the saga
+    then raises ``ApplicationError`` of type ``CompensationFailed`` that names them all, and whose cause is the original
+    failure.
     """
 
     def __init__(self, **activity_options: Any) -> None:

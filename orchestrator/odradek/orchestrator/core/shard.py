@@ -1,8 +1,7 @@
 """One partition's state machine: inbox records, acknowledgements and time go in; appends and effects come out.
 
 What an input means stands in ``inputs``, how code is run in ``decide``, attempts of activities in ``attempts``, the end
-of a run
-in ``closing``. Here: which run an input belongs to, batches, time, memory and restore.
+of a run in ``closing``. Here: which run an input belongs to, batches, time, memory and restore.
 """
 
 from __future__ import annotations
@@ -27,9 +26,8 @@ class Shard(Inputs):
     """Owns one partition from its claim until it is fenced or released.
 
     Life: ``restore`` every history record up to the claim, ``begin``, then ``take``, ``acked``, ``emitted`` and
-    ``tick`` in any
-    order; ``go_live`` once the inbox has been read to where it ended at the claim. After each call the host sends
-    ``writer.to_send`` and carries out ``writer.outbox``.
+    ``tick`` in any order; ``go_live`` once the inbox has been read to where it ended at the claim. After each call the
+    host sends ``writer.to_send`` and carries out ``writer.outbox``.
     """
 
     def __init__(self, config: ShardConfig, store: Store) -> None:
