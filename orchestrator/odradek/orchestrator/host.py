@@ -149,6 +149,7 @@ class Orchestrator:
             self._membership.poll()
             self._chores(monotonic)
         acked = self.history.poll(0)
+        self.outputs.send_held(monotonic)
         self.outputs.appender.poll(0)
         if acked:
             self._after_acks()
@@ -263,6 +264,7 @@ class Orchestrator:
             self.reader.unassign(self._topics.inbox, owned.partition)
         deadline = time.monotonic() + self.settings.hand_over_timeout_seconds
         self._settle(leaving, deadline)
+        self.outputs.send_held()
         for owned in leaving:
             if owned.phase is Phase.LIVE:
                 self._guarded(owned, owned.checkpoint, self.clock_ms())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from odradek.log import Appender, LogError, RecordTooLarge
@@ -16,6 +18,16 @@ from odradek.schemas.topics import Topics
 
 _log = logging.getLogger("odradek.orchestrator.outputs")
 
+HOLD_SECONDS: Final = 2.0
+"""How long an output may wait for a newer one that takes its place: short runs are shown and answered once."""
+
+
+class _Held(NamedTuple):
+    until: float
+    effect: fx.Output
+    writer: HistoryWriter
+    home: int
+
 
 class Outputs:
     """One appender for everything that is not history. ``on_failure`` is called when it can no longer be trusted."""
@@ -26,16 +38,40 @@ class Outputs:
         self._on_failure = on_failure
         self._queue_partitions: dict[str, int] = {}
         self._blocked: list[tuple[fx.Output, HistoryWriter, int]] = []
+        self._held: dict[str, _Held] = {}
+        """Outputs that may wait, by what they are about, the oldest first."""
         self.appender: Appender = namespace.log.appender()
 
     def discard(self) -> None:
         """After trouble: forget what is on its way; owners emit again what matters."""
         self.appender.discard()
         self._blocked.clear()
+        self._held.clear()
         self.appender = self._namespace.log.appender()
 
     def carry_out(self, effect: fx.Output, writer: HistoryWriter, home: int) -> None:
-        """Append one output of partition ``home``; its token is released when the other topic has it."""
+        """Send one output of partition ``home``, at once or a little later; its token is released when it is out."""
+        about = effect.about
+        if about is not None:
+            older = self._held.pop(about, None)
+            if older is not None and older.effect.token is not None and not older.writer.fenced:
+                older.writer.emitted(older.effect.token)
+            if effect.may_wait:
+                self._held[about] = _Held(time.monotonic() + HOLD_SECONDS, effect, writer, home)
+                return
+        self._send(effect, writer, home)
+
+    def send_held(self, now: float = float("inf")) -> None:
+        """Send what has been held until ``now`` (monotonic seconds; everything by default)."""
+        while self._held:
+            about, held = next(iter(self._held.items()))
+            if held.until > now:
+                return
+            del self._held[about]
+            if not held.writer.fenced:
+                self._send(held.effect, held.writer, held.home)
+
+    def _send(self, effect: fx.Output, writer: HistoryWriter, home: int) -> None:
         codec = self._namespace.codec
         match effect:
             case fx.SendTask(task=task):
@@ -74,7 +110,7 @@ class Outputs:
         blocked, self._blocked = self._blocked, []
         for effect, writer, home in blocked:
             if not writer.fenced:
-                self.carry_out(effect, writer, home)
+                self._send(effect, writer, home)
         metrics.TASKS_WAITING.labels(self._topics.namespace).set(len(self._blocked))
 
     def announce(self, partition: int) -> None:

@@ -281,10 +281,12 @@ class Decide(Transitions):
         effects.append(Show(record=self.visibility(live)))
         return effects
 
-    def accept(self, live: LiveRun, request: r.Request, *, already: bool = False) -> None:
+    def accept(self, live: LiveRun, request: r.Request, *, already: bool = False, awaits_result: bool = False) -> None:
         """Answer a request once the transition that takes it in is durable."""
         if request.reply_partition >= 0:
-            live.effects.append(self.reply(request, r.Accepted(live.run.run_id, already)))
+            reply = self.reply(request, r.Accepted(live.run.run_id, already))
+            reply.awaits_result = awaits_result
+            live.effects.append(reply)
             self.touched[live.run.run_id] = live
 
     def answer_with(self, live: LiveRun, request: r.Request, body: Any) -> None:

@@ -26,6 +26,16 @@ class Output:
     token: Emitting | None = None
     tracked = True
 
+    @property
+    def about(self) -> str | None:
+        """What a newer output of the same kind says anew; None if each one counts."""
+        return None
+
+    @property
+    def may_wait(self) -> bool:
+        """It may be held a moment, in case a newer one takes its place."""
+        return False
+
 
 @dataclass(slots=True)
 class Reply(Output):
@@ -35,6 +45,16 @@ class Reply(Output):
     body: Any = None
     tracked = False
     """A client that gets no answer asks again."""
+    awaits_result: bool = False
+    """The result will answer the same request."""
+
+    @property
+    def about(self) -> str | None:
+        return self.request_id
+
+    @property
+    def may_wait(self) -> bool:
+        return self.awaits_result
 
 
 @dataclass(slots=True)
@@ -53,6 +73,14 @@ class Show(Output):
     """A record for the visibility topic."""
 
     record: r.VisibilityRecord | None = None
+
+    @property
+    def about(self) -> str | None:
+        return self.record.run_id if self.record else None
+
+    @property
+    def may_wait(self) -> bool:
+        return self.record is not None and self.record.status == r.RunStatus.RUNNING
 
 
 @dataclass(slots=True)

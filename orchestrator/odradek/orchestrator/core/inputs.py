@@ -86,7 +86,7 @@ class Inputs(Attempts):
             body.static_summary,
             body.static_details,
         )
-        self.accept(live, request)
+        self.accept(live, request, awaits_result=body.wait_result)
         self.count("started", body.workflow_type)
         self.start(live, started)
 
