@@ -141,9 +141,15 @@ class WorkflowInstance(Runtime):
         return self._main is not None and self._main.done()
 
     def close(self) -> None:
-        """Drop the run from memory; none of its code runs after this."""
+        """Drop the run from memory; none of its code runs after this. Leaves no cycle for the collector."""
         self._closed = True
         self._loop.close()
+        self._main = self.instance = None
+        self._conditions.clear()
+        self._activities.clear()
+        self._messages.clear()
+        self._timers.clear()
+        del self._loop
 
     _closed = False
 
