@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | tr ' ' '-')
 LOG ?= sqlite
 ARGS ?=
 
-.PHONY: help venv demo test lint format types imports pytest reference bench clean
+.PHONY: help venv demo test lint format types imports pytest schemas reference bench clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -46,6 +46,9 @@ imports: $(STAMP) ## The arrows between the packages
 
 pytest: $(STAMP) ## Only the tests: make pytest ARGS="-k retry"
 	$(BIN)/python -m pytest $(ARGS)
+
+schemas: $(STAMP) ## Write the Avro schemas under development anew from the records
+	$(BIN)/python schemas/make_schemas.py
 
 reference: $(STAMP) ## Make the generated parts of docs/reference anew
 	for page in records metrics cli; do $(BIN)/python docs/reference/make_$$page.py || exit 1; done

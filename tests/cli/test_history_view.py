@@ -62,6 +62,33 @@ BODIES: list[tuple[r.EventBody, tuple[str, str, int | None, str]]] = [
     (r.RunCancelled(), ("Workflow cancelled", "", None, "")),
     (r.RunTerminated("enough", identity="me"), ("Workflow terminated", "", None, "enough, by me")),
     (r.RunTimedOut("run"), ("Workflow timed out", "", None, "run")),
+    (r.UpdateAccepted("u1", "add", [JSON], identity="me"), ("Update accepted", "add", None, '({"sku":"A1"}), by me')),
+    (
+        r.UpdateRejected("u2", "add", FAILURE),
+        ("Update rejected", "add", None, "CardDeclined: no funds ← timeout: slow bank"),
+    ),
+    (r.UpdateCompleted("u1", JSON), ("Update completed", "add", None, '→ {"sku":"A1"}')),
+    (
+        r.ChildScheduled(4, "ship-1", "Ship", "orders", 0, "depot", [JSON]),
+        ("Child scheduled", "Ship", None, '"ship-1", namespace depot, ({"sku":"A1"})'),
+    ),
+    (r.ChildStarted(4, "r9"), ("Child started", "Ship", None, "run r9")),
+    (
+        r.ChildStartFailed(4, FAILURE),
+        ("Child not started", "Ship", None, "CardDeclined: no funds ← timeout: slow bank"),
+    ),
+    (r.ChildClosed(4, "completed", JSON), ("Child completed", "Ship", None, '→ {"sku":"A1"}')),
+    (
+        r.StepEnded(5, "price", JSON, 1, START_MS - 250),
+        ("Step completed", "price", 1, '→ {"sku":"A1"}, took 250 ms'),
+    ),
+    (r.VersionMarked("new-carrier", 1), ("Version marked", "new-carrier", None, "version 1")),
+    (r.SearchAttributesUpserted({"City": JSON}), ("Search attributes set", "", None, 'City={"sku":"A1"}')),
+    (r.MemoUpserted({"note": JSON}), ("Memo set", "", None, 'note={"sku":"A1"}')),
+    (
+        r.RunContinued(r.Successor("r2", r.RunStarted("Order", "orders", "r1"))),
+        ("Workflow continued as new", "", None, "run r2 follows"),
+    ),
 ]
 
 

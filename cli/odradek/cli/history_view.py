@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final
 
 from odradek.cli.standing import duration, shorten
 from odradek.schemas import records as r
@@ -68,6 +68,7 @@ class _Teller:
 
     def __init__(self) -> None:
         self._steps: dict[int, str] = {}
+        self._updates: dict[str, str] = {}
         self._queue = ""
 
     def tell(self, event: r.Event) -> Line:
@@ -80,22 +81,22 @@ class _Teller:
         match body:
             case r.RunStarted() | r.RequestJoined() | r.RequestRefused():
                 return self._start(body)
-            case r.RunCompleted() | r.RunFailed() | r.RunCancelled() | r.RunTerminated() | r.RunTimedOut():
-                return _end(body)
+            case r.SignalReceived() | r.CancelRequested() | r.DeferredApplied():
+                return _input(body)
             case r.ActivityScheduled() | r.ActivityCompleted() | r.ActivityFailed() | r.ActivityCancelRequested():
                 return self._activity(body, time_ms)
             case r.TimerStarted() | r.TimerFired() | r.TimerCancelled():
                 return self._timer(body, time_ms)
             case r.MessageSent() | r.MessageAnswered():
                 return self._message(body)
-            case r.SignalReceived(name, input):
-                return Line("Signal received", name, None, _joined(_values(input), _from(body)))
-            case r.CancelRequested(reason):
-                return Line("Cancel requested", "", None, _joined(reason, _from(body)))
-            case r.DeferredApplied(remaining):
-                return Line("Parked input applied", "", None, f"{remaining} more to come" if remaining else "")
+            case r.ChildScheduled() | r.ChildStarted() | r.ChildStartFailed() | r.ChildClosed():
+                return self._child(body)
+            case r.UpdateAccepted() | r.UpdateRejected() | r.UpdateCompleted():
+                return self._update(body)
+            case r.StepEnded() | r.VersionMarked() | r.SearchAttributesUpserted() | r.MemoUpserted():
+                return _note(body, time_ms)
             case _:
-                assert_never(body)
+                return _end(body)
 
     def _start(self, body: r.RunStarted | r.RequestJoined | r.RequestRefused) -> Line:
         match body:
@@ -126,7 +127,7 @@ class _Teller:
                     "Activity scheduled", body.activity_type, None, _joined(body.summary, _values(body.input), queue)
                 )
             case r.ActivityCompleted():
-                result = "" if body.result is None else f"→ {value(body.result)}"
+                result = _result(body.result)
                 earlier = f"before: {failure_words(body.last_failure)}" if body.last_failure else ""
                 details = _joined(result, _took(body.started_ms, time_ms), earlier)
                 return Line("Activity completed", step, body.attempt, details)
@@ -159,20 +160,77 @@ class _Teller:
                 answer = "refused: " + failure_words(body.failure) if body.failure else "taken in"
                 return Line("Message answered", self._steps.get(body.seq, f"message {body.seq}"), None, answer)
 
+    def _child(self, body: r.ChildScheduled | r.ChildStarted | r.ChildStartFailed | r.ChildClosed) -> Line:
+        step = self._steps.get(body.seq, f"child {body.seq}")
+        match body:
+            case r.ChildScheduled():
+                step = self._steps[body.seq] = body.workflow_type
+                where = f"namespace {body.namespace}" if body.namespace else ""
+                return Line("Child scheduled", step, None, _joined(f'"{body.workflow_id}"', where, _values(body.input)))
+            case r.ChildStarted():
+                return Line("Child started", step, None, f"run {body.run_id}")
+            case r.ChildStartFailed():
+                return Line("Child not started", step, None, failure_words(body.failure))
+            case r.ChildClosed():
+                outcome = failure_words(body.failure) if body.failure else _result(body.result)
+                return Line(f"Child {body.status}", step, None, outcome)
 
-def _end(body: r.RunCompleted | r.RunFailed | r.RunCancelled | r.RunTerminated | r.RunTimedOut) -> Line:
+    def _update(self, body: r.UpdateAccepted | r.UpdateRejected | r.UpdateCompleted) -> Line:
+        match body:
+            case r.UpdateAccepted():
+                self._updates[body.update_id] = body.name
+                return Line("Update accepted", body.name, None, _joined(_values(body.input), _from(body)))
+            case r.UpdateRejected():
+                return Line("Update rejected", body.name, None, failure_words(body.failure))
+            case r.UpdateCompleted():
+                outcome = failure_words(body.failure) if body.failure else _result(body.result)
+                event = "Update failed" if body.failure else "Update completed"
+                return Line(event, self._updates.get(body.update_id, body.update_id), None, outcome)
+
+
+def _input(body: r.SignalReceived | r.CancelRequested | r.DeferredApplied) -> Line:
+    match body:
+        case r.SignalReceived(name, input):
+            return Line("Signal received", name, None, _joined(_values(input), _from(body)))
+        case r.CancelRequested(reason):
+            return Line("Cancel requested", "", None, _joined(reason, _from(body)))
+        case r.DeferredApplied(remaining):
+            return Line("Parked input applied", "", None, f"{remaining} more to come" if remaining else "")
+
+
+def _note(body: r.StepEnded | r.VersionMarked | r.SearchAttributesUpserted | r.MemoUpserted, time_ms: int) -> Line:
+    match body:
+        case r.StepEnded(_, name, result, attempt, started_ms, failure):
+            outcome = failure_words(failure) if failure else _result(result)
+            event = "Step failed" if failure else "Step completed"
+            return Line(event, name, attempt, _joined(outcome, _took(started_ms, time_ms)))
+        case r.VersionMarked(change_id, version):
+            return Line("Version marked", change_id, None, f"version {version}")
+        case r.SearchAttributesUpserted(attributes):
+            return Line("Search attributes set", "", None, _fields(attributes))
+        case r.MemoUpserted(memo):
+            return Line("Memo set", "", None, _fields(memo))
+
+
+def _end(
+    body: r.RunCompleted | r.RunFailed | r.RunCancelled | r.RunTerminated | r.RunTimedOut | r.RunContinued,
+) -> Line:
+    following = getattr(body, "next", None)
+    then = f"run {following.run_id} follows" if following else ""
     match body:
         case r.RunCompleted(result):
-            return Line("Workflow completed", details="" if result is None else f"→ {value(result)}")
+            return Line("Workflow completed", details=_joined(_result(result), then))
         case r.RunFailed(failure):
-            return Line("Workflow failed", details=failure_words(failure))
+            return Line("Workflow failed", details=_joined(failure_words(failure), then))
+        case r.RunContinued():
+            return Line("Workflow continued as new", details=then)
         case r.RunCancelled(details):
             return Line("Workflow cancelled", details=_values(details))
         case r.RunTerminated():
             by = f"by {body.identity}" if body.identity else ""
             return Line("Workflow terminated", details=_joined(body.reason, _values(body.details), by))
         case r.RunTimedOut(timeout_type):
-            return Line("Workflow timed out", details=timeout_type)
+            return Line("Workflow timed out", details=_joined(timeout_type, then))
 
 
 def value(payload: r.Payload) -> str:
@@ -198,9 +256,18 @@ def _values(payloads: Sequence[r.Payload]) -> str:
     return f"({', '.join(value(payload) for payload in payloads)})" if payloads else ""
 
 
-def _from(body: r.SignalReceived | r.CancelRequested) -> str:
-    if body.origin is not None:
-        return f'from workflow "{body.origin.workflow_id}"'
+def _result(payload: r.Payload | None) -> str:
+    return "" if payload is None else f"→ {value(payload)}"
+
+
+def _fields(payloads: Mapping[str, r.Payload]) -> str:
+    return ", ".join(f"{name}={value(payload)}" for name, payload in payloads.items())
+
+
+def _from(body: r.SignalReceived | r.CancelRequested | r.UpdateAccepted) -> str:
+    origin = getattr(body, "origin", None)
+    if origin is not None:
+        return f'from workflow "{origin.workflow_id}"'
     identity = getattr(body, "identity", "")
     return f"by {identity}" if identity else ""
 

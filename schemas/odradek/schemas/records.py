@@ -129,6 +129,18 @@ class MessagesSeen:
 
 
 @record
+class ParentLink:
+    """The run that started this one as its child, and its number there. ``root`` began the whole tree."""
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    number: int
+    root_workflow_id: str
+    root_run_id: str
+
+
+@record
 class ActivityTimeouts:
     schedule_to_close_ms: int | None = None
     schedule_to_start_ms: int | None = None
@@ -159,6 +171,15 @@ class StartWorkflow:
     """Also answer with the run's result once it closes."""
     static_summary: str = ""
     static_details: str = ""
+    cron_schedule: str = ""
+    signal: SignalWorkflow | None = None
+    """Taken in with the start; an open run takes it in alone."""
+    update: UpdateWorkflow | None = None
+    """Taken in with the start, or by the open run that the conflict policy is content with."""
+    origin: MessageOrigin | None = None
+    """Set when a workflow starts a child; the request's ID is then made of it, and the answer goes there."""
+    parent: ParentLink | None = None
+    priority: int = 0
 
 
 @record
@@ -184,6 +205,30 @@ class QueryWorkflow:
 
 
 @record
+class UpdateWorkflow:
+    """``run_id`` names a run, or the first of its chain. An update ID counts once per run."""
+
+    request: Request
+    update_id: str
+    name: str
+    input: Sequence[Payload] = ()
+    headers: dict[str, Payload] = field(default_factory=dict)
+    run_id: str | None = None
+    wait_completed: bool = False
+    """Answer when the handler has ended, not when the update is accepted."""
+
+
+@record
+class AwaitUpdate:
+    """Asks for the outcome of an update that was sent before."""
+
+    request: Request
+    update_id: str
+    run_id: str | None = None
+    wait_completed: bool = True
+
+
+@record
 class CancelWorkflow:
     reason: str = ""
     run_id: str | None = None
@@ -193,10 +238,13 @@ class CancelWorkflow:
 
 @record
 class TerminateWorkflow:
-    request: Request
+    """Exactly one of ``request`` and ``origin`` (a parent that has closed) is set."""
+
+    request: Request | None = None
     reason: str = ""
     details: Sequence[Payload] = ()
     run_id: str | None = None
+    origin: MessageOrigin | None = None
 
 
 @record
@@ -261,6 +309,20 @@ class MessageAnswer:
     run_id: str
     number: int
     failure: Failure | None = None
+    started_run_id: str | None = None
+    """The run that a start began."""
+
+
+@record
+class ChildResult:
+    """A child that this run started has closed for good, and no run of its chain follows."""
+
+    run_id: str
+    number: int
+    child_run_id: str
+    status: str
+    result: Payload | None = None
+    failure: Failure | None = None
 
 
 InboxBody = (
@@ -276,6 +338,9 @@ InboxBody = (
     | ActivityHeartbeat
     | ActivityResult
     | MessageAnswer
+    | UpdateWorkflow
+    | AwaitUpdate
+    | ChildResult
 )
 
 
@@ -310,6 +375,38 @@ class RunStarted:
     start_delay_ms: int | None = None
     static_summary: str = ""
     static_details: str = ""
+    version: str = ""
+    """Of the workflow's code, where it names one: this run stays on it."""
+    cron_schedule: str = ""
+    signals: Sequence[SignalReceived] = ()
+    """Taken in with the start: their handlers begin before the main method."""
+    update: UpdateAccepted | None = None
+    """Taken in with the start, as the signals."""
+    lineage: Lineage | None = None
+    """Set unless a client began this run afresh."""
+    priority: int = 0
+
+
+@record
+class Lineage:
+    """What a run has of the run before it in its chain, and of its parent."""
+
+    continued_run_id: str | None = None
+    execution_started_ms: int | None = None
+    """When the first run of the chain began; None: this is the first."""
+    last_result: Payload | None = None
+    """Of the last run of the chain that completed."""
+    last_failure: Failure | None = None
+    """Of the run before, if it failed."""
+    parent: ParentLink | None = None
+
+
+@record
+class Successor:
+    """The run that follows one of the same ID: it exists through the closing event that names it."""
+
+    run_id: str
+    started: RunStarted
 
 
 @record
@@ -334,6 +431,35 @@ class SignalReceived:
     request: RequestSeen | None = None
     origin: MessageOrigin | None = None
     identity: str = ""
+
+
+@record
+class UpdateAccepted:
+    """An update that its validator let pass; its handler runs."""
+
+    update_id: str
+    name: str
+    input: Sequence[Payload] = ()
+    headers: dict[str, Payload] = field(default_factory=dict)
+    request: RequestSeen | None = None
+    identity: str = ""
+
+
+@record
+class UpdateRejected:
+    """An update that its validator, or its input, did not let pass: its code never saw it."""
+
+    update_id: str
+    name: str
+    failure: Failure
+    request: RequestSeen | None = None
+
+
+@record
+class UpdateCompleted:
+    update_id: str
+    result: Payload | None = None
+    failure: Failure | None = None
 
 
 @record
@@ -414,12 +540,98 @@ class MessageSent:
     input: Sequence[Payload] = ()
     headers: dict[str, Payload] = field(default_factory=dict)
     reason: str = ""
+    namespace: str = ""
+    """Empty: this one."""
 
 
 @record
 class MessageAnswered:
     seq: int
     failure: Failure | None = None
+
+
+@record
+class ChildScheduled:
+    """A child is to be started; its run ID follows from this run's and ``seq``."""
+
+    seq: int
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    expires_ms: int
+    namespace: str = ""
+    """Empty: this one."""
+    input: Sequence[Payload] = ()
+    headers: dict[str, Payload] = field(default_factory=dict)
+    execution_timeout_ms: int | None = None
+    run_timeout_ms: int | None = None
+    task_timeout_ms: int | None = None
+    retry_policy: RetryPolicy | None = None
+    id_reuse_policy: str = "allow-duplicate"
+    parent_close_policy: str = "terminate"
+    cancellation_type: str = "wait-cancellation-completed"
+    cron_schedule: str = ""
+    memo: dict[str, Payload] = field(default_factory=dict)
+    search_attributes: dict[str, Payload] = field(default_factory=dict)
+    static_summary: str = ""
+    static_details: str = ""
+    priority: int = 0
+
+
+@record
+class ChildStarted:
+    seq: int
+    run_id: str
+
+
+@record
+class ChildStartFailed:
+    seq: int
+    failure: Failure
+
+
+@record
+class ChildClosed:
+    """The child is over, with all runs of its chain; without a failure it completed."""
+
+    seq: int
+    status: str
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+@record
+class StepEnded:
+    """A durable step ran in the orchestrator's process; nothing is recorded before it ends."""
+
+    seq: int
+    name: str
+    result: Payload | None
+    attempt: int
+    started_ms: int
+    failure: Failure | None = None
+
+
+@record
+class VersionMarked:
+    """The code took this side of a change; a replay takes it again."""
+
+    change_id: str
+    version: int
+
+
+@record
+class SearchAttributesUpserted:
+    """A value of encoding ``null`` takes the attribute away."""
+
+    search_attributes: dict[str, Payload]
+
+
+@record
+class MemoUpserted:
+    """A value of encoding ``null`` takes the field away."""
+
+    memo: dict[str, Payload]
 
 
 @record
@@ -432,11 +644,22 @@ class DeferredApplied:
 @record
 class RunCompleted:
     result: Payload | None = None
+    next: Successor | None = None
+    """The next run of a cron schedule."""
 
 
 @record
 class RunFailed:
     failure: Failure
+    next: Successor | None = None
+    """The retry, or the next run of a cron schedule."""
+
+
+@record
+class RunContinued:
+    """Continue-as-new: the same ID goes on in a new run with an empty history."""
+
+    next: Successor
 
 
 @record
@@ -455,6 +678,7 @@ class RunTerminated:
 @record
 class RunTimedOut:
     timeout_type: str
+    next: Successor | None = None
 
 
 EventBody = (
@@ -478,6 +702,18 @@ EventBody = (
     | RunCancelled
     | RunTerminated
     | RunTimedOut
+    | UpdateAccepted
+    | UpdateRejected
+    | UpdateCompleted
+    | ChildScheduled
+    | ChildStarted
+    | ChildStartFailed
+    | ChildClosed
+    | StepEnded
+    | VersionMarked
+    | SearchAttributesUpserted
+    | MemoUpserted
+    | RunContinued
 )
 
 
@@ -581,9 +817,21 @@ class Summary:
     archive: Sequence[ArchivePart] = ()
     memo: dict[str, Payload] = field(default_factory=dict)
     search_attributes: dict[str, Payload] = field(default_factory=dict)
+    next_run_id: str | None = None
+    """The run of the same ID that follows this one: continue-as-new, retry, cron."""
+    version: str = ""
+    parent: ParentLink | None = None
 
 
-HistoryBody = Claim | Chunk | Progress | Mark | Checkpoint | Summary
+@record
+class Suspect:
+    """A run whose code may have taken its process down, and how often."""
+
+    crashes: int
+    reason: str = ""
+
+
+HistoryBody = Claim | Chunk | Progress | Mark | Checkpoint | Summary | Suspect
 
 
 @record
@@ -657,6 +905,18 @@ class RunOutcome:
     status: str
     result: Payload | None = None
     failure: Failure | None = None
+    next_run_id: str | None = None
+
+
+@record
+class UpdateOutcome:
+    """How far an update has come: ``completed`` False means accepted."""
+
+    run_id: str
+    update_id: str
+    completed: bool
+    result: Payload | None = None
+    failure: Failure | None = None
 
 
 @record
@@ -680,7 +940,7 @@ class Wait:
     """Something that a run waits for."""
 
     kind: str
-    """timer, activity, message or condition"""
+    """timer, activity, child, step, message or condition"""
     name: str
     seq: int
     due_ms: int | None = None
@@ -721,6 +981,10 @@ class Description:
     search_attributes: dict[str, Payload] = field(default_factory=dict)
     static_summary: str = ""
     static_details: str = ""
+    version: str = ""
+    cron_schedule: str = ""
+    parent: ParentLink | None = None
+    current_details: str = ""
 
 
 @record
@@ -752,7 +1016,17 @@ class PartitionTaken:
     partition: int
 
 
-ReplyBody = Accepted | RunOutcome | QueryAnswer | Refused | Description | HistoryPage | AttemptRevoked | PartitionTaken
+ReplyBody = (
+    Accepted
+    | RunOutcome
+    | QueryAnswer
+    | Refused
+    | Description
+    | HistoryPage
+    | AttemptRevoked
+    | PartitionTaken
+    | UpdateOutcome
+)
 
 
 EVERYBODY = "*"
@@ -784,6 +1058,9 @@ class VisibilityRecord:
     parked: Parked | None = None
     memo: dict[str, Payload] = field(default_factory=dict)
     search_attributes: dict[str, Payload] = field(default_factory=dict)
+    first_run_id: str = ""
+    parent: ParentLink | None = None
+    version: str = ""
     schema_version: int = SCHEMA_VERSION
 
 

@@ -143,10 +143,10 @@ class Inputs(Attempts):
         self._write_summary_and_answer(wf, run_id, summary, request, r.Refused(code, message, about))
 
     def _write_summary_and_answer(
-        self, wf: Workflow, run_id: str, summary: r.Summary, request: r.Request, answer: r.Refused | r.Accepted
+        self, wf: Workflow, run_id: str, summary: r.Summary, request: r.Request | None, answer: r.Refused | r.Accepted
     ) -> None:
         entry = self.write_summary(wf, run_id, summary)
-        if request.reply_partition >= 0:
+        if request is not None and request.reply_partition >= 0:
             entry.effects = [*entry.effects, self.reply(request, answer)]
         self.reschedule(wf)
 
