@@ -385,15 +385,17 @@ async def test_continued_runs_are_followed_unless_told_otherwise(
 ) -> None:
     def script(workflow_id: str, body: Any) -> Sequence[ReplyBody]:
         if body.run_id == "r1":
-            return (RunOutcome("r1", RunStatus.CONTINUED_AS_NEW),)
+            return (RunOutcome("r1", RunStatus.CONTINUED_AS_NEW, next_run_id="r2"),)
+        assert body.run_id == "r2"
         return (RunOutcome("r2", RunStatus.COMPLETED, json_payload('"done"')),)
 
     orchestrator.script = script
     async with connected() as client:
         handle = client.get_workflow_handle("a", run_id="r1", result_type=str)
         assert await handle.result() == "done"
-        with pytest.raises(WorkflowContinuedAsNewError):
+        with pytest.raises(WorkflowContinuedAsNewError) as caught:
             await handle.result(follow_runs=False)
+        assert caught.value.new_execution_run_id == "r2"
 
 
 async def test_cancelling_a_waiting_call_leaves_nothing_behind(

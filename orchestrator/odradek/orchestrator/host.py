@@ -18,6 +18,7 @@ from odradek.converter import DataConverter
 from odradek.log import Appender, Committed, LogError, LogUnavailable, OffsetOutOfRange, Record
 from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
+from odradek.orchestrator.core.decide import HISTORY_LONG
 from odradek.orchestrator.core.instance import PAYLOAD_BYTES_MAX
 from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.core.state import ShardConfig
@@ -421,6 +422,11 @@ class Orchestrator:
                 metrics.ACTIVITY_EVENTS.labels(name, kind, what).inc(count)
             else:
                 metrics.WORKFLOWS.labels(name, kind, what).inc(count)
+            if what == HISTORY_LONG:
+                _log.warning(
+                    'ODR-114: the history of a workflow of type "%s" is long, and each replay reads it whole: let the '
+                    "code continue as new when workflow.info().is_continue_as_new_suggested() says so", kind
+                )  # fmt: skip
         observe: dict[tuple[str, str], Callable[[float], None]] = {}
         for what, kind, seconds in durations:
             if (what, kind) not in observe:
@@ -447,6 +453,9 @@ class Orchestrator:
             summary_retention_ms=int(self.settings.summary_retention_seconds * 1000),
             workflows_in_memory_max=self.settings.workflows_in_memory_max,
             instances_in_memory_max=self.settings.instances_in_memory_max,
+            history_events_max=self.settings.history_events_max,
+            history_bytes_max=self.settings.history_bytes_max,
+            history_events_warned=self.settings.history_events_warned,
         )
 
     def commit(self, partition: int, position: Committed) -> None:

@@ -35,3 +35,7 @@ class OrchestratorSettings:
     workflows_in_memory_max: int = 50_000
     instances_in_memory_max: int = 20_000
     summary_retention_seconds: float = 7 * 24 * 3600.0
+    history_events_warned: int = 10_000
+    history_events_max: int = 100_000
+    """A run whose history grows beyond this is terminated."""
+    history_bytes_max: int = 100 * 1024 * 1024

@@ -22,6 +22,7 @@ from odradek.client.iterators import WorkflowExecutionAsyncIterator
 from odradek.client.outbound import WireOutbound, checked_id
 from odradek.client.policy import RequestPolicy
 from odradek.common import (
+    Priority,
     QueryRejectCondition,
     RetryPolicy,
     SearchAttributes,
@@ -60,6 +61,12 @@ class WorkflowOptions(TypedDict, total=False):
     static_summary: str | None
     static_details: str | None
     start_delay: timedelta | None
+    cron_schedule: str
+    """When to run again and again, as in "30 9 * * MON-FRI"; in UTC, or with "CRON_TZ=Europe/Berlin " in front."""
+    start_signal: str | None
+    """A signal that the workflow gets with its start; an open run gets it alone."""
+    start_signal_args: Sequence[Any]
+    priority: Priority | None
     rpc_timeout: timedelta | None
     """How long to wait until the start is durable; 10 s by default. A result has no limit."""
     request_id: str | None

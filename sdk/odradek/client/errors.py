@@ -27,7 +27,7 @@ class WorkflowFailureError(OdradekError):
 
 
 class WorkflowContinuedAsNewError(OdradekError):
-    """The run continued as a new one. ``new_execution_run_id`` is empty when only the orchestrator knows it."""
+    """The run continued as a new one, ``new_execution_run_id``."""
 
     def __init__(self, new_execution_run_id: str) -> None:
         super().__init__("Workflow continued as new")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
@@ -35,7 +34,6 @@ A = TypeVar("A")
 R = TypeVar("R")
 P = ParamSpec("P")
 UNSET: Final[Any] = object()
-_SUCCESSOR_PAUSE_SECONDS: Final = 0.05
 
 
 def arguments(arg: Any, args: Sequence[Any]) -> Sequence[Any]:
@@ -97,8 +95,9 @@ class WorkflowHandle(Generic[S, R_co]):
     async def result(self, *, follow_runs: bool = True, rpc_timeout: timedelta | None = None) -> R_co:
         """Wait for the run to close, and return what it returned; without ``rpc_timeout`` for as long as it takes.
 
-        Raises ``WorkflowFailureError``, and with ``follow_runs=False`` ``WorkflowContinuedAsNewError`` where another
-        run goes on. The result is asked for again every 15 s, so it survives whatever happens to orchestrators.
+        ``follow_runs``: where another run goes on (continue-as-new, a retry, a cron schedule) the last one's counts.
+        Raises ``WorkflowFailureError``, and with ``follow_runs=False`` ``WorkflowContinuedAsNewError`` for a run that
+        continued as new. The result is asked for again every 15 s, so it survives whatever happens to orchestrators.
         """
         timeout_seconds = None if rpc_timeout is None else rpc_timeout.total_seconds()
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
@@ -109,13 +108,13 @@ class WorkflowHandle(Generic[S, R_co]):
         while True:
             if outcome is None:
                 outcome = await ask_for_outcome(self._client, self._id, run_id, deadline, timeout_seconds)
-            if outcome.status != RunStatus.CONTINUED_AS_NEW:
+            following = outcome.next_run_id
+            if following is None or not follow_runs:
+                if outcome.status == RunStatus.CONTINUED_AS_NEW:
+                    raise WorkflowContinuedAsNewError(following or "")
                 value: R_co = await value_of(self._client, outcome, self._result_type)
                 return value
-            if not follow_runs:
-                raise WorkflowContinuedAsNewError("")
-            run_id = outcome = None
-            await asyncio.sleep(_SUCCESSOR_PAUSE_SECONDS)
+            run_id, outcome = following, None
 
     async def describe(self, *, rpc_timeout: timedelta | None = None) -> WorkflowExecutionDescription:
         """The run's state, what it waits for, and whether it is parked."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from odradek.common import (
     Payload,
+    Priority,
     QueryRejectCondition,
     RetryPolicy,
     SearchAttributes,
@@ -42,6 +43,10 @@ class StartWorkflowInput:
     static_summary: str | None = None
     static_details: str | None = None
     start_delay: timedelta | None = None
+    cron_schedule: str = ""
+    start_signal: str | None = None
+    start_signal_args: Sequence[Any] = ()
+    priority: Priority | None = None
     headers: Mapping[str, Payload] = field(default_factory=dict)
     ret_type: Any = None
     rpc_timeout: timedelta | None = None

@@ -30,6 +30,7 @@ from odradek.client.iterators import WorkflowExecutionAsyncIterator, WorkflowHis
 from odradek.client.listing import Run, count_runs, read_runs, understood
 from odradek.client.refusals import expect, payload_too_large
 from odradek.common import QueryRejectCondition
+from odradek.common.cron import CronSchedule
 from odradek.converter import encode_search_attributes
 from odradek.schemas.records import (
     Accepted,
@@ -98,6 +99,8 @@ class WireOutbound(OutboundInterceptor):
 
     async def _start_body(self, lane: Lane, input: StartWorkflowInput, timeout: float) -> StartWorkflow:
         lane.check_queue(input.task_queue)
+        if input.cron_schedule:
+            CronSchedule.parse(input.cron_schedule)
         attributes = input.search_attributes
         return StartWorkflow(
             lane.request(self._client.identity, wait=input.wait, request_id=input.request_id, timeout_seconds=timeout),
@@ -117,7 +120,17 @@ class WireOutbound(OutboundInterceptor):
             input.wait_result,
             input.static_summary or "",
             input.static_details or "",
+            input.cron_schedule,
+            await self._start_signal(lane, input),
+            priority=(input.priority.priority_key or 0) if input.priority else 0,
         )
+
+    async def _start_signal(self, lane: Lane, input: StartWorkflowInput) -> SignalWorkflow | None:
+        if input.start_signal is None:
+            return None
+        what = f'an argument of signal "{input.start_signal}"'
+        arguments = await self._arguments(lane, input.id, input.start_signal_args, what)
+        return SignalWorkflow(input.start_signal, arguments, dict(input.headers))
 
     async def signal_workflow(self, input: SignalWorkflowInput) -> None:
         lane = await self._lane()

@@ -6,6 +6,7 @@ from odradek.workflow.calls import (
     ExternalWorkflowHandle,
     LoggerAdapter,
     cancellation_reason,
+    continue_as_new,
     execute_activity,
     execute_activity_class,
     execute_activity_method,
@@ -31,12 +32,13 @@ from odradek.workflow.calls import (
     wait_condition,
 )
 from odradek.workflow.definition import Definition, InvalidWorkflow, defn, init, query, run, signal
-from odradek.workflow.runtime import Info, NondeterminismError, NotInWorkflow, ReadOnlyContextError
+from odradek.workflow.runtime import ContinueAsNewError, Info, NondeterminismError, NotInWorkflow, ReadOnlyContextError
 from odradek.workflow.saga import saga
 
 __all__ = [
     "ActivityCancellationType",
     "ActivityHandle",
+    "ContinueAsNewError",
     "Definition",
     "ExternalWorkflowHandle",
     "Info",
@@ -46,6 +48,7 @@ __all__ = [
     "NotInWorkflow",
     "ReadOnlyContextError",
     "cancellation_reason",
+    "continue_as_new",
     "defn",
     "execute_activity",
     "execute_activity_class",

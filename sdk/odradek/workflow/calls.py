@@ -8,17 +8,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid as _uuid
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from odradek import activity as _activity
-from odradek.common import Priority, RetryPolicy
+from odradek.common import Priority, RetryPolicy, SearchAttributes, TypedSearchAttributes
 from odradek.converter import PayloadConverter
-from odradek.workflow.definition import Handler
-from odradek.workflow.runtime import ActivityCall, Info, current, current_or_none
+from odradek.workflow.definition import DEFINITION, Definition, Handler
+from odradek.workflow.runtime import ActivityCall, ContinueCall, Info, current, current_or_none
 
 T = TypeVar("T")
 
@@ -131,6 +131,59 @@ start_activity_method = start_activity
 execute_activity_method = execute_activity
 start_activity_class = start_activity
 execute_activity_class = execute_activity
+
+
+def continue_as_new(
+    arg: Any = _NONE,
+    *,
+    args: Sequence[Any] = (),
+    workflow: Callable[..., Any] | str | None = None,
+    task_queue: str | None = None,
+    run_timeout: timedelta | None = None,
+    task_timeout: timedelta | None = None,
+    retry_policy: RetryPolicy | None = None,
+    memo: Mapping[str, Any] | None = None,
+    search_attributes: TypedSearchAttributes | SearchAttributes | None = None,
+    versioning_intent: object = None,
+    initial_versioning_behavior: object = None,
+    backoff_start_interval: timedelta | None = None,
+) -> NoReturn:
+    """End this run and go on in a new one of the same ID, with an empty history; never returns.
+
+    What is not given stays as it is. Signals that no handler has taken go along. ``workflow``: another run method or
+    type; ``backoff_start_interval``: how long the new run waits before it begins. Raises ``ContinueAsNewError``, which
+    must reach the end of the main method or of a handler.
+    """
+    current().continue_as_new(
+        ContinueCall(
+            _workflow_type(workflow),
+            _arguments(arg, args),
+            task_queue,
+            run_timeout,
+            task_timeout,
+            retry_policy,
+            memo,
+            search_attributes,
+            backoff_start_interval,
+        )
+    )
+
+
+def _arguments(arg: Any, args: Sequence[Any]) -> Sequence[Any]:
+    if arg is not _NONE and args:
+        raise ValueError("ODR-063: give one argument as arg, or several as args=[…], not both")
+    return tuple(args) if arg is _NONE else (arg,)
+
+
+def _workflow_type(workflow: Callable[..., Any] | str | None) -> str | None:
+    if workflow is None or isinstance(workflow, str):
+        return workflow
+    definition = getattr(workflow, DEFINITION, None)
+    if not isinstance(definition, Definition) or definition.name is None:
+        raise ValueError(
+            f"ODR-112: {workflow!r} is neither the name of a workflow type nor a @workflow.run method: give one of them"
+        )
+    return definition.name
 
 
 async def sleep(duration: float | timedelta, *, summary: str | None = None) -> None:

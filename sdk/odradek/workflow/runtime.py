@@ -13,10 +13,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
-from odradek.common import Priority, RetryPolicy, TypedSearchAttributes
+from odradek.common import Priority, RetryPolicy, SearchAttributes, TypedSearchAttributes
 from odradek.converter import PayloadConverter
+from odradek.schemas.records import RunStarted
 
 
 class NotInWorkflow(RuntimeError):
@@ -55,6 +56,29 @@ class ActivityCall:
     priority: Priority | None
 
 
+@dataclass(slots=True)
+class ContinueCall:
+    """A continue-as-new as the workflow asked for it; None means: as before."""
+
+    workflow: str | None
+    args: Sequence[Any]
+    task_queue: str | None
+    run_timeout: timedelta | None
+    task_timeout: timedelta | None
+    retry_policy: RetryPolicy | None
+    memo: Mapping[str, Any] | None
+    search_attributes: TypedSearchAttributes | SearchAttributes | None
+    backoff_start_interval: timedelta | None
+
+
+class ContinueAsNewError(BaseException):
+    """Ends this run so that the next one goes on; raised by ``workflow.continue_as_new``. Let it pass."""
+
+    def __init__(self, started: RunStarted) -> None:
+        super().__init__("Workflow continued as new")
+        self.started = started
+
+
 @dataclass(frozen=True)
 class Info:
     """Facts of the running workflow."""
@@ -86,7 +110,7 @@ class Info:
         return current().history_length
 
     def get_current_history_size(self) -> int:
-        """Bytes of this run's events so far."""
+        """Bytes of this run's events so far, about: payloads, and a little for each event."""
         return current().history_bytes
 
     def is_continue_as_new_suggested(self) -> bool:
@@ -99,7 +123,6 @@ class Runtime(ABC):
 
     replaying: bool = False
     history_length: int = 0
-    history_bytes: int = 0
     converter: PayloadConverter
     instance: Any
     """The object of the user's class."""
@@ -108,6 +131,11 @@ class Runtime(ABC):
     @property
     @abstractmethod
     def info(self) -> Info: ...
+
+    @property
+    @abstractmethod
+    def history_bytes(self) -> int:
+        """About, from payloads and the number of events: the same in a replay."""
 
     @property
     @abstractmethod
@@ -124,6 +152,9 @@ class Runtime(ABC):
     def execute_activity(self, call: ActivityCall) -> Coroutine[Any, Any, Any]:
         """Schedule it now; what is returned waits for the result."""
         ...
+
+    @abstractmethod
+    def continue_as_new(self, call: ContinueCall) -> NoReturn: ...
 
     @abstractmethod
     async def wait_condition(self, predicate: Callable[[], bool], timeout: float | None, summary: str) -> None: ...

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 
+from odradek.orchestrator.core.backoff import next_delay_ms
 from odradek.orchestrator.core.decide import Decide
 from odradek.orchestrator.core.effects import Effect, Reply
 from odradek.orchestrator.core.run import Activity
 from odradek.orchestrator.core.workflow import LiveRun
 from odradek.schemas import records as r
 from odradek.schemas.records import FailureKind
-
-MAXIMUM_INTERVAL_FACTOR = 100
-"""Without a maximum interval of its own, a retry policy waits at most this many initial intervals."""
 
 
 class Attempts(Decide):
@@ -94,22 +92,16 @@ class Attempts(Decide):
     def _retry(self, activity: Activity, failure: r.Failure) -> tuple[int | None, str]:
         """When the next attempt begins, or why there is none."""
         policy, progress = activity.scheduled.retry_policy, activity.progress
-        if progress.cancel_requested or failure.kind == FailureKind.CANCELLED:
+        if progress.cancel_requested:
             return None, "cancel-requested"
-        if failure.non_retryable or failure.type in policy.non_retryable_error_types:
-            return None, "non-retryable-failure"
-        if policy.maximum_attempts and progress.attempt >= policy.maximum_attempts:
-            return None, "maximum-attempts-reached"
-        limit = policy.maximum_interval_ms or policy.initial_interval_ms * MAXIMUM_INTERVAL_FACTOR
-        exponent = min(progress.attempt - 1, 64)
-        delay = min(policy.initial_interval_ms * policy.backoff_coefficient**exponent, limit)
-        if failure.next_retry_delay_ms is not None:
-            delay = failure.next_retry_delay_ms
-        retry_at = self.now_ms + int(delay)
+        delay_ms, state = next_delay_ms(policy, progress.attempt, failure)
+        if delay_ms is None:
+            return None, state
+        retry_at = self.now_ms + delay_ms
         close = activity.scheduled.timeouts.schedule_to_close_ms
         if close is not None and retry_at >= activity.scheduled_ms + close:
             return None, "timeout"
-        return retry_at, "in-progress"
+        return retry_at, state
 
     def _fail(
         self,

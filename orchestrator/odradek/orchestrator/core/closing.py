@@ -10,7 +10,7 @@ import dataclasses
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.effects import Archive, Effect, Emitting, Reply, Show
 from odradek.orchestrator.core.state import ShardState
-from odradek.orchestrator.core.workflow import LiveRun, Workflow, keys_of
+from odradek.orchestrator.core.workflow import LiveRun, Workflow, keys_of, successor_id
 from odradek.orchestrator.core.writer import Entry
 from odradek.schemas import records as r
 
@@ -21,7 +21,7 @@ class HistoryIncomplete(Exception):
 
 class Closing(ShardState):
     def outcome(self, summary: r.Summary, run_id: str) -> r.RunOutcome:
-        return r.RunOutcome(run_id, summary.status, summary.result, summary.failure)
+        return r.RunOutcome(run_id, summary.status, summary.result, summary.failure, summary.next_run_id)
 
     def closing_effects(self, live: LiveRun) -> list[Effect]:
         """What leaves when the run's last record is acknowledged.
@@ -88,7 +88,7 @@ class Closing(ShardState):
         started, closing = run.started, run.closing
         assert started is not None
         assert run.closed_ms is not None
-        requests, refusals, messages = run.remembered.as_records(self.now_ms)
+        requests, refusals, messages = run.remembered.as_records(run.run_id, self.now_ms)
         return r.Summary(
             run.status,
             started.workflow_type,
@@ -108,6 +108,9 @@ class Closing(ShardState):
             live.archived,
             started.memo,
             started.search_attributes,
+            successor_id(run),
+            started.version,
+            started.lineage.parent if started.lineage else None,
         )
 
     def _archived(self, live: LiveRun, token: Emitting) -> None:
@@ -123,6 +126,9 @@ class Closing(ShardState):
         wf.leftovers[run.run_id] = keys_of(live)
 
         def summarised(_: int) -> None:
+            if wf.closed.get(run.run_id) is summary:
+                # What was taken in stands in the log now, and in memory once for all runs of the ID.
+                wf.closed[run.run_id] = dataclasses.replace(summary, requests=(), refusals=(), messages=())
             self.writer.emitted(token)
             self.bury(wf, run.run_id, run.inbox_offset)
 
@@ -179,12 +185,15 @@ class Closing(ShardState):
             live.parked,
             started.memo,
             started.search_attributes,
+            started.first_run_id,
+            started.lineage.parent if started.lineage else None,
+            started.version,
         )
 
 
 def _failure_of(closing: object) -> r.Failure | None:
     match closing:
-        case r.RunFailed(failure):
+        case r.RunFailed(failure=failure):
             return failure
         case r.RunCancelled(details):
             return r.Failure(r.FailureKind.CANCELLED, "Workflow cancelled", details=details)

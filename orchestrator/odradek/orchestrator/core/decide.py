@@ -14,11 +14,14 @@ from odradek.orchestrator.core.closing import HistoryIncomplete
 from odradek.orchestrator.core.effects import Reply, SendMessage, SendTask, Show
 from odradek.orchestrator.core.instance import WorkflowBug, WorkflowInstance
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM
+from odradek.orchestrator.core.successors import with_successor
 from odradek.orchestrator.core.transitions import Transitions
-from odradek.orchestrator.core.workflow import LiveRun
+from odradek.orchestrator.core.workflow import LiveRun, successor_id
 from odradek.schemas import records as r
 from odradek.workflow.runtime import NondeterminismError
 
+HISTORY_LONG = "history-long"
+"""Counted once for each run whose history grows beyond the size that one is warned of."""
 PARKED_RETRY_MS = 1_000
 PARKED_RETRY_MS_MAX = 60_000
 
@@ -84,9 +87,11 @@ class Decide(Transitions):
         for seq in list(run.activities):
             self.revoke(live, seq, "closed")
             self.retire(live, seq)
-        self.record(live, closing)
+        self.record(live, with_successor(run, closing, max(self.now_ms, run.time_ms)))
         wf = self.workflow(run.workflow_id)
         wf.live = None
+        if successor_id(run) is not None:
+            wf.await_successor(run)
         wf.ending[run.run_id] = live
         wf.closed[run.run_id] = self.summarise(live)
         live.parked = None
@@ -95,6 +100,37 @@ class Decide(Transitions):
         if run.started is not None:
             self.count(run.status, run.started.workflow_type)
             self.durations.append(("workflow", run.started.workflow_type, (run.time_ms - run.started_ms) / 1000))
+
+    def check_length(self, live: LiveRun) -> None:
+        """A run that grows without end is warned of, and ended before it can no longer be replayed."""
+        run, config = live.run, self.config
+        if not live.warned_of:
+            live.warned_of = True
+            self.count(HISTORY_LONG, run.started.workflow_type if run.started else "")
+        if run.is_open and (
+            run.event_count > config.history_events_max or run.history_bytes > config.history_bytes_max
+        ):
+            self.close(
+                live,
+                r.RunTerminated(
+                    f'ODR-113: the history of workflow "{run.workflow_id}" has {run.event_count} events and '
+                    f"{run.history_bytes} bytes, more than the limits of {config.history_events_max} events or "
+                    f"{config.history_bytes_max} bytes: let it continue as new when that is suggested"
+                ),
+            )
+
+    def begin_successor(self, closed: LiveRun) -> LiveRun | None:
+        """The closing record stands: begin the run that it names, if that has not begun yet."""
+        following = self.workflow(closed.run.workflow_id).live
+        if following is None or following.run.started or following.run.run_id != successor_id(closed.run):
+            return None
+        following.barrier = False
+        started = closed.run.closing.next.started
+        self.count("started", started.workflow_type)
+        self.start(following, started)
+        self.touched.pop(following.run.run_id, None)
+        self.write_transition(following)
+        return following
 
     @abstractmethod
     def revoke(self, live: LiveRun, seq: int, reason: str) -> None: ...
@@ -304,7 +340,7 @@ class Decide(Transitions):
         return Reply(None, request.reply_partition, request.recipient, request.id, body)
 
 
-CLOSING = r.RunCompleted | r.RunFailed | r.RunCancelled
+CLOSING = r.RunCompleted | r.RunFailed | r.RunCancelled | r.RunContinued
 
 
 def _on_scheduled(shard: Decide, live: LiveRun, command: r.ActivityScheduled) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
+from odradek.common.cron import CronSchedule
 from odradek.orchestrator.core.attempts import Attempts
 from odradek.orchestrator.core.describe import describe, history_page
 from odradek.orchestrator.core.effects import SendMessage
 from odradek.orchestrator.core.run import Run
 from odradek.orchestrator.core.state import InboxItem
+from odradek.orchestrator.core.successors import derived_run_id
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.schemas import records as r
 from odradek.schemas.records import RunStatus
@@ -55,6 +56,7 @@ class Inputs(Attempts):
         if live is not None and not self._resolve_conflict(wf, live, item, body):
             return
         problem = self._reuse_problem(wf, item.workflow_id, body) if live is None else None
+        problem = problem or _cron_problem(body)
         if problem is not None:
             self.refuse_start(wf, run_id, item, body, *problem)
             return
@@ -82,20 +84,34 @@ class Inputs(Attempts):
             body.retry_policy,
             body.memo,
             body.search_attributes,
-            body.start_delay_ms,
+            body.start_delay_ms if body.start_delay_ms or not body.cron_schedule else self._first_turn_ms(body),
             body.static_summary,
             body.static_details,
+            cron_schedule=body.cron_schedule,
+            signals=[] if body.signal is None else [_signal_with_start(body.signal, request)],
+            lineage=None if body.parent is None else r.Lineage(parent=body.parent),
+            priority=body.priority,
         )
         self.accept(live, request, awaits_result=body.wait_result)
         self.count("started", body.workflow_type)
         self.start(live, started)
+
+    def _first_turn_ms(self, body: r.StartWorkflow) -> int:
+        return CronSchedule.parse(body.cron_schedule).next_after(self.now_ms) - self.now_ms
 
     def _resolve_conflict(self, wf: Workflow, live: LiveRun, item: InboxItem, body: r.StartWorkflow) -> bool:
         """The ID is in use: whether the start goes on nevertheless."""
         request, run = body.request, live.run
         seen = r.RequestSeen(request.id, request.expires_ms)
         run.inbox_offset = item.offset
-        match body.id_conflict_policy:
+        policy = body.id_conflict_policy
+        if body.signal is not None and policy != "terminate-existing":
+            self.accept(live, request, already=True, awaits_result=body.wait_result)
+            if body.wait_result:
+                self.add_waiter(run.run_id, request)
+            self.input(live, _signal_with_start(body.signal, request, seen))
+            return False
+        match policy:
             case "use-existing":
                 self.record(live, r.RequestJoined(seen))
                 self.accept(live, request, already=True)
@@ -132,7 +148,7 @@ class Inputs(Attempts):
         """A refused start stands in the log as a refused run, so that nobody decides otherwise later."""
         request = body.request
         refusal = r.RequestRefused(r.RequestSeen(request.id, request.expires_ms), code, message)
-        wf.remembered.refusals[request.id] = refusal
+        wf.remembered.refusal(refusal, run_id)
         summary = r.Summary(
             RunStatus.REFUSED, body.workflow_type, body.task_queue, run_id, self.now_ms, self.now_ms, 1, item.offset, 0,
             request.expires_ms, refusals=[refusal],
@@ -153,9 +169,7 @@ class Inputs(Attempts):
     def run_id(self, item: InboxItem, request_id: str) -> str:
         """The ID of the run that this record begins: whoever owns the partition means the same one."""
         config = self.config
-        name = f"{config.topic_id}/{config.partition}/{item.offset}/{request_id}"
-        digest = hashlib.sha256(name.encode()).hexdigest()
-        return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
+        return derived_run_id(config.topic_id, config.partition, item.offset, request_id)
 
     # ------------------------------------------------------------------------------------------ damaged histories
 
@@ -258,7 +272,7 @@ class Inputs(Attempts):
         """Answer a request that has been taken in already as it was answered then."""
         refusal = wf.remembered.refusals.get(request.id)
         if refusal is not None:
-            self.answer(request, r.Refused(refusal.code, refusal.message))
+            self.answer(request, r.Refused(refusal[0].code, refusal[0].message))
             return True
         seen = wf.remembered.requests.get(request.id)
         if seen is not None:
@@ -449,6 +463,21 @@ class Inputs(Attempts):
             case _:
                 name = next(name for limit_ms, name in live.run.limits() if limit_ms <= self.now_ms)
                 self.close(live, r.RunTimedOut(name))
+
+
+def _signal_with_start(
+    signal: r.SignalWorkflow, request: r.Request, seen: r.RequestSeen | None = None
+) -> r.SignalReceived:
+    return r.SignalReceived(signal.name, signal.input, signal.headers, seen, None, request.identity)
+
+
+def _cron_problem(body: r.StartWorkflow) -> tuple[str, str] | None:
+    if body.cron_schedule:
+        try:
+            CronSchedule.parse(body.cron_schedule)
+        except ValueError as error:
+            return "ODR-111", str(error)
+    return None
 
 
 def _seen(request: r.Request | None) -> tuple[r.RequestSeen | None, str]:

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import dataclasses
 from asyncio import events
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 from odradek.common import RetryPolicy, TypedSearchAttributes
-from odradek.converter import FailureConverter, PayloadConverter
+from odradek.converter import FailureConverter, PayloadConverter, encode_search_attributes
 from odradek.exceptions import ActivityError, ApplicationError, FailureError
 from odradek.orchestrator.core.loop import DeterministicLoop, DurableTimer
 from odradek.schemas import records as r
 from odradek.workflow.definition import Definition, Handler
 from odradek.workflow.runtime import (
     ActivityCall,
+    ContinueAsNewError,
+    ContinueCall,
     Info,
     NondeterminismError,
     ReadOnlyContextError,
@@ -41,7 +44,7 @@ CODE_INPUTS = (
 """Events that reach the code."""
 COMMANDS = (
     r.ActivityScheduled | r.ActivityCancelRequested | r.TimerStarted | r.TimerCancelled | r.MessageSent
-    | r.RunCompleted | r.RunFailed | r.RunCancelled
+    | r.RunCompleted | r.RunFailed | r.RunCancelled | r.RunContinued
 )  # fmt: skip
 """Events that the code answers with."""
 
@@ -88,6 +91,7 @@ class WorkflowInstance(Runtime):
         self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._main: asyncio.Task[Any] | None = None
         self._bug: BaseException | None = None
+        self._ended = False
         self._early_signals: list[r.SignalReceived] = []
         self.instance: Any = None
 
@@ -105,7 +109,7 @@ class WorkflowInstance(Runtime):
         except Exception as error:  # wrong arguments, a converter: whatever it is, only this run may wait for it
             raise WorkflowBug(_describe(error)) from error
         self._run()
-        if self.finished:
+        if self._ended:
             _end_with_closing(self._commands)
         self.history_length += len(self._commands)
         return self._commands
@@ -136,10 +140,6 @@ class WorkflowInstance(Runtime):
     deferred: Sequence[Any] = ()
     """After a replay: inputs that are recorded and that the code has not seen."""
 
-    @property
-    def finished(self) -> bool:
-        return self._main is not None and self._main.done()
-
     def close(self) -> None:
         """Drop the run from memory; none of its code runs after this. Leaves no cycle for the collector."""
         self._closed = True
@@ -152,6 +152,11 @@ class WorkflowInstance(Runtime):
         del self._loop
 
     _closed = False
+    _payload_bytes = 0
+
+    @property
+    def history_bytes(self) -> int:
+        return self._payload_bytes + EVENT_BYTES * self.history_length
 
     def _run(self) -> None:
         while True:
@@ -195,6 +200,8 @@ class WorkflowInstance(Runtime):
             raise WorkflowBug(_describe(error)) from error
         finally:
             events._set_running_loop(before)
+        for signal in event.signals:
+            self._on_signal(signal)
         coroutine = definition.run(self.instance, *arguments)
         self._main = self._loop.create_task(self._guard(coroutine, is_main=True), name="main")
 
@@ -220,6 +227,8 @@ class WorkflowInstance(Runtime):
         if waiting is None or waiting[0].done():
             return
         future, call = waiting
+        if event.result is not None:
+            self._payload_bytes += len(event.result.data)
         try:
             value = self.converter.from_payload(event.result, call.result_type) if event.result else None
         except Exception as error:
@@ -256,7 +265,9 @@ class WorkflowInstance(Runtime):
         try:
             result = await coroutine
             if is_main:
-                self._commands.append(r.RunCompleted(self._encode_one(result, "result of the workflow")))
+                self._end(r.RunCompleted(self._encode_one(result, "result of the workflow")))
+        except ContinueAsNewError as order:
+            self._end(r.RunContinued(r.Successor("", order.started)))
         except asyncio.CancelledError:
             if not is_main:
                 return
@@ -265,18 +276,22 @@ class WorkflowInstance(Runtime):
                     "ODR-067: the workflow cancelled its own main task: return, or raise an error, instead"
                 )
                 return
-            self._commands.append(r.RunCancelled())
+            self._end(r.RunCancelled())
         except Exception as error:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, (FailureError, *self.definition.failure_exception_types)):
             if self.cancel_reason is not None and _is_cancellation(error):
-                self._commands.append(r.RunCancelled())
+                self._end(r.RunCancelled())
             else:
-                self._commands.append(r.RunFailed(self._failures.to_failure(error, self.converter)))
+                self._end(r.RunFailed(self._failures.to_failure(error, self.converter)))
         else:
             self._bug = self._bug or error
+
+    def _end(self, closing: r.RunCompleted | r.RunFailed | r.RunCancelled | r.RunContinued) -> None:
+        self._ended = True
+        self._commands.append(closing)
 
     def callback_failed(self, error: BaseException) -> None:
         """A callback of the loop raised: nobody awaits it, so it can only be a bug. From ``DeterministicLoop``."""
@@ -403,6 +418,35 @@ class WorkflowInstance(Runtime):
                     del self._activities[seq]
                     raise
 
+    def continue_as_new(self, call: ContinueCall) -> NoReturn:
+        self._may_command()
+        before = self._started
+        assert before is not None
+        retry = before.retry_policy if call.retry_policy is None else call.retry_policy.to_record()
+        memo = before.memo if call.memo is None else {k: self.converter.to_payload(v) for k, v in call.memo.items()}
+        attributes = call.search_attributes
+        raise ContinueAsNewError(
+            r.RunStarted(
+                call.workflow or before.workflow_type,
+                call.task_queue or before.task_queue,
+                before.first_run_id,
+                input=self._encode(call.args, "arguments of continue_as_new"),
+                headers=before.headers,
+                identity=before.identity,
+                run_timeout_ms=before.run_timeout_ms if call.run_timeout is None else _ms(call.run_timeout),
+                task_timeout_ms=before.task_timeout_ms if call.task_timeout is None else _ms(call.task_timeout),
+                retry_policy=retry,
+                memo=memo,
+                search_attributes=before.search_attributes
+                if attributes is None
+                else encode_search_attributes(attributes),
+                start_delay_ms=_ms(call.backoff_start_interval),
+                static_summary=before.static_summary,
+                static_details=before.static_details,
+                signals=[dataclasses.replace(s, request=None, origin=None) for s in self._early_signals],
+            )
+        )
+
     async def signal_external(self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any]) -> None:
         payloads = self._encode(args, f'arguments of signal "{name}"')
         await self._send(r.MessageSent(self._next_seq(), workflow_id, run_id, name, self._message_expiry(), payloads))
@@ -435,6 +479,13 @@ class WorkflowInstance(Runtime):
 
     def query(self, name: str, payloads: Sequence[r.Payload]) -> r.QueryAnswer:
         """Run a query handler; what it raises is the answer's failure. Raises ``LookupError`` if there is none."""
+        counted = self._payload_bytes
+        try:
+            return self._query(name, payloads)
+        finally:
+            self._payload_bytes = counted  # a replay knows of no queries
+
+    def _query(self, name: str, payloads: Sequence[r.Payload]) -> r.QueryAnswer:
         handlers = self.definition.queries
         handler = handlers.get(name)
         if handler is not None:
@@ -460,6 +511,7 @@ class WorkflowInstance(Runtime):
     # ------------------------------------------------------------------------------------------ values
 
     def _decode(self, payloads: Sequence[r.Payload], types: Sequence[type] | None, what: str) -> list[Any]:
+        self._payload_bytes += sum(len(payload.data) for payload in payloads)
         try:
             return self.converter.from_payloads(payloads, list(types[: len(payloads)]) if types else None)
         except Exception as error:
@@ -478,6 +530,7 @@ class WorkflowInstance(Runtime):
         return payload
 
     def _check_size(self, size: int, what: str) -> None:
+        self._payload_bytes += size
         if size > self._payload_bytes_max:
             raise ApplicationError(
                 f"ODR-105: {what}: {size:,} bytes are over the limit of {self._payload_bytes_max:,}: store them "
@@ -487,6 +540,8 @@ class WorkflowInstance(Runtime):
             )
 
 
+EVENT_BYTES = 48
+"""What an event takes beside its payloads, about."""
 MESSAGE_LIFETIME_MS = 24 * 3_600_000
 _RETRY_DEFAULT = RetryPolicy().to_record()
 
@@ -504,7 +559,7 @@ _APPLY: dict[type, Callable[[Any, Any], None]] = {
 def _end_with_closing(commands: list[Any]) -> None:
     """Nothing follows the end of a run, even if another of its tasks went on within the same step."""
     for place, command in enumerate(commands):
-        if isinstance(command, r.RunCompleted | r.RunFailed | r.RunCancelled):
+        if isinstance(command, r.RunCompleted | r.RunFailed | r.RunCancelled | r.RunContinued):
             del commands[place + 1 :]
             return
 

@@ -90,9 +90,10 @@ class Remembered:
 
     requests: dict[str, tuple[int, str]] = field(default_factory=dict)
     """request ID → (expiry, run ID)"""
-    refusals: dict[str, r.RequestRefused] = field(default_factory=dict)
-    messages: dict[str, tuple[Ranges, int]] = field(default_factory=dict)
-    """source run → (numbers, expiry)"""
+    refusals: dict[str, tuple[r.RequestRefused, str]] = field(default_factory=dict)
+    """request ID → (refusal, run ID)"""
+    messages: dict[str, dict[str, tuple[Ranges, int]]] = field(default_factory=dict)
+    """source run → run that took them in → (numbers, expiry)"""
 
     limit: int = REMEMBERED_MANY
 
@@ -106,26 +107,47 @@ class Remembered:
         if seen is not None:
             self.requests[seen.id] = (seen.expires_ms, run_id)
 
-    def message(self, origin: r.MessageOrigin | None) -> None:
+    def refusal(self, refused: r.RequestRefused, run_id: str) -> None:
+        self.refusals[refused.request.id] = (refused, run_id)
+
+    def message(self, origin: r.MessageOrigin | None, run_id: str) -> None:
         if origin is not None:
-            ranges, expires = self.messages.setdefault(origin.run_id, (Ranges(), 0))
+            takers = self.messages.setdefault(origin.run_id, {})
+            ranges, expires = takers.get(run_id) or (Ranges(), 0)
             ranges.add(origin.number)
-            self.messages[origin.run_id] = (ranges, max(expires, origin.expires_ms))
+            takers[run_id] = (ranges, max(expires, origin.expires_ms))
 
     def has_message(self, origin: r.MessageOrigin) -> bool:
-        return origin.run_id in self.messages and origin.number in self.messages[origin.run_id][0]
+        takers = self.messages.get(origin.run_id)
+        return takers is not None and any(origin.number in ranges for ranges, _ in takers.values())
+
+    def merge(self, other: Remembered) -> None:
+        self.requests |= other.requests
+        self.refusals |= other.refusals
+        for source, takers in other.messages.items():
+            self.messages.setdefault(source, {}).update(takers)
 
     def forget_expired(self, now_ms: int) -> None:
         self.requests = {key: value for key, value in self.requests.items() if value[0] > now_ms}
-        self.refusals = {key: value for key, value in self.refusals.items() if value.request.expires_ms > now_ms}
-        self.messages = {key: value for key, value in self.messages.items() if value[1] > now_ms}
+        self.refusals = {key: value for key, value in self.refusals.items() if value[0].request.expires_ms > now_ms}
+        for source, takers in list(self.messages.items()):
+            self.messages[source] = {run_id: seen for run_id, seen in takers.items() if seen[1] > now_ms}
+            if not self.messages[source]:
+                del self.messages[source]
 
-    def as_records(self, now_ms: int) -> tuple[list[r.RequestSeen], list[r.RequestRefused], list[r.MessagesSeen]]:
+    def as_records(
+        self, run_id: str, now_ms: int
+    ) -> tuple[list[r.RequestSeen], list[r.RequestRefused], list[r.MessagesSeen]]:
+        """What this run took in and is not expired; the other runs of the ID say theirs."""
         self.forget_expired(now_ms)
         return (
-            [r.RequestSeen(key, expires) for key, (expires, _) in self.requests.items()],
-            list(self.refusals.values()),
-            [r.MessagesSeen(key, ranges.bounds, expires) for key, (ranges, expires) in self.messages.items()],
+            [r.RequestSeen(key, expires) for key, (expires, taker) in self.requests.items() if taker == run_id],
+            [refused for refused, taker in self.refusals.values() if taker == run_id],
+            [
+                r.MessagesSeen(source, takers[run_id][0].bounds, takers[run_id][1])
+                for source, takers in self.messages.items()
+                if run_id in takers
+            ],
         )
 
 
@@ -162,8 +184,20 @@ class Run:
         started = self.started
         if started is None:
             return []
-        limits = (("run", started.run_timeout_ms), ("execution", started.execution_timeout_ms))
-        return [(self.started_ms + limit, name) for name, limit in limits if limit is not None]
+        found = []
+        if started.run_timeout_ms is not None:
+            found.append((self.started_ms + (started.start_delay_ms or 0) + started.run_timeout_ms, "run"))
+        if started.execution_timeout_ms is not None:
+            found.append((self.execution_started_ms + started.execution_timeout_ms, "execution"))
+        return found
+
+    @property
+    def execution_started_ms(self) -> int:
+        """When the first run of the chain was to begin."""
+        started = self.started
+        if started is not None and started.lineage is not None and started.lineage.execution_started_ms is not None:
+            return started.lineage.execution_started_ms
+        return self.started_ms + (started.start_delay_ms or 0 if started else 0)
 
 
 def fold(run: Run, event: r.Event) -> None:
@@ -189,12 +223,12 @@ def _joined(run: Run, event: r.Event, body: r.RequestJoined) -> None:
 
 
 def _refused(run: Run, event: r.Event, body: r.RequestRefused) -> None:
-    run.remembered.refusals[body.request.id] = body
+    run.remembered.refusal(body, run.run_id)
 
 
 def _addressed(run: Run, event: r.Event, body: r.SignalReceived | r.CancelRequested) -> None:
     run.remembered.request(body.request, run.run_id)
-    run.remembered.message(body.origin)
+    run.remembered.message(body.origin, run.run_id)
     run.remembered.tidy(event.time_ms)
 
 
@@ -264,6 +298,7 @@ _FOLD: dict[type, Callable[[Run, r.Event, Any], None]] = {
     r.DeferredApplied: _deferred_applied,
     r.RunCompleted: _closed(RunStatus.COMPLETED),
     r.RunFailed: _closed(RunStatus.FAILED),
+    r.RunContinued: _closed(RunStatus.CONTINUED_AS_NEW),
     r.RunCancelled: _closed(RunStatus.CANCELLED),
     r.RunTerminated: _closed(RunStatus.TERMINATED),
     r.RunTimedOut: _closed(RunStatus.TIMED_OUT),

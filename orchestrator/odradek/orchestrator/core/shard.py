@@ -108,11 +108,13 @@ class Shard(Inputs):
 
     def _reassert(self, wf: Workflow, claims: list[int]) -> None:
         unsettled = {raw for raw, offset in wf.offsets.items() if offset > self.v0 or _is_late(raw, offset, claims)}
+        runs = [*wf.ending.values()]
+        if wf.live is not None and wf.live.run.started is not None:
+            runs.append(wf.live)
         if any(offset > self.y0 for offset in wf.offsets.values()):
-            runs = [*wf.ending.values(), *([wf.live] if wf.live else [])]
             self._pending += [(live, self.dispatched(live), list(live.run.messages)) for live in runs]
         self._ended_before += wf.ending.values()
-        for live in [*wf.ending.values(), *([wf.live] if wf.live else [])]:
+        for live in runs:
             self._reassert_run(live, unsettled)
         for run_id, claim in list(wf.summary_claims.items()):
             if keys.summary(wf.id, run_id, claim) in unsettled:

@@ -49,6 +49,10 @@ class ShardConfig:
     workflows_in_memory_max: int = 50_000
     instances_in_memory_max: int = 20_000
     history_page_bytes: int = 512 * 1024
+    history_events_max: int = 100_000
+    """A run that grows beyond this, or beyond the next, is terminated; continue-as-new is suggested far earlier."""
+    history_bytes_max: int = 100 * 1024 * 1024
+    history_events_warned: int = 10_000
 
 
 class InboxItem(NamedTuple):

@@ -26,6 +26,12 @@ class Transitions(Closing):
     @abstractmethod
     def drain_waiting(self, live: LiveRun) -> None: ...
 
+    @abstractmethod
+    def check_length(self, live: LiveRun) -> None: ...
+
+    @abstractmethod
+    def begin_successor(self, closed: LiveRun) -> LiveRun | None: ...
+
     def record(self, live: LiveRun, body: r.EventBody, *, deferred: bool = False) -> None:
         """Add an event to the transition that is being made."""
         run = live.run
@@ -37,6 +43,8 @@ class Transitions(Closing):
 
     def write_transition(self, live: LiveRun) -> None:
         """Append the transition that has been made; a very large one is spread over several chunks."""
+        if live.run.event_count > self.config.history_events_warned:
+            self.check_length(live)
         events, live.pending = live.pending, []
         effects, live.effects = live.effects, []
         self.transitions += 1
@@ -130,12 +138,23 @@ class Transitions(Closing):
             self.closing_checked(live, offset)
 
     def closing_checked(self, live: LiveRun, offset: int) -> None:
-        """The closing record stands: archive the run."""
+        """The closing record stands: begin the run that follows, and archive this one behind its first record."""
         token = self.writer.begin_emitting(offset)
-        for effect in self.archive(live, token):
-            token.outstanding += 1
-            effect.token = token  # type: ignore[union-attr]
-            self.writer.outbox.append(effect)
+        token.outstanding += 1
+
+        def archive(_: int) -> None:
+            for effect in self.archive(live, token):
+                token.outstanding += 1
+                effect.token = token  # type: ignore[union-attr]
+                self.writer.outbox.append(effect)
+            self.writer.emitted(token)
+
+        following = self.begin_successor(live)
+        if following is None:
+            archive(offset)
+        else:
+            self.writer.then_in_flight(archive)
+            self.drain_waiting(following)
 
     # ------------------------------------------------------------------------------------------ said again
 

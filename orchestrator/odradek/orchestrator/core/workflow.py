@@ -53,6 +53,8 @@ class LiveRun:
     stale: list[bytes] = field(default_factory=list)
     """Keys under older claims that a newer record of ours has replaced or will replace."""
     parked: r.Parked | None = None
+    warned_of: bool = False
+    """Its history is long, and that has been said."""
     due: list[tuple[int, str, int]] = field(default_factory=list)
     """A heap of (time, kind, number); an entry counts only while ``next_due`` finds it still true."""
     due_moved: bool = False
@@ -177,7 +179,14 @@ class Workflow:
     def latest_closed(self) -> tuple[str, r.Summary] | None:
         """The closed run that began last; refused starts are no runs."""
         runs = [(run_id, s) for run_id, s in self.closed.items() if s.status != r.RunStatus.REFUSED]
-        return max(runs, key=lambda item: (item[1].closed_ms, item[1].inbox_offset)) if runs else None
+        return max(runs, key=_when_closed) if runs else None
+
+    def await_successor(self, closed: Run) -> None:
+        """The run that follows begins when the closing record is durable; its inputs wait until then."""
+        run_id = successor_id(closed)
+        assert run_id is not None
+        run = Run(self.id, run_id, self.remembered, inbox_offset=closed.inbox_offset)
+        self.live = LiveRun(run, barrier=True, stale=self.leftovers.pop(run_id, []))
 
     def next_due(self) -> int | None:
         found = self.live.next_due() if self.live else None
@@ -185,6 +194,11 @@ class Workflow:
         if found is not None:
             dues.append(found[0])
         return min(dues) if dues else None
+
+
+def _when_closed(item: tuple[str, r.Summary]) -> tuple[int, int, bool]:
+    summary = item[1]
+    return summary.closed_ms, summary.inbox_offset, summary.next_run_id is None
 
 
 Found = tuple[Key, bytes, int, r.HistoryRecord]
@@ -199,12 +213,19 @@ def resolve(
     by_run: dict[str, list[Found]] = {}
     for item in found:
         by_run.setdefault(item[0].run_id, []).append(item)
+    unsummarised: dict[str, LiveRun] = {}
     for run_id, items in by_run.items():
         summaries = [item for item in items if item[0].kind == "s"]
         if summaries:
             _closed_run(workflow, run_id, items, summaries)
         elif damaged is None or run_id not in damaged:
-            _open_run(workflow, run_id, items, encode_events)
+            live = _unsummarised_run(workflow, run_id, items, encode_events)
+            if live is not None:
+                unsummarised[run_id] = live
+    for run_id in _void_runs(workflow, unsummarised):
+        del unsummarised[run_id]
+        workflow.leftovers[run_id] = [item[1] for item in by_run[run_id]]
+    _take_in(workflow, unsummarised)
     workflow.damaged = {run_id: why for run_id, why in (damaged or {}).items() if run_id not in workflow.closed}
     return workflow
 
@@ -221,12 +242,61 @@ def _closed_run(workflow: Workflow, run_id: str, items: list[Found], summaries: 
     for seen in summary.requests:
         remembered.request(seen, run_id)
     for refusal in summary.refusals:
-        remembered.refusals[refusal.request.id] = refusal
+        remembered.refusal(refusal, run_id)
     for messages in summary.messages:
-        remembered.messages[messages.run_id] = (Ranges(list(messages.ranges)), messages.expires_ms)
+        takers = remembered.messages.setdefault(messages.run_id, {})
+        takers[run_id] = (Ranges(list(messages.ranges)), messages.expires_ms)
 
 
-def _open_run(workflow: Workflow, run_id: str, items: list[Found], encode_events: Any) -> None:
+def _void_runs(workflow: Workflow, unsummarised: dict[str, LiveRun]) -> set[str]:
+    """Runs that another began whose closing record does not hold: they never existed."""
+    void: set[str] = set()
+    while True:
+        found = {
+            run_id
+            for run_id, live in unsummarised.items()
+            if run_id not in void and _is_void(workflow, live, unsummarised, void)
+        }
+        if not found:
+            return void
+        void |= found
+
+
+def _is_void(workflow: Workflow, live: LiveRun, unsummarised: dict[str, LiveRun], void: set[str]) -> bool:
+    lineage = live.run.started.lineage if live.run.started else None
+    before = lineage.continued_run_id if lineage else None
+    if before is None:
+        return False
+    if before in workflow.closed:
+        return workflow.closed[before].next_run_id != live.run.run_id
+    if before in void:
+        return True
+    predecessor = unsummarised.get(before)
+    return predecessor is not None and successor_id(predecessor.run) != live.run.run_id
+
+
+def _take_in(workflow: Workflow, unsummarised: dict[str, LiveRun]) -> None:
+    for run_id, live in unsummarised.items():
+        workflow.remembered.merge(live.run.remembered)
+        live.run.remembered = workflow.remembered
+        if live.run.is_open:
+            live.push_all_due()
+            workflow.live = live
+        else:
+            workflow.ending[run_id] = live
+    for live in unsummarised.values():
+        following = successor_id(live.run)
+        if following is not None and following not in unsummarised and following not in workflow.closed:
+            workflow.await_successor(live.run)
+
+
+def successor_id(run: Run) -> str | None:
+    """The run that a closed one names as the next of its workflow ID."""
+    following = getattr(run.closing, "next", None)
+    return None if following is None else following.run_id
+
+
+def _unsummarised_run(workflow: Workflow, run_id: str, items: list[Found], encode_events: Any) -> LiveRun | None:
     chunks = {(item[0].number, item[0].claim): item for item in items if item[0].kind == "c"}
     chain = _best_chain(chunks)
     kept = {item[1] for item in chain}
@@ -234,13 +304,9 @@ def _open_run(workflow: Workflow, run_id: str, items: list[Found], encode_events
         live = _fold_chain(workflow, run_id, chain, encode_events)
         kept |= _fold_progress(live, workflow, items)
         live.stale = [item[1] for item in items if item[1] not in kept]
-        if live.run.is_open:
-            live.push_all_due()
-            workflow.live = live
-        else:
-            workflow.ending[run_id] = live
-    else:
-        workflow.leftovers[run_id] = [item[1] for item in items]
+        return live
+    workflow.leftovers[run_id] = [item[1] for item in items]
+    return None
 
 
 def _best_chain(chunks: dict[tuple[int, int], Found]) -> list[Found]:
@@ -274,7 +340,7 @@ def _without_half_a_transition(chain: list[Found]) -> list[Found]:
 
 
 def _fold_chain(workflow: Workflow, run_id: str, chain: list[Found], encode_events: Any) -> LiveRun:
-    run = Run(workflow.id, run_id, workflow.remembered)
+    run = Run(workflow.id, run_id, Remembered())
     live = LiveRun(run)
     for key, raw, offset, record in chain:
         body = record.body
