@@ -15,6 +15,10 @@ from odradek.orchestrator.core.writer import Entry
 from odradek.schemas import records as r
 
 
+LONG_MEMORY = 16
+"""A summary that remembers more requests and senders than this is not kept whole in memory."""
+
+
 class HistoryIncomplete(Exception):
     """A sealed chunk of a run is not where it should be."""
 
@@ -126,7 +130,7 @@ class Closing(ShardState):
         wf.leftovers[run.run_id] = keys_of(live)
 
         def summarised(_: int) -> None:
-            if wf.closed.get(run.run_id) is summary:
+            if len(summary.requests) + len(summary.messages) > LONG_MEMORY and wf.closed.get(run.run_id) is summary:
                 # What was taken in stands in the log now, and in memory once for all runs of the ID.
                 wf.closed[run.run_id] = dataclasses.replace(summary, requests=(), refusals=(), messages=())
             self.writer.emitted(token)

@@ -511,7 +511,8 @@ class WorkflowInstance(Runtime):
     # ------------------------------------------------------------------------------------------ values
 
     def _decode(self, payloads: Sequence[r.Payload], types: Sequence[type] | None, what: str) -> list[Any]:
-        self._payload_bytes += sum(len(payload.data) for payload in payloads)
+        for payload in payloads:
+            self._payload_bytes += len(payload.data)
         try:
             return self.converter.from_payloads(payloads, list(types[: len(payloads)]) if types else None)
         except Exception as error:
