@@ -385,3 +385,45 @@ def test_a_history_without_end_is_ended() -> None:
     assert ended.failure is not None
     assert "ODR-113" in ended.failure.message
     assert owner.shard.counts["history-long", "Tally"] == 1
+
+
+@workflow.defn
+class YearsOld:
+    """An entity that continues as new when that is suggested."""
+
+    @workflow.init
+    def __init__(self, total: int, until: int) -> None:
+        self.total = total
+
+    @workflow.signal
+    def add(self, amount: int) -> None:
+        self.total += amount
+
+    @workflow.run
+    async def run(self, total: int, until: int) -> int:
+        info = workflow.info()
+        await workflow.wait_condition(lambda: info.is_continue_as_new_suggested() or self.total >= until)
+        if self.total < until:
+            workflow.continue_as_new(args=[self.total, until])
+        return self.total
+
+
+def test_an_entity_takes_a_hundred_thousand_signals_and_stays_small() -> None:
+    """None lost, none twice; what is remembered of requests goes as they expire."""
+    partition = Partition((YearsOld,), summary_retention_ms=3_600_000)
+    owner = Owner(partition)
+    partition.start("entity", "YearsOld", 0, 100_000)
+    largest = 0
+    for batch in range(200):
+        for number in range(500):
+            request = r.Request(f"{batch}-{number}", partition.now_ms + 600_000, "client", -1)
+            partition.send("entity", r.SignalWorkflow("add", [partition.payload(1)], request=request))
+        owner.run()
+        owner.pass_time(60)
+        owner.shard.checkpoint(partition.now_ms)
+        partition.emitted.clear()
+        partition.archive.clear()
+        entity = owner.shard.workflow("entity")
+        largest = max(largest, len(entity.remembered.requests) + len(entity.closed))
+    assert result_of(partition, owner, "entity") == 100_000
+    assert largest < 12_000  # of ten minutes, at 500 a minute, and twice that before it is tidied

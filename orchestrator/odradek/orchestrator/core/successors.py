@@ -32,9 +32,8 @@ def with_successor(run: Run, closing: Any, now_ms: int) -> Any:
         case r.RunTimedOut(timeout_type="run"):
             failure = r.Failure(FailureKind.TIMEOUT, "Workflow timed out", timeout_type="start-to-close")
             return dataclasses.replace(closing, next=_again(run, failure, now_ms) or _next_turn(run, failure, now_ms))
-        case r.RunCompleted(result=result):
-            following = _next_turn(run, None, now_ms, result)
-            return closing if following is None else r.RunCompleted(result, following)
+        case r.RunCompleted(result=result) if run.started is not None and run.started.cron_schedule:
+            return r.RunCompleted(result, _next_turn(run, None, now_ms, result))
         case _:
             return closing
 

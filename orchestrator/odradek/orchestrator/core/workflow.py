@@ -222,11 +222,13 @@ def resolve(
             live = _unsummarised_run(workflow, run_id, items, encode_events)
             if live is not None:
                 unsummarised[run_id] = live
-    for run_id in _void_runs(workflow, unsummarised):
-        del unsummarised[run_id]
-        workflow.leftovers[run_id] = [item[1] for item in by_run[run_id]]
-    _take_in(workflow, unsummarised)
-    workflow.damaged = {run_id: why for run_id, why in (damaged or {}).items() if run_id not in workflow.closed}
+    if unsummarised:
+        for run_id in _void_runs(workflow, unsummarised):
+            del unsummarised[run_id]
+            workflow.leftovers[run_id] = [item[1] for item in by_run[run_id]]
+        _take_in(workflow, unsummarised)
+    if damaged:
+        workflow.damaged = {run_id: why for run_id, why in damaged.items() if run_id not in workflow.closed}
     return workflow
 
 
