@@ -14,7 +14,6 @@ from odradek.orchestrator.core.workflow import LiveRun, Workflow, keys_of, succe
 from odradek.orchestrator.core.writer import Entry
 from odradek.schemas import records as r
 
-
 LONG_MEMORY = 16
 """A summary that remembers more requests and senders than this is not kept whole in memory."""
 
