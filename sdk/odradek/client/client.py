@@ -19,7 +19,7 @@ from odradek.client.interceptor import (
     StartWorkflowInput,
 )
 from odradek.client.iterators import WorkflowExecutionAsyncIterator
-from odradek.client.outbound import WireOutbound, checked_id
+from odradek.client.outbound import WireOutbound
 from odradek.client.policy import RequestPolicy
 from odradek.common import (
     Priority,
@@ -30,6 +30,7 @@ from odradek.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
+from odradek.common.identifiers import checked_id
 from odradek.converter import DataConverter
 from odradek.schemas.records import Payload
 

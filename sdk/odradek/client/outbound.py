@@ -31,6 +31,7 @@ from odradek.client.listing import Run, count_runs, read_runs, understood
 from odradek.client.refusals import expect, payload_too_large
 from odradek.common import QueryRejectCondition
 from odradek.common.cron import CronSchedule
+from odradek.common.identifiers import checked_id
 from odradek.converter import encode_search_attributes
 from odradek.schemas.records import (
     Accepted,
@@ -53,20 +54,7 @@ if TYPE_CHECKING:
     from odradek.client.client import Client
 
 T = TypeVar("T")
-WORKFLOW_ID_BYTES_MAX: Final = 1000
 _MILLISECOND: Final = timedelta(milliseconds=1)
-
-
-def checked_id(workflow_id: str) -> str:
-    """Raises ``ValueError`` for what cannot be a workflow ID."""
-    given: object = workflow_id
-    is_text = isinstance(given, str) and "\0" not in given
-    if not is_text or not 0 < len(workflow_id.encode(errors="replace")) <= WORKFLOW_ID_BYTES_MAX:
-        raise ValueError(
-            f"ODR-135: a workflow ID is a text of 1 to {WORKFLOW_ID_BYTES_MAX} bytes without NUL characters, "
-            f"and {workflow_id!r:.80} is not"
-        )
-    return workflow_id
 
 
 class WireOutbound(OutboundInterceptor):

@@ -2,16 +2,14 @@
 
 from odradek.workflow.calls import (
     ActivityCancellationType,
+    ActivityConfig,
     ActivityHandle,
-    ExternalWorkflowHandle,
     LoggerAdapter,
     cancellation_reason,
     continue_as_new,
     execute_activity,
     execute_activity_class,
     execute_activity_method,
-    get_external_workflow_handle,
-    get_external_workflow_handle_for,
     in_workflow,
     info,
     instance,
@@ -31,13 +29,38 @@ from odradek.workflow.calls import (
     wait,
     wait_condition,
 )
+from odradek.workflow.children import (
+    ChildWorkflowCancellationType,
+    ChildWorkflowConfig,
+    ChildWorkflowHandle,
+    ParentClosePolicy,
+    execute_child_workflow,
+    start_child_workflow,
+)
 from odradek.workflow.definition import Definition, InvalidWorkflow, defn, init, query, run, signal
-from odradek.workflow.runtime import ContinueAsNewError, Info, NondeterminismError, NotInWorkflow, ReadOnlyContextError
+from odradek.workflow.external import (
+    ExternalWorkflowHandle,
+    get_external_workflow_handle,
+    get_external_workflow_handle_for,
+)
+from odradek.workflow.runtime import (
+    ContinueAsNewError,
+    Info,
+    NondeterminismError,
+    NotInWorkflow,
+    ParentInfo,
+    ReadOnlyContextError,
+    RootInfo,
+)
 from odradek.workflow.saga import saga
 
 __all__ = [
     "ActivityCancellationType",
+    "ActivityConfig",
     "ActivityHandle",
+    "ChildWorkflowCancellationType",
+    "ChildWorkflowConfig",
+    "ChildWorkflowHandle",
     "ContinueAsNewError",
     "Definition",
     "ExternalWorkflowHandle",
@@ -46,13 +69,17 @@ __all__ = [
     "LoggerAdapter",
     "NondeterminismError",
     "NotInWorkflow",
+    "ParentClosePolicy",
+    "ParentInfo",
     "ReadOnlyContextError",
+    "RootInfo",
     "cancellation_reason",
     "continue_as_new",
     "defn",
     "execute_activity",
     "execute_activity_class",
     "execute_activity_method",
+    "execute_child_workflow",
     "get_external_workflow_handle",
     "get_external_workflow_handle_for",
     "in_workflow",
@@ -72,6 +99,7 @@ __all__ = [
     "start_activity",
     "start_activity_class",
     "start_activity_method",
+    "start_child_workflow",
     "time",
     "time_ns",
     "unsafe",

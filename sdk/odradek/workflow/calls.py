@@ -8,16 +8,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid as _uuid
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from random import Random
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypedDict, TypeVar
 
 from odradek import activity as _activity
 from odradek.common import Priority, RetryPolicy, SearchAttributes, TypedSearchAttributes
 from odradek.converter import PayloadConverter
-from odradek.workflow.definition import DEFINITION, Definition, Handler
+from odradek.workflow.definition import DEFINITION, Definition
+from odradek.workflow.external import NOT_GIVEN, arguments
 from odradek.workflow.runtime import ActivityCall, ContinueCall, Info, current, current_or_none
 
 T = TypeVar("T")
@@ -36,12 +37,25 @@ class ActivityCancellationType(StrEnum):
     ABANDON = "abandon"
 
 
-_NONE: Any = object()
+class ActivityConfig(TypedDict, total=False):
+    """Options of an activity, to be given as ``**config``."""
+
+    task_queue: str | None
+    schedule_to_close_timeout: timedelta | None
+    schedule_to_start_timeout: timedelta | None
+    start_to_close_timeout: timedelta | None
+    heartbeat_timeout: timedelta | None
+    retry_policy: RetryPolicy | None
+    cancellation_type: ActivityCancellationType
+    activity_id: str | None
+    versioning_intent: object
+    summary: str | None
+    priority: Priority
 
 
 def _call(
     activity: Activity,
-    arg: Any = _NONE,
+    arg: Any = NOT_GIVEN,
     *,
     args: Sequence[Any] = (),
     task_queue: str | None = None,
@@ -62,14 +76,10 @@ def _call(
             f'ODR-062: activity "{_shown(activity)}" has no limit, and a lost one would be waited for for ever: '
             "give start_to_close_timeout or schedule_to_close_timeout"
         )
-    if arg is not _NONE and args:
-        raise ValueError(
-            f'ODR-063: activity "{_shown(activity)}": give one argument as arg, or several as args=[…], not both'
-        )
     name, declared = _resolve(activity)
     return ActivityCall(
         name,
-        tuple(args) if arg is _NONE else (arg,),
+        arguments(f'activity "{name}"', arg, args),
         result_type or declared,
         activity_id,
         task_queue,
@@ -107,7 +117,7 @@ def _resolve(activity: Activity) -> tuple[str, type | None]:
     return found
 
 
-def start_activity(activity: Activity, arg: Any = _NONE, **options: Any) -> ActivityHandle[Any]:
+def start_activity(activity: Activity, arg: Any = NOT_GIVEN, **options: Any) -> ActivityHandle[Any]:
     """Start an activity and go on; await the handle for its result.
 
     ``activity``: a function, method or callable class decorated with ``@activity.defn``, or a name. Arguments: ``arg``
@@ -119,7 +129,7 @@ def start_activity(activity: Activity, arg: Any = _NONE, **options: Any) -> Acti
     return current().start_activity(_call(activity, arg, **options))
 
 
-async def execute_activity(activity: Activity, arg: Any = _NONE, **options: Any) -> Any:
+async def execute_activity(activity: Activity, arg: Any = NOT_GIVEN, **options: Any) -> Any:
     """Run an activity and return its result; options as for ``start_activity``.
 
     Raises ``ActivityError`` whose cause says why: ``ApplicationError``, ``TimeoutError`` or ``CancelledError``.
@@ -134,7 +144,7 @@ execute_activity_class = execute_activity
 
 
 def continue_as_new(
-    arg: Any = _NONE,
+    arg: Any = NOT_GIVEN,
     *,
     args: Sequence[Any] = (),
     workflow: Callable[..., Any] | str | None = None,
@@ -157,7 +167,7 @@ def continue_as_new(
     current().continue_as_new(
         ContinueCall(
             _workflow_type(workflow),
-            _arguments(arg, args),
+            arguments("continue_as_new", arg, args),
             task_queue,
             run_timeout,
             task_timeout,
@@ -167,12 +177,6 @@ def continue_as_new(
             backoff_start_interval,
         )
     )
-
-
-def _arguments(arg: Any, args: Sequence[Any]) -> Sequence[Any]:
-    if arg is not _NONE and args:
-        raise ValueError("ODR-063: give one argument as arg, or several as args=[…], not both")
-    return tuple(args) if arg is _NONE else (arg,)
 
 
 def _workflow_type(workflow: Callable[..., Any] | str | None) -> str | None:
@@ -263,40 +267,6 @@ def memo() -> dict[str, Any]:
     """The run's memo, decoded."""
     runtime = current()
     return {key: runtime.converter.from_payload(value) for key, value in runtime.info.raw_memo.items()}
-
-
-class ExternalWorkflowHandle:
-    """Another workflow of this namespace, seen from inside a workflow."""
-
-    def __init__(self, workflow_id: str, run_id: str | None) -> None:
-        self.id = workflow_id
-        self.run_id = run_id
-
-    async def signal(self, signal: str | Callable[..., Any], arg: Any = _NONE, *, args: Sequence[Any] = ()) -> None:
-        """Signal it, exactly once; returns when it has been taken in. Raises ``ApplicationError`` if it is refused."""
-        handler = getattr(signal, "__odradek_signal_definition__", None)
-        name = signal if isinstance(signal, str) else handler.name if isinstance(handler, Handler) else None
-        if name is None:
-            raise ValueError(
-                f"ODR-065: {signal!r} is neither a signal's name nor a @workflow.signal method: give one of them"
-            )
-        await current().signal_external(self.id, self.run_id, name, tuple(args) if arg is _NONE else (arg,))
-
-    async def cancel(self, reason: str = "") -> None:
-        """Request its cancellation, exactly once. Raises ``ApplicationError`` if that is refused."""
-        await current().cancel_external(self.id, self.run_id, reason)
-
-
-def get_external_workflow_handle(workflow_id: str, *, run_id: str | None = None) -> ExternalWorkflowHandle:
-    """A handle to another workflow of this namespace; it need not exist until it is used."""
-    return ExternalWorkflowHandle(workflow_id, run_id)
-
-
-def get_external_workflow_handle_for(
-    workflow: Callable[..., Awaitable[Any]], workflow_id: str, *, run_id: str | None = None
-) -> ExternalWorkflowHandle:
-    """As ``get_external_workflow_handle``; ``workflow`` says what it is."""
-    return ExternalWorkflowHandle(workflow_id, run_id)
 
 
 class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):

@@ -13,11 +13,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from odradek.common import Priority, RetryPolicy, SearchAttributes, TypedSearchAttributes
 from odradek.converter import PayloadConverter
 from odradek.schemas.records import RunStarted
+
+if TYPE_CHECKING:
+    from odradek.workflow.children import ChildCall, ChildWorkflowHandle
 
 
 class NotInWorkflow(RuntimeError):
@@ -80,6 +83,23 @@ class ContinueAsNewError(BaseException):
 
 
 @dataclass(frozen=True)
+class ParentInfo:
+    """The run that started this one as its child."""
+
+    namespace: str
+    run_id: str
+    workflow_id: str
+
+
+@dataclass(frozen=True)
+class RootInfo:
+    """The run that began a tree of parents and children."""
+
+    run_id: str
+    workflow_id: str
+
+
+@dataclass(frozen=True)
 class Info:
     """Facts of the running workflow."""
 
@@ -102,8 +122,9 @@ class Info:
     raw_memo: Mapping[str, Any]
     continued_run_id: str | None = None
     cron_schedule: str | None = None
-    parent: None = None
-    root: None = None
+    parent: ParentInfo | None = None
+    root: RootInfo | None = None
+    """The run that began the whole tree; None where there is no parent."""
 
     def get_current_history_length(self) -> int:
         """Events of this run so far."""
@@ -163,10 +184,15 @@ class Runtime(ABC):
     async def sleep(self, seconds: float, summary: str) -> None: ...
 
     @abstractmethod
-    async def signal_external(self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any]) -> None: ...
+    async def signal_external(
+        self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any], namespace: str
+    ) -> None: ...
 
     @abstractmethod
-    async def cancel_external(self, workflow_id: str, run_id: str | None, reason: str) -> None: ...
+    async def cancel_external(self, workflow_id: str, run_id: str | None, reason: str, namespace: str) -> None: ...
+
+    @abstractmethod
+    async def start_child(self, call: ChildCall) -> ChildWorkflowHandle[Any]: ...
 
 
 querying: ContextVar[bool] = ContextVar("odradek_querying", default=False)

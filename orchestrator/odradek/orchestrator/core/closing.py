@@ -6,9 +6,11 @@ Only what can no longer become false gets a tombstone.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from odradek.orchestrator.core import keys
-from odradek.orchestrator.core.effects import Archive, Effect, Emitting, Reply, Show
+from odradek.orchestrator.core.children import closing_messages, parent_of
+from odradek.orchestrator.core.effects import Archive, Effect, Reply, Show
 from odradek.orchestrator.core.state import ShardState
 from odradek.orchestrator.core.workflow import LiveRun, Workflow, keys_of, successor_id
 from odradek.orchestrator.core.writer import Entry
@@ -27,24 +29,18 @@ class Closing(ShardState):
         return r.RunOutcome(run_id, summary.status, summary.result, summary.failure, summary.next_run_id)
 
     def closing_effects(self, live: LiveRun) -> list[Effect]:
-        """What leaves when the run's last record is acknowledged.
-
-        The archive's own acknowledgement goes on to the summary.
-        """
         run = live.run
         outcome = self.outcome(self.workflow(run.workflow_id).closed[run.run_id], run.run_id)
         effects: list[Effect] = [
             Reply(None, request.reply_partition, request.recipient, request.id, outcome)
             for request in self.waiters.pop(run.run_id, {}).values()
         ]
+        effects += closing_messages(run, self.config.namespace, outcome, self.now_ms)
         effects.append(Show(record=self.visibility(live)))
         return effects
 
-    def archive(self, live: LiveRun, token: Emitting) -> list[Effect]:
-        """The whole history as archive records, each within the record limit.
-
-        ``token`` holds y until the summary stands.
-        """
+    def archive(self, live: LiveRun) -> list[Effect]:
+        """The whole history as archive records, each within the record limit."""
         run = live.run
         assert run.started is not None
         parts: list[tuple[int, bytes]] = []
@@ -54,8 +50,6 @@ class Closing(ShardState):
             else:
                 parts.append((first_event, blocks))
         live.archived = [r.ArchivePart(-1, -1)] * len(parts)
-        live.to_archive = len(parts)
-        token.outstanding += 1
         effects: list[Effect] = []
         for number, (first_event, blocks) in enumerate(parts):
             record = r.ArchiveRecord(
@@ -64,9 +58,6 @@ class Closing(ShardState):
 
             def stored(partition: int, offset: int, number: int = number) -> None:
                 live.archived[number] = r.ArchivePart(partition, offset)
-                live.to_archive -= 1
-                if live.to_archive == 0:
-                    self._archived(live, token)
 
             effects.append(Archive(record=record, blocks=blocks, on_stored=stored))
         return effects
@@ -113,11 +104,11 @@ class Closing(ShardState):
             started.search_attributes,
             successor_id(run),
             started.version,
-            started.lineage.parent if started.lineage else None,
+            parent_of(run),
         )
 
-    def _archived(self, live: LiveRun, token: Emitting) -> None:
-        """Outputs are out: remember the run by its summary from now on."""
+    def write_down(self, live: LiveRun, then: Callable[[], None]) -> None:
+        """Remember the run by its summary from now on."""
         run = live.run
         wf = self.workflow(run.workflow_id)
         if wf.live is live:
@@ -132,7 +123,7 @@ class Closing(ShardState):
             if len(summary.requests) + len(summary.messages) > LONG_MEMORY and wf.closed.get(run.run_id) is summary:
                 # What was taken in stands in the log now, and in memory once for all runs of the ID.
                 wf.closed[run.run_id] = dataclasses.replace(summary, requests=(), refusals=(), messages=())
-            self.writer.emitted(token)
+            then()
             self.bury(wf, run.run_id, run.inbox_offset)
 
         self.write_summary(wf, run.run_id, summary, summarised)
@@ -189,7 +180,7 @@ class Closing(ShardState):
             started.memo,
             started.search_attributes,
             started.first_run_id,
-            started.lineage.parent if started.lineage else None,
+            parent_of(run),
             started.version,
         )
 

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from odradek.orchestrator.core import keys
+from odradek.orchestrator.core import children, keys
 from odradek.orchestrator.core.closing import HistoryIncomplete
 from odradek.orchestrator.core.effects import Reply, SendMessage, SendTask, Show
 from odradek.orchestrator.core.instance import WorkflowBug, WorkflowInstance
@@ -96,7 +96,6 @@ class Decide(Transitions):
         wf.closed[run.run_id] = self.summarise(live)
         live.parked = None
         self.parked.pop(run.workflow_id, None)
-        live.effects += self.closing_effects(live)
         if run.started is not None:
             self.count(run.status, run.started.workflow_type)
             self.durations.append(("workflow", run.started.workflow_type, (run.time_ms - run.started_ms) / 1000))
@@ -287,15 +286,9 @@ class Decide(Transitions):
             )
         )
 
-    def message(self, live: LiveRun, sent: r.MessageSent) -> SendMessage:
-        run = live.run
-        origin = r.MessageOrigin(self.config.namespace, run.workflow_id, run.run_id, sent.seq, sent.expires_ms)
-        body: r.InboxBody
-        if sent.name is None:
-            body = r.CancelWorkflow(sent.reason, sent.run_id, origin=origin)
-        else:
-            body = r.SignalWorkflow(sent.name, sent.input, sent.headers, sent.run_id, origin=origin)
-        return SendMessage(workflow_id=sent.workflow_id, record=r.InboxRecord(self.now_ms, body))
+    def message(self, live: LiveRun, number: int) -> SendMessage:
+        """A message to another workflow, or the start of a child, that has no answer yet."""
+        return children.message(live.run, self.config.namespace, number, self.now_ms)
 
     def dispatched(self, live: LiveRun) -> list[tuple[int, int]]:
         """Activities whose current attempt is with nobody that we know of, as (number, attempt)."""
@@ -313,7 +306,7 @@ class Decide(Transitions):
         effects: list[SendTask | SendMessage | Show] = [
             self.task(live, seq) for seq, attempt in dispatched if (seq, attempt) in still
         ]
-        effects += [self.message(live, live.run.messages[seq]) for seq in messages if seq in live.run.messages]
+        effects += [self.message(live, seq) for seq in messages if live.run.awaits_answer(seq)]
         effects.append(Show(record=self.visibility(live)))
         return effects
 
@@ -352,8 +345,8 @@ def _on_timer(shard: Decide, live: LiveRun, command: r.TimerStarted) -> None:
     live.push_due(command.due_ms, "t", command.seq)
 
 
-def _on_message(shard: Decide, live: LiveRun, command: r.MessageSent) -> None:
-    live.effects.append(shard.message(live, command))
+def _on_message(shard: Decide, live: LiveRun, command: r.MessageSent | r.ChildScheduled) -> None:
+    live.effects.append(shard.message(live, command.seq))
     live.push_message(command.seq, shard.now_ms)
 
 
@@ -361,4 +354,5 @@ _EFFECTS: dict[type, Callable[[Decide, LiveRun, Any], None]] = {
     r.ActivityScheduled: _on_scheduled,
     r.TimerStarted: _on_timer,
     r.MessageSent: _on_message,
+    r.ChildScheduled: _on_message,
 }

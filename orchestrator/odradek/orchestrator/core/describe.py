@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from odradek.orchestrator.core.run import Activity
+from odradek.orchestrator.core.children import parent_of
+from odradek.orchestrator.core.run import Activity, Child
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
@@ -22,7 +23,7 @@ def describe(workflow: Workflow, run_id: str | None) -> r.Description | None:
     s = workflow.closed[known]
     return r.Description(
         known, s.first_run_id, s.workflow_type, s.task_queue, s.status, s.started_ms, s.closed_ms, s.event_count, 0,
-        memo=s.memo, search_attributes=s.search_attributes,
+        memo=s.memo, search_attributes=s.search_attributes, parent=s.parent,
     )  # fmt: skip
 
 
@@ -39,13 +40,21 @@ def _live(live: LiveRun) -> r.Description | None:
         r.Wait("message", f'{sent.name or "cancel request"} to "{sent.workflow_id}"', sent.seq)
         for sent in run.messages.values()
     ]
+    waits += [_child(child) for child in run.children.values()]
     if run.starts_at_ms is not None:
         waits.append(r.Wait("timer", "start delay", 0, run.starts_at_ms))
     return r.Description(
         run.run_id, started.first_run_id, started.workflow_type, started.task_queue, run.status, run.started_ms,
         run.closed_ms, run.event_count, run.history_bytes, waits, live.parked, started.memo, started.search_attributes,
-        started.static_summary, started.static_details,
+        started.static_summary, started.static_details, parent=parent_of(run),
     )  # fmt: skip
+
+
+def _child(child: Child) -> r.Wait:
+    scheduled = child.scheduled
+    where = f' of namespace "{scheduled.namespace}"' if scheduled.namespace else ""
+    name = f'{scheduled.workflow_type} "{scheduled.workflow_id}"{where}'
+    return r.Wait("child", name, scheduled.seq, state="starting" if child.run_id is None else "started")
 
 
 def _activity(activity: Activity) -> r.Wait:

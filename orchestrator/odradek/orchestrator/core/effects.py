@@ -10,13 +10,14 @@ from odradek.schemas import records as r
 
 
 class Emitting:
-    """Counts the outputs of one history offset that other topics have not acknowledged yet."""
+    """Counts the outputs of one history offset that other topics have not acknowledged yet; then calls ``then``."""
 
-    __slots__ = ("offset", "outstanding")
+    __slots__ = ("offset", "outstanding", "then")
 
-    def __init__(self, offset: int) -> None:
+    def __init__(self, offset: int, then: Callable[[], None] | None = None) -> None:
         self.offset = offset
         self.outstanding = 0
+        self.then = then
 
 
 @dataclass(slots=True)
@@ -64,8 +65,11 @@ class SendTask(Output):
 
 @dataclass(slots=True)
 class SendMessage(Output):
+    """A record for the inbox of another workflow; ``namespace`` empty: of this namespace."""
+
     workflow_id: str = ""
     record: r.InboxRecord | None = None
+    namespace: str = ""
 
 
 @dataclass(slots=True)

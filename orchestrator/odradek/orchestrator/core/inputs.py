@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from odradek.common.cron import CronSchedule
+from odradek.orchestrator.core import children
 from odradek.orchestrator.core.attempts import Attempts
 from odradek.orchestrator.core.describe import describe, history_page
-from odradek.orchestrator.core.effects import SendMessage
 from odradek.orchestrator.core.run import Run
 from odradek.orchestrator.core.state import InboxItem
 from odradek.orchestrator.core.successors import derived_run_id
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
+from odradek.orchestrator.core.writer import Entry
 from odradek.schemas import records as r
 from odradek.schemas.records import RunStatus
 
@@ -41,13 +42,19 @@ class Inputs(Attempts):
     # ------------------------------------------------------------------------------------------ start
 
     def on_start(self, wf: Workflow, item: InboxItem, body: r.StartWorkflow) -> None:
-        request = body.request
-        run_id = self.run_id(item, request.id)
-        if self.answered_before(wf, request):
+        request, parent = body.request, body.parent
+        if parent is None:
+            run_id = self.run_id(item, request.id)
+        else:
+            run_id = children.child_run_id(parent.run_id, parent.number)
+        if self.answered_before(wf, request, body.origin, run_id):
             if body.wait_result:
                 self.wait_for_result(wf, wf.remembered.requests.get(request.id, (0, run_id))[1], request)
             return
         if run_id in wf.closed or (wf.live is not None and wf.live.run.run_id == run_id):
+            refused = run_id in wf.closed and wf.closed[run_id].status == RunStatus.REFUSED
+            if body.origin is not None and not refused:  # only the start of this child makes this run
+                self.answer_message(body.origin, None, run_id)
             return
         if item.time_ms > request.expires_ms:
             self.refuse_start(wf, run_id, item, body, "ODR-104", _expired(item, request))
@@ -93,6 +100,8 @@ class Inputs(Attempts):
             priority=body.priority,
         )
         self.accept(live, request, awaits_result=body.wait_result)
+        if body.origin is not None:
+            live.effects.append(children.answer(self.now_ms, body.origin, None, run_id))
         self.count("started", body.workflow_type)
         self.start(live, started)
 
@@ -127,7 +136,10 @@ class Inputs(Attempts):
                     "id_conflict_policy what shall happen"
                 )
                 self.record(live, r.RequestRefused(seen, "ODR-101", message))
-                self.answer_with(live, request, r.Refused("ODR-101", message, run.run_id, run.status))
+                refusal = r.Refused("ODR-101", message, run.run_id, run.status)
+                self.answer_with(live, request, refusal)
+                if body.origin is not None:
+                    live.effects.append(children.answer(self.now_ms, body.origin, refusal))
                 return False
 
     def _reuse_problem(self, wf: Workflow, workflow_id: str, body: r.StartWorkflow) -> tuple[str, str] | None:
@@ -156,15 +168,19 @@ class Inputs(Attempts):
         wf.closed[run_id] = summary
         latest = wf.latest_closed()
         about = latest[0] if latest else None
-        self._write_summary_and_answer(wf, run_id, summary, request, r.Refused(code, message, about))
+        refused = r.Refused(code, message, about)
+        entry = self._write_summary_and_answer(wf, run_id, summary, request, refused)
+        if body.origin is not None:
+            entry.effects = [*entry.effects, children.answer(self.now_ms, body.origin, refused)]
 
     def _write_summary_and_answer(
         self, wf: Workflow, run_id: str, summary: r.Summary, request: r.Request | None, answer: r.Refused | r.Accepted
-    ) -> None:
+    ) -> Entry:
         entry = self.write_summary(wf, run_id, summary)
         if request is not None and request.reply_partition >= 0:
             entry.effects = [*entry.effects, self.reply(request, answer)]
         self.reschedule(wf)
+        return entry
 
     def run_id(self, item: InboxItem, request_id: str) -> str:
         """The ID of the run that this record begins: whoever owns the partition means the same one."""
@@ -251,7 +267,7 @@ class Inputs(Attempts):
         live = wf.live
         if live is not None and item.offset <= live.run.inbox_offset:
             return None
-        if live is not None and run_id in (None, live.run.run_id):
+        if live is not None and _is_meant(live, run_id):
             late = _late(item, request, origin)
             if late is None:
                 live.run.inbox_offset = item.offset
@@ -265,18 +281,23 @@ class Inputs(Attempts):
         if request is not None:
             self.accept(live, request)
         if origin is not None:
-            live.effects.append(_message_answer(self.now_ms, origin, None))
+            if origin.number < children.PARENT_CLOSED:
+                live.effects.append(children.answer(self.now_ms, origin, None))
             self.touched[live.run.run_id] = live
 
-    def answered_before(self, wf: Workflow, request: r.Request) -> bool:
-        """Answer a request that has been taken in already as it was answered then."""
+    def answered_before(
+        self, wf: Workflow, request: r.Request, origin: r.MessageOrigin | None = None, run_id: str | None = None
+    ) -> bool:
+        """Answer a request that has been taken in already as it was answered then; a child's start to its origin."""
         refusal = wf.remembered.refusals.get(request.id)
         if refusal is not None:
-            self.answer(request, r.Refused(refusal[0].code, refusal[0].message))
+            self.refuse(request, origin, r.Refused(refusal[0].code, refusal[0].message), None, None)
             return True
         seen = wf.remembered.requests.get(request.id)
         if seen is not None:
             self.answer(request, r.Accepted(seen[1]))
+            if origin is not None:
+                self.answer_message(origin, None, run_id)
             return True
         return False
 
@@ -320,8 +341,11 @@ class Inputs(Attempts):
         if origin is not None:
             self.answer_message(origin, refusal)
 
-    def answer_message(self, origin: r.MessageOrigin, refusal: r.Refused | None) -> None:
-        self.writer.after_in_flight([_message_answer(self.now_ms, origin, refusal)])
+    def answer_message(
+        self, origin: r.MessageOrigin, refusal: r.Refused | None, started_run_id: str | None = None
+    ) -> None:
+        if origin.number < children.PARENT_CLOSED:
+            self.writer.after_in_flight([children.answer(self.now_ms, origin, refusal, started_run_id)])
 
     # ------------------------------------------------------------------------------------------ questions
 
@@ -427,10 +451,29 @@ class Inputs(Attempts):
 
     def on_message_answer(self, wf: Workflow, item: InboxItem, body: r.MessageAnswer) -> None:
         live = wf.live
-        if live is not None and live.run.run_id == body.run_id and body.number in live.run.messages:
-            live.run.inbox_offset = item.offset
-            live.message_due.pop(body.number, None)
+        if live is None or live.run.run_id != body.run_id or not live.run.awaits_answer(body.number):
+            return
+        live.run.inbox_offset = item.offset
+        live.message_due.pop(body.number, None)
+        if body.number not in live.run.children:
             self.input(live, r.MessageAnswered(body.number, body.failure))
+        elif body.failure is None:
+            run_id = body.started_run_id or children.child_run_id(body.run_id, body.number)
+            self.input(live, r.ChildStarted(body.number, run_id))
+        else:
+            self.input(live, r.ChildStartFailed(body.number, body.failure))
+
+    def on_child_result(self, wf: Workflow, item: InboxItem, body: r.ChildResult) -> None:
+        live = wf.live
+        if live is None or live.run.run_id != body.run_id or body.number not in live.run.children:
+            return
+        child = live.run.children[body.number]
+        live.run.inbox_offset = item.offset
+        if child.run_id is None:  # the answer to its start is late, or went with the owner that gave it
+            live.message_due.pop(body.number, None)
+            self.input(live, r.ChildStarted(body.number, children.child_run_id(body.run_id, body.number)))
+        if live.run.is_open:
+            self.input(live, children.closed(child, self.config.namespace, body))
 
     # ------------------------------------------------------------------------------------------ time
 
@@ -452,7 +495,7 @@ class Inputs(Attempts):
             case "a":
                 self.activity_due(live, number)
             case "m":
-                live.effects.append(self.message(live, live.run.messages[number]))
+                live.effects.append(self.message(live, number))
                 live.push_message(number, self.now_ms)
                 self.touched[live.run.run_id] = live
             case "s":
@@ -502,12 +545,11 @@ def _late(item: InboxItem, request: r.Request | None, origin: r.MessageOrigin | 
     return None
 
 
-def _message_answer(now_ms: int, origin: r.MessageOrigin, refusal: r.Refused | None) -> SendMessage:
-    failure = None
-    if refusal is not None:
-        failure = r.Failure(r.FailureKind.APPLICATION, refusal.message, refusal.code, non_retryable=True)
-    answer = r.MessageAnswer(origin.run_id, origin.number, failure)
-    return SendMessage(workflow_id=origin.workflow_id, record=r.InboxRecord(now_ms, answer))
+def _is_meant(live: LiveRun, run_id: str | None) -> bool:
+    """A run ID names a run, or the chain that began with it; None means whatever is open."""
+    if run_id is None or run_id == live.run.run_id:
+        return True
+    return live.run.started is not None and live.run.started.first_run_id == run_id
 
 
 _HANDLERS: dict[type, Callable[[Inputs, Workflow, InboxItem, Any], None]] = {
@@ -523,4 +565,5 @@ _HANDLERS: dict[type, Callable[[Inputs, Workflow, InboxItem, Any], None]] = {
     r.ActivityHeartbeat: Inputs.on_activity,
     r.ActivityResult: Inputs.on_activity,
     r.MessageAnswer: Inputs.on_message_answer,
+    r.ChildResult: Inputs.on_child_result,
 }

@@ -17,9 +17,12 @@ from typing import Any, NoReturn
 
 from odradek.common import RetryPolicy, TypedSearchAttributes
 from odradek.converter import FailureConverter, PayloadConverter, encode_search_attributes
-from odradek.exceptions import ActivityError, ApplicationError, FailureError
+from odradek.exceptions import ApplicationError, FailureError, is_cancelled_exception
+from odradek.orchestrator.core.child_calls import Children
 from odradek.orchestrator.core.loop import DeterministicLoop, DurableTimer
+from odradek.orchestrator.core.run import MESSAGE_LIFETIME_MS
 from odradek.schemas import records as r
+from odradek.workflow.children import ChildCall, ChildWorkflowHandle
 from odradek.workflow.definition import Definition, Handler
 from odradek.workflow.runtime import (
     ActivityCall,
@@ -27,7 +30,9 @@ from odradek.workflow.runtime import (
     ContinueCall,
     Info,
     NondeterminismError,
+    ParentInfo,
     ReadOnlyContextError,
+    RootInfo,
     Runtime,
     querying,
 )
@@ -40,10 +45,14 @@ CODE_INPUTS = (
     | r.ActivityFailed
     | r.TimerFired
     | r.MessageAnswered
+    | r.ChildStarted
+    | r.ChildStartFailed
+    | r.ChildClosed
 )
 """Events that reach the code."""
 COMMANDS = (
     r.ActivityScheduled | r.ActivityCancelRequested | r.TimerStarted | r.TimerCancelled | r.MessageSent
+    | r.ChildScheduled
     | r.RunCompleted | r.RunFailed | r.RunCancelled | r.RunContinued
 )  # fmt: skip
 """Events that the code answers with."""
@@ -88,6 +97,7 @@ class WorkflowInstance(Runtime):
         self._activities: dict[int, tuple[asyncio.Future[Any], ActivityCall]] = {}
         self._timers: dict[int, DurableTimer] = {}
         self._messages: dict[int, asyncio.Future[None]] = {}
+        self._children: Children | None = None
         self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._main: asyncio.Task[Any] | None = None
         self._bug: BaseException | None = None
@@ -148,6 +158,7 @@ class WorkflowInstance(Runtime):
         self._conditions.clear()
         self._activities.clear()
         self._messages.clear()
+        self._children = None
         self._timers.clear()
         del self._loop
 
@@ -157,6 +168,11 @@ class WorkflowInstance(Runtime):
     @property
     def history_bytes(self) -> int:
         return self._payload_bytes + EVENT_BYTES * self.history_length
+
+    @property
+    def closed(self) -> bool:
+        """The run has left this process."""
+        return self._closed
 
     def _run(self) -> None:
         while True:
@@ -258,6 +274,11 @@ class WorkflowInstance(Runtime):
         else:
             future.set_exception(self._failures.from_failure(event.failure, self.converter))
 
+    def _on_child(self, event: r.ChildStarted | r.ChildStartFailed | r.ChildClosed) -> None:
+        if self._children is None:
+            raise NondeterminismError(f"the history tells of child {event.seq}, and the code has not started it")
+        self._children.take(event)
+
     # ------------------------------------------------------------------------------------------ the end of the code
 
     async def _guard(self, coroutine: Any, *, is_main: bool = False) -> None:
@@ -282,7 +303,7 @@ class WorkflowInstance(Runtime):
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, (FailureError, *self.definition.failure_exception_types)):
-            if self.cancel_reason is not None and _is_cancellation(error):
+            if self.cancel_reason is not None and is_cancelled_exception(error):
                 self._end(r.RunCancelled())
             else:
                 self._end(r.RunFailed(self._failures.to_failure(error, self.converter)))
@@ -313,11 +334,8 @@ class WorkflowInstance(Runtime):
     def timer_cancelled(self, handle: DurableTimer) -> None:
         if self._closed or self._timers.pop(handle.seq, None) is None:
             return
-        for place, command in enumerate(self._commands):
-            if isinstance(command, r.TimerStarted) and command.seq == handle.seq:
-                del self._commands[place]  # started and cancelled in one step: nobody need know
-                return
-        self._commands.append(r.TimerCancelled(handle.seq))
+        if not self._withdraw(r.TimerStarted, handle.seq):
+            self._commands.append(r.TimerCancelled(handle.seq))
 
     # ------------------------------------------------------------------------------------------ what the code asks for
 
@@ -447,23 +465,51 @@ class WorkflowInstance(Runtime):
             )
         )
 
-    async def signal_external(self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any]) -> None:
+    async def signal_external(
+        self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any], namespace: str
+    ) -> None:
         payloads = self._encode(args, f'arguments of signal "{name}"')
-        await self._send(r.MessageSent(self._next_seq(), workflow_id, run_id, name, self._message_expiry(), payloads))
+        await self._send(workflow_id, run_id, name, namespace, payloads)
 
-    async def cancel_external(self, workflow_id: str, run_id: str | None, reason: str) -> None:
-        expires = self._message_expiry()
-        await self._send(r.MessageSent(self._next_seq(), workflow_id, run_id, None, expires, reason=reason))
+    async def cancel_external(self, workflow_id: str, run_id: str | None, reason: str, namespace: str) -> None:
+        await self._send(workflow_id, run_id, None, namespace, reason=reason)
 
-    async def _send(self, message: r.MessageSent) -> None:
+    def _send(
+        self,
+        workflow_id: str,
+        run_id: str | None,
+        name: str | None,
+        namespace: str,
+        payloads: Sequence[r.Payload] = (),
+        reason: str = "",
+    ) -> asyncio.Future[None]:
         self._may_command()
         future: asyncio.Future[None] = self._loop.create_future()
-        self._messages[message.seq] = future
-        self._commands.append(message)
-        await future
+        seq, expires_ms = self._next_seq(), self._time_ms + MESSAGE_LIFETIME_MS
+        self._messages[seq] = future
+        elsewhere = self._elsewhere(namespace)
+        self._commands.append(
+            r.MessageSent(seq, workflow_id, run_id, name, expires_ms, payloads, {}, reason, elsewhere)
+        )
+        return future
 
-    def _message_expiry(self) -> int:
-        return self._time_ms + MESSAGE_LIFETIME_MS
+    def _elsewhere(self, namespace: str) -> str:
+        """The namespace as records name it: empty for our own."""
+        return "" if namespace == self._ids[0] else namespace
+
+    async def start_child(self, call: ChildCall) -> ChildWorkflowHandle[Any]:
+        self._may_command()
+        if self._children is None:
+            self._children = Children(self)
+        return await self._children.start(call)
+
+    def _withdraw(self, command_type: type[r.TimerStarted | r.ChildScheduled], seq: int) -> bool:
+        """Take back a command of the step that is being made: nobody need know of it."""
+        for place, command in enumerate(self._commands):
+            if isinstance(command, command_type) and command.seq == seq:
+                del self._commands[place]
+                return True
+        return False
 
     def _next_seq(self) -> int:
         self._seq += 1
@@ -543,7 +589,6 @@ class WorkflowInstance(Runtime):
 
 EVENT_BYTES = 48
 """What an event takes beside its payloads, about."""
-MESSAGE_LIFETIME_MS = 24 * 3_600_000
 _RETRY_DEFAULT = RetryPolicy().to_record()
 
 _APPLY: dict[type, Callable[[Any, Any], None]] = {
@@ -554,6 +599,9 @@ _APPLY: dict[type, Callable[[Any, Any], None]] = {
     r.ActivityFailed: WorkflowInstance._on_activity_failed,
     r.TimerFired: WorkflowInstance._on_timer,
     r.MessageAnswered: WorkflowInstance._on_message_answered,
+    r.ChildStarted: WorkflowInstance._on_child,
+    r.ChildStartFailed: WorkflowInstance._on_child,
+    r.ChildClosed: WorkflowInstance._on_child,
 }
 
 
@@ -575,6 +623,8 @@ def _same_command(recorded: Any, made: Any) -> None:
     same = type(recorded) is type(made) and getattr(recorded, "seq", None) == getattr(made, "seq", None)
     if same and isinstance(recorded, r.ActivityScheduled):
         same = recorded.activity_type == made.activity_type
+    elif same and isinstance(recorded, r.ChildScheduled):
+        same = (recorded.workflow_type, recorded.workflow_id) == (made.workflow_type, made.workflow_id)
     if not same:
         raise NondeterminismError(
             f"ODR-070: the history records {_name(recorded)}, and the code answers with "
@@ -596,22 +646,14 @@ def _name(command: Any) -> str:
     kind = type(command).__name__
     if isinstance(command, r.ActivityScheduled):
         return f'{kind}({command.seq}, "{command.activity_type}")'
+    if isinstance(command, r.ChildScheduled):
+        return f'{kind}({command.seq}, {command.workflow_type} "{command.workflow_id}")'
     seq = getattr(command, "seq", None)
     return kind if seq is None else f"{kind}({seq})"
 
 
 def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def _is_cancellation(error: BaseException | None) -> bool:
-    from odradek.exceptions import CancelledError
-
-    while error is not None:
-        if isinstance(error, CancelledError):
-            return True
-        error = error.__cause__ if isinstance(error, ActivityError) else None
-    return False
 
 
 def _unreadable(what: str, error: Exception) -> ApplicationError:
@@ -644,6 +686,7 @@ def _duration(milliseconds: int | None) -> timedelta | None:
 def _info(ids: tuple[str, str, str], started: r.RunStarted, started_ms: int) -> Info:
     namespace, workflow_id, run_id = ids
     time = datetime.fromtimestamp(started_ms / 1000, UTC)
+    parent = started.lineage.parent if started.lineage else None
     return Info(
         attempt=started.attempt,
         execution_timeout=_duration(started.execution_timeout_ms),
@@ -661,4 +704,6 @@ def _info(ids: tuple[str, str, str], started: r.RunStarted, started_ms: int) -> 
         workflow_start_time=time,
         workflow_type=started.workflow_type,
         raw_memo=started.memo,
+        parent=ParentInfo(parent.namespace, parent.run_id, parent.workflow_id) if parent else None,
+        root=RootInfo(parent.root_run_id, parent.root_workflow_id) if parent else None,
     )

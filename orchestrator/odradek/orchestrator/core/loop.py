@@ -98,11 +98,15 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         task = asyncio.Task(
             coro, loop=self, name=f"task-{self._tasks_made}" if name is None else str(name), context=context
         )
+        self.keep(task)
+        return task
+
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Remember a task of this loop until it is done, so that ``close`` can end it."""
         if len(self.tasks) >= self._tasks_limit:
             self.tasks = [task for task in self.tasks if not task.done()]
             self._tasks_limit = max(16, 2 * len(self.tasks))
         self.tasks.append(task)
-        return task
 
     def get_debug(self) -> bool:
         return False

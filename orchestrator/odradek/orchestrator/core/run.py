@@ -51,11 +51,21 @@ class Activity:
         return first
 
 
+@dataclass(slots=True)
+class Child:
+    """An open child: what was scheduled, and the run that its start began, once that has been answered."""
+
+    scheduled: r.ChildScheduled
+    run_id: str | None = None
+
+
 NEVER = (1 << 62, "")
 DISPATCH_EXPIRY_MS = 3 * 24 * 3_600_000
 """A task that nobody has begun by then is issued again; well below the retention of its topic (7 days)."""
 
 
+MESSAGE_LIFETIME_MS = 24 * 3_600_000
+"""How long a message to another workflow may be taken in; below the retention of summaries."""
 REMEMBERED_MANY = 256
 CLOCK_SKEW_MS_MAX = 60_000
 
@@ -171,6 +181,7 @@ class Run:
     timers: dict[int, r.TimerStarted] = field(default_factory=dict)
     activities: dict[int, Activity] = field(default_factory=dict)
     messages: dict[int, r.MessageSent] = field(default_factory=dict)
+    children: dict[int, Child] = field(default_factory=dict)
     deferred: int = 0
     starts_at_ms: int | None = None
     """A start that was delayed reaches its code then."""
@@ -178,6 +189,16 @@ class Run:
     @property
     def is_open(self) -> bool:
         return self.status == RunStatus.RUNNING
+
+    def unanswered(self) -> list[int]:
+        """The numbers of messages, starts of children included, that nobody has answered yet, in their order."""
+        if not self.children:
+            return list(self.messages)
+        return sorted([*self.messages, *(seq for seq, child in self.children.items() if child.run_id is None)])
+
+    def awaits_answer(self, number: int) -> bool:
+        child = self.children.get(number)
+        return number in self.messages if child is None else child.run_id is None
 
     def limits(self) -> list[tuple[int, str]]:
         """When the whole run times out, and by which limit."""
@@ -263,6 +284,18 @@ def _message_answered(run: Run, event: r.Event, body: r.MessageAnswered) -> None
     run.messages.pop(body.seq, None)
 
 
+def _child_scheduled(run: Run, event: r.Event, body: r.ChildScheduled) -> None:
+    run.children[body.seq] = Child(body)
+
+
+def _child_started(run: Run, event: r.Event, body: r.ChildStarted) -> None:
+    run.children[body.seq].run_id = body.run_id
+
+
+def _child_over(run: Run, event: r.Event, body: r.ChildStartFailed | r.ChildClosed) -> None:
+    run.children.pop(body.seq, None)
+
+
 def _deferred_applied(run: Run, event: r.Event, body: r.DeferredApplied) -> None:
     run.deferred -= 1
     run.starts_at_ms = None
@@ -272,8 +305,7 @@ def _closed(status: RunStatus) -> Callable[[Run, r.Event, Any], None]:
     def close(run: Run, event: r.Event, body: Any) -> None:
         run.status, run.closed_ms, run.closing = status, event.time_ms, body
         run.timers.clear()
-        run.activities.clear()
-        run.messages.clear()
+        run.activities.clear()  # messages and children stay: the end of the run has something to say to them
         run.deferred = 0
         run.remembered.request(getattr(body, "request", None), run.run_id)
 
@@ -295,6 +327,10 @@ _FOLD: dict[type, Callable[[Run, r.Event, Any], None]] = {
     r.TimerCancelled: _timer_ended,
     r.MessageSent: _message_sent,
     r.MessageAnswered: _message_answered,
+    r.ChildScheduled: _child_scheduled,
+    r.ChildStarted: _child_started,
+    r.ChildStartFailed: _child_over,
+    r.ChildClosed: _child_over,
     r.DeferredApplied: _deferred_applied,
     r.RunCompleted: _closed(RunStatus.COMPLETED),
     r.RunFailed: _closed(RunStatus.FAILED),

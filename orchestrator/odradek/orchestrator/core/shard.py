@@ -40,7 +40,7 @@ class Shard(Inputs):
         """Runs with outputs that the predecessor may not have emitted: their dispatched activities and their messages.
         """
         self._ended_before: list[LiveRun] = []
-        """Runs that the predecessor closed and did not come to archive."""
+        """Runs that the predecessor closed, and whose outputs may not all be out."""
         self._claims = [(int(value), key[1:]) for key, value in store.scan(b"c", b"d")]
 
     # ------------------------------------------------------------------------------------------ restore
@@ -112,7 +112,7 @@ class Shard(Inputs):
         if wf.live is not None and wf.live.run.started is not None:
             runs.append(wf.live)
         if any(offset > self.y0 for offset in wf.offsets.values()):
-            self._pending += [(live, self.dispatched(live), list(live.run.messages)) for live in runs]
+            self._pending += [(live, self.dispatched(live), live.run.unanswered()) for live in runs]
         self._ended_before += wf.ending.values()
         for live in runs:
             self._reassert_run(live, unsettled)
@@ -163,13 +163,12 @@ class Shard(Inputs):
             if live.run.is_open:
                 outputs += self.outputs_again(live, dispatched, messages)
         ended, self._ended_before, self._pending = self._ended_before, [], []
-        outputs += [Show(record=self.visibility(live)) for live in ended]
 
-        def archive(offset: int) -> None:
+        def close_again(_: int) -> None:
             for live in ended:
-                self.closing_checked(live, offset)
+                self.closing_checked(live, self.writer.y + 1)
 
-        self.writer.catch_up(outputs, archive)
+        self.writer.catch_up(outputs, close_again)
         self.flush()
 
     # ------------------------------------------------------------------------------------------ input

@@ -138,17 +138,21 @@ class Transitions(Closing):
             self.closing_checked(live, offset)
 
     def closing_checked(self, live: LiveRun, offset: int) -> None:
-        """The closing record stands: begin the run that follows, and archive this one behind its first record."""
-        token = self.writer.begin_emitting(offset)
-        token.outstanding += 1
+        """The closing record stands: its outputs leave, and the run that follows begins.
+
+        Behind that one's first record the archive leaves, and when everything is out, the summary is written.
+        """
+
+        def all_out() -> None:
+            token.outstanding += 1  # y waits for the summary, too
+            self.write_down(live, lambda: self.writer.emitted(token))
 
         def archive(_: int) -> None:
-            for effect in self.archive(live, token):
-                token.outstanding += 1
-                effect.token = token  # type: ignore[union-attr]
-                self.writer.outbox.append(effect)
+            self.writer.emit_under(token, self.archive(live))
             self.writer.emitted(token)
 
+        token = self.writer.begin_closing(offset, all_out)
+        self.writer.emit_under(token, self.closing_effects(live))
         following = self.begin_successor(live)
         if following is None:
             archive(offset)

@@ -60,7 +60,6 @@ class LiveRun:
     due_moved: bool = False
     """The first due time has come nearer since the shard was told."""
     archived: list[r.ArchivePart] = field(default_factory=list)
-    to_archive: int = 0
     message_due: dict[int, int] = field(default_factory=dict)
     """When a message that is not answered yet is sent again, by its number."""
     inbox_written: int = -1
@@ -100,7 +99,7 @@ class LiveRun:
                 deadline = activity.deadline() if activity else None
                 return deadline is not None and deadline[0] == due_ms
             case "m":
-                return number in run.messages and self.message_due.get(number) == due_ms
+                return run.awaits_answer(number) and self.message_due.get(number) == due_ms
             case "s":
                 return run.starts_at_ms == due_ms
             case "p":
@@ -114,7 +113,7 @@ class LiveRun:
             self.push_due(timer.due_ms, "t", timer.seq)
         for activity in self.run.activities.values():
             self.push_activity(activity)
-        for seq in self.run.messages:
+        for seq in self.run.unanswered():
             self.push_message(seq, self.run.time_ms)
         self.push_limits()
         if self.run.starts_at_ms is not None:

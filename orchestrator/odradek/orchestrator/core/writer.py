@@ -283,17 +283,41 @@ class HistoryWriter:
 
     def begin_emitting(self, offset: int) -> Emitting:
         """A token that holds y below ``offset`` until its outputs are acknowledged."""
-        if self._emitting and self._emitting[-1].offset >= offset:
-            newest = self._emitting[-1]
+        newest = self._emitting[-1] if self._emitting else None
+        if newest is not None and newest.offset >= offset and newest.then is None:
             newest.offset = offset
             return newest
         token = Emitting(offset)
         self._emitting.append(token)
         return token
 
+    def begin_closing(self, offset: int, then: Callable[[], None]) -> Emitting:
+        """A token of its own, which calls ``then`` once everything under it is acknowledged.
+
+        It counts as one output itself: whoever has added the last one calls ``emitted`` for it.
+        """
+        token = Emitting(offset, then)
+        token.outstanding = 1
+        if self._emitting and offset <= self._emitting[0].offset:
+            self._emitting.appendleft(token)
+        else:
+            self._emitting.append(token)
+        return token
+
+    def emit_under(self, token: Emitting, outputs: Sequence[Effect]) -> None:
+        """Let outputs leave now."""
+        for effect in outputs:
+            if isinstance(effect, Output) and effect.tracked:
+                token.outstanding += 1
+                effect.token = token
+        self.outbox.extend(outputs)
+
     def emitted(self, token: Emitting) -> None:
         """One output of this token is acknowledged by its topic."""
         token.outstanding -= 1
+        if token.outstanding == 0 and token.then is not None:
+            then, token.then = token.then, None
+            then()
         emitting = self._emitting
         while emitting and emitting[0].outstanding == 0:
             emitting.popleft()
