@@ -752,6 +752,8 @@ class Chunk:
     status: str
     continues: bool = False
     """The transition n goes on in the next chunk, and counts only when its last chunk is there."""
+    awaits_steps: bool = False
+    """The code waits for steps of the owner's process: who takes over runs them again."""
     events: Sequence[Event] = ()
 
 
