@@ -621,6 +621,13 @@ class VersionMarked:
 
 
 @record
+class VersionTaken:
+    """From the next input on, the run goes on with this version of its type's code."""
+
+    version: str
+
+
+@record
 class SearchAttributesUpserted:
     """A value of encoding ``null`` takes the attribute away."""
 
@@ -714,6 +721,7 @@ EventBody = (
     | SearchAttributesUpserted
     | MemoUpserted
     | RunContinued
+    | VersionTaken
 )
 
 
