@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from odradek import workflow
+from odradek.common import RetryPolicy, WorkflowIDReusePolicy
 from odradek.exceptions import (
     ApplicationError,
     CancelledError,
@@ -16,10 +18,15 @@ from odradek.exceptions import (
     RetryState,
     TerminatedError,
     TimeoutError,
+    WorkflowAlreadyStartedError,
     is_cancelled_exception,
 )
+from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.children import child_run_id
+from odradek.orchestrator.core.describe import describe
 from odradek.schemas import records as r
+from odradek.schemas.codec import Codec
+from odradek.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 from tests.orchestrator.partition import Owner, Partition
 
 
@@ -157,3 +164,316 @@ def test_child_ended_from_outside(body: Any, cause: type, cancelled: bool) -> No
     found = partition.result(request)
     assert found[5] == cause.__name__
     assert found[7] is cancelled
+
+
+@workflow.defn
+class Cancels:
+    """Cancels the child, or is cancelled while it waits; says what it saw, and when."""
+
+    @workflow.run
+    async def run(self, how: str, cancellation_type: str, slow: bool) -> list[Any]:
+        kind = ChildWorkflowCancellationType(cancellation_type)
+        began = workflow.time()
+        handle = None
+        try:
+            if how == "handle":
+                handle = await workflow.start_child_workflow(Waiting.run, slow, id="child", cancellation_type=kind)
+                assert handle.cancel("changed my mind")
+                await handle
+            else:
+                await workflow.execute_child_workflow(Waiting.run, slow, id="child", cancellation_type=kind)
+        except ChildWorkflowError as error:
+            if is_cancelled_exception(error):
+                return [type(error.cause).__name__, workflow.time() - began, handle is not None and handle.cancel()]
+        return []
+
+
+@pytest.mark.parametrize("how", ["handle", "task"])
+@pytest.mark.parametrize(
+    ("cancellation_type", "waited", "asked"),
+    [
+        (ChildWorkflowCancellationType.ABANDON, False, False),
+        (ChildWorkflowCancellationType.TRY_CANCEL, False, True),
+        (ChildWorkflowCancellationType.WAIT_CANCELLATION_REQUESTED, False, True),
+        (ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED, True, True),
+    ],
+)
+def test_cancellation_types(how: str, cancellation_type: str, waited: bool, asked: bool) -> None:
+    """The parent goes on at once, when the child has been asked, or when the child has closed."""
+    partition, owner = run(Cancels, Waiting)
+    request = partition.start("parent", "Cancels", how, cancellation_type, True)
+    owner.run()
+    if how == "task":
+        partition.send("parent", r.CancelWorkflow("changed my mind", request=partition.request()))
+        owner.run()
+    owner.pass_time(101)
+    assert partition.result(request) == ["CancelledError", 101 if waited else 0, False]
+    reasons = [b.reason for b in archived(partition, "child") if isinstance(b, r.CancelRequested)]
+    assert reasons == (["changed my mind"] if asked else [])
+
+
+@workflow.defn
+class Hasty:
+    """Starts a child and takes that back in the same step."""
+
+    @workflow.run
+    async def run(self) -> str:
+        task = asyncio.create_task(workflow.execute_child_workflow(Double.run, 1, id="child"))
+        await asyncio.sleep(0)
+        task.cancel()
+        try:
+            await task
+        except ChildWorkflowError as error:
+            return type(error.cause).__name__
+        return ""
+
+
+def test_child_that_is_taken_back_in_the_same_step_is_never_started() -> None:
+    partition, owner = run(Hasty, Double)
+    request = partition.start("parent", "Hasty")
+    owner.run()
+    assert partition.result(request) == "CancelledError"
+    assert archived(partition, "child") == []
+    assert not any(isinstance(b, r.ChildScheduled) for b in archived(partition, "parent"))
+
+
+@workflow.defn
+class Leaves:
+    """Starts a child with a parent close policy, and ends as it is told."""
+
+    @workflow.run
+    async def run(self, policy: str, how: str) -> None:
+        if how == "continued":
+            return
+        await workflow.start_child_workflow(Waiting.run, id="child", parent_close_policy=ParentClosePolicy(policy))
+        if how == "continues":
+            workflow.continue_as_new(args=[policy, "continued"])
+        elif how == "fails":
+            raise ApplicationError("no")
+        elif how == "waits":
+            await workflow.sleep(1000)
+
+
+@pytest.mark.parametrize("how", ["returns", "fails", "continues", "times out", "is terminated"])
+@pytest.mark.parametrize(
+    ("policy", "status"),
+    [
+        (ParentClosePolicy.TERMINATE, "terminated"),
+        (ParentClosePolicy.REQUEST_CANCEL, "cancelled"),
+        (ParentClosePolicy.ABANDON, "running"),
+    ],
+)
+def test_parent_close_policies(policy: str, status: str, how: str) -> None:
+    """Whichever way the parent closes, each open child hears what its policy says."""
+    partition, owner = run(Leaves, Waiting)
+    waits = how in ("times out", "is terminated")
+    limit = 5000 if how == "times out" else None
+    partition.start("parent", "Leaves", policy, "waits" if waits else how, run_timeout_ms=limit)
+    owner.run()
+    if how == "is terminated":
+        partition.send("parent", r.TerminateWorkflow(partition.request(), "enough"))
+    owner.pass_time(6)
+    assert owner.shard.workflow("parent").live is None
+    assert status_of(owner, "child") == status
+
+
+@workflow.defn
+class Flaky:
+    @workflow.run
+    async def run(self, good_attempt: int) -> int:
+        info = workflow.info()
+        assert info.parent is not None
+        if info.attempt < good_attempt:
+            raise ApplicationError(f"attempt {info.attempt}")
+        return info.attempt
+
+
+@workflow.defn
+class Patient:
+    @workflow.run
+    async def run(self, good_attempt: int, attempts: int) -> Any:
+        policy = RetryPolicy(maximum_attempts=attempts)
+        handle = await workflow.start_child_workflow(Flaky.run, good_attempt, id="child", retry_policy=policy)
+        try:
+            return [await handle, handle.first_execution_run_id]
+        except ChildWorkflowError as error:
+            return [str(error.cause), error.retry_state]
+
+
+def test_retries_of_a_child_are_one_child_to_its_parent() -> None:
+    partition, owner = run(Patient, Flaky)
+    request = partition.start("parent", "Patient", 3, 5)
+    owner.run()
+    owner.pass_time(2)
+    assert not any(isinstance(body, r.RunOutcome) for body in partition.replies(request))
+    owner.pass_time(3)
+    assert partition.result(request) == [3, child_run_id(partition.replies(request)[0].run_id, 1)]
+
+
+def test_child_that_runs_out_of_attempts() -> None:
+    partition, owner = run(Patient, Flaky)
+    request = partition.start("parent", "Patient", 9, 2)
+    owner.run()
+    owner.pass_time(2)
+    assert partition.result(request) == ["attempt 2", RetryState.MAXIMUM_ATTEMPTS_REACHED.value]
+
+
+@workflow.defn
+class Doubling:
+    """Starts a child under an ID that may be in use."""
+
+    @workflow.run
+    async def run(self, policy: str) -> str:
+        try:
+            reuse = WorkflowIDReusePolicy(policy)
+            await workflow.execute_child_workflow(Double.run, 1, id="child", id_reuse_policy=reuse)
+        except WorkflowAlreadyStartedError as error:
+            return f"{error.workflow_id} {error.workflow_type}"
+        return "done"
+
+
+def test_child_whose_id_is_in_use() -> None:
+    partition, owner = run(Doubling, Double, Waiting)
+    partition.start("child", "Waiting")
+    request = partition.start("parent", "Doubling", "allow-duplicate")
+    owner.run()
+    assert partition.result(request) == "child Double"
+    assert status_of(owner, "child") == "running", "the end of the parent does not touch somebody else's workflow"
+
+
+def test_child_whose_id_may_not_be_used_again() -> None:
+    partition, owner = run(Doubling, Double)
+    partition.start("child", "Double", 1)
+    request = partition.start("parent", "Doubling", "reject-duplicate")
+    again = partition.start("other", "Doubling", "allow-duplicate")
+    owner.run()
+    assert partition.result(request) == "child Double"
+    assert partition.result(again) == "done"
+
+
+def sent(partition: Partition, kind: type) -> list[Any]:
+    return [item.record.body for item in partition.inbox if isinstance(item.record.body, kind)]
+
+
+def test_start_that_comes_again_is_answered_as_the_first_time() -> None:
+    """While the child runs, after it has closed, and when its start was refused."""
+    partition, owner = run(Family, Doubling, Double, Waiting)
+    partition.start("parent", "Family", 1)
+    partition.start("busy", "Waiting")
+    owner.run()
+    start = next(b for b in sent(partition, r.StartWorkflow) if b.origin is not None)
+    first = next(b for b in sent(partition, r.MessageAnswer) if b.number == start.origin.number)
+    assert first.started_run_id == child_run_id(start.parent.run_id, start.parent.number)
+    refused = dataclasses.replace(start, request=dataclasses.replace(start.request, id="other/7"))
+    refused.origin = dataclasses.replace(start.origin, number=7)
+    refused.parent = dataclasses.replace(start.parent, number=7)
+    partition.send("busy", refused)
+    owner.run()
+    no = sent(partition, r.MessageAnswer)[-1]
+    assert no.failure.type == "ODR-101"
+    for restarted in (False, True):
+        if restarted:
+            owner = Owner(partition)
+            owner.run()
+        count = len(sent(partition, r.MessageAnswer))
+        partition.send("child", start)
+        partition.send("busy", refused)
+        owner.run()
+        assert sent(partition, r.MessageAnswer)[count:] == [first, no]
+
+
+def test_start_that_is_not_answered_is_sent_again() -> None:
+    partition, owner = run(Leaves, Waiting)
+    partition.start("parent", "Leaves", "abandon", "waits")
+    send = partition.send
+    partition.send = lambda to, body: None if isinstance(body, r.MessageAnswer) else send(to, body)  # type: ignore[method-assign,assignment,return-value]
+    owner.run()
+    partition.send = send  # type: ignore[method-assign]
+    owner.pass_time(29)
+    assert waits(owner, "parent") == [("child", "starting")]
+    owner.pass_time(2)
+    assert waits(owner, "parent") == [("child", "started"), ("timer", "")]
+    assert len([b for b in sent(partition, r.StartWorkflow) if b.origin is not None]) == 2
+    assert len([e for e in history(owner, "child") if isinstance(e.body, r.RunStarted)]) == 1
+
+
+def test_result_that_comes_before_the_answer_to_the_start() -> None:
+    partition, owner = run(Family, Double)
+    request = partition.start("parent", "Family", 1)
+    send = partition.send
+    answers: list[tuple[str, Any]] = []
+
+    def late(workflow_id: str, body: Any) -> Any:
+        if isinstance(body, r.MessageAnswer):
+            return answers.append((workflow_id, body))
+        return send(workflow_id, body)
+
+    partition.send = late  # type: ignore[method-assign]
+    owner.run()
+    assert partition.result(request)[:2] == [2, 4]
+    for answer in answers:
+        send(*answer)
+    owner.run()
+    kinds = [type(b).__name__ for b in archived(partition, "parent") if "Child" in type(b).__name__]
+    assert kinds == ["ChildScheduled", "ChildStarted", "ChildScheduled", "ChildClosed", "ChildStarted", "ChildClosed"]
+
+
+def test_children_are_described_as_what_their_parent_waits_for() -> None:
+    partition, owner = run(Leaves, Waiting)
+    partition.start("parent", "Leaves", "terminate", "waits")
+    owner.run()
+    description = describe(owner.shard.workflow("parent"), None)
+    assert description is not None
+    assert [(w.kind, w.name, w.state) for w in description.waits if w.kind == "child"] == [
+        ("child", 'Waiting "child"', "started")
+    ]
+    child = describe(owner.shard.workflow("child"), None)
+    assert child is not None
+    assert child.parent is not None
+    assert (child.parent.workflow_id, child.parent.namespace) == ("parent", "test")
+    shown = [e.record for e in partition.emitted if isinstance(e, fx.Show) and e.record]
+    assert {record.workflow_id: record.parent and record.parent.workflow_id for record in shown} == {
+        "parent": None,
+        "child": "parent",
+    }
+
+
+@workflow.defn
+class Crowd:
+    @workflow.run
+    async def run(self, size: int) -> int:
+        calls = (workflow.execute_child_workflow(Double.run, number, id=f"one-{number}") for number in range(size))
+        return sum(await asyncio.gather(*calls))
+
+
+def test_a_thousand_children() -> None:
+    partition, owner = run(Crowd, Double)
+    request = partition.start("parent", "Crowd", 1000)
+    owner.run()
+    assert partition.result(request) == 999_000
+    starts = [b for b in sent(partition, r.StartWorkflow) if b.origin is not None]
+    assert len(starts) == 1000
+
+
+def history(owner: Owner, workflow_id: str) -> list[r.Event]:
+    live = owner.shard.workflow(workflow_id).live
+    return [] if live is None else list(owner.shard.events(live))
+
+
+def waits(owner: Owner, workflow_id: str) -> list[tuple[str, str]]:
+    description = describe(owner.shard.workflow(workflow_id), None)
+    assert description is not None
+    return sorted((wait.kind, wait.state) for wait in description.waits)
+
+
+def archived(partition: Partition, workflow_id: str) -> list[Any]:
+    """The events of the workflow's closed runs, each once."""
+    mine = [(record, blocks) for record, blocks in partition.archive if record.workflow_id == workflow_id]
+    parts = {(record.run_id, record.part): blocks for record, blocks in mine}
+    return [event.body for blocks in parts.values() for event in Codec().decode_events(blocks)]
+
+
+def status_of(owner: Owner, workflow_id: str) -> str:
+    description = describe(owner.shard.workflow(workflow_id), None)
+    assert description is not None
+    return description.status

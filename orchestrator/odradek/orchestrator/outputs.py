@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from odradek.log import Appender, LogError, RecordTooLarge
+from odradek.log import Appender, AppendFailed, LogError, RecordTooLarge
 from odradek.log.namespace import Namespace, ensure_queue
 from odradek.orchestrator import metrics
+from odradek.orchestrator.abroad import Abroad, Waiting
+from odradek.orchestrator.core import children
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.writer import HistoryWriter
 from odradek.schemas import records as r
@@ -40,6 +43,7 @@ class Outputs:
         self._blocked: list[tuple[fx.Output, HistoryWriter, int]] = []
         self._held: dict[str, _Held] = {}
         """Outputs that may wait, by what they are about, the oldest first."""
+        self._abroad = Abroad(namespace, self._deliver, self._refuse)
         self.appender: Appender = namespace.log.appender()
 
     def discard(self) -> None:
@@ -47,6 +51,7 @@ class Outputs:
         self.appender.discard()
         self._blocked.clear()
         self._held.clear()
+        self._abroad.clear()
         self.appender = self._namespace.log.appender()
 
     def carry_out(self, effect: fx.Output, writer: HistoryWriter, home: int) -> None:
@@ -62,7 +67,8 @@ class Outputs:
         self._send(effect, writer, home)
 
     def send_held(self, now: float = float("inf")) -> None:
-        """Send what has been held until ``now`` (monotonic seconds; everything by default)."""
+        """Send what has been held until ``now`` (monotonic seconds; everything by default), and to other namespaces."""
+        self._abroad.turn()
         while self._held:
             about, held = next(iter(self._held.items()))
             if held.until > now:
@@ -79,9 +85,12 @@ class Outputs:
                 self._send_task(effect, task, writer, home)
             case fx.Reply(partition=partition, recipient=recipient, request_id=request_id, body=body):
                 self._append_reply(partition, recipient, r.ReplyRecord(recipient, request_id, body))
-            case fx.SendMessage(workflow_id=workflow_id, record=message):
-                partition = self._namespace.partition(workflow_id)
-                self._append(effect, writer, self._topics.inbox, partition, workflow_id.encode(), codec.encode(message))
+            case fx.SendMessage(namespace=namespace):
+                message = Waiting(effect, writer, home)
+                if namespace and namespace != self._topics.namespace:
+                    self._abroad.send(message)
+                else:
+                    self._deliver(message, self._namespace)
             case fx.Show(record=shown):
                 assert shown is not None
                 key = f"{shown.run_id}\0{shown.claim}".encode()
@@ -140,6 +149,37 @@ class Outputs:
         value = self._namespace.codec.encode(task)
         self._append(effect, writer, self._topics.tasks(queue), crc32(key) % partitions, key, value)
 
+    def _deliver(self, message: Waiting, to: Namespace) -> None:
+        """Append a message to the inbox of its workflow, in whichever namespace that is."""
+        effect, writer, _ = message
+        partition, key = to.partition(effect.workflow_id), effect.workflow_id.encode()
+        value = to.codec.encode(effect.record)
+        try:
+            self._append_or_raise(effect, writer, to.topics.inbox, partition, key, value, message)
+        except RecordTooLarge as error:
+            self._refuse(message, f"ODR-105: the message is too large for its receiver: {error}")
+
+    def _refuse(self, message: Waiting, reason: str) -> None:
+        """A message cannot be delivered: tell its sender; a result shrinks to a failure; an answer is dropped."""
+        effect, writer, home = message
+        assert effect.record is not None
+        body, sent_ms = effect.record.body, effect.record.sent_ms
+        refusal = r.Refused(reason[:7], reason)
+        origin = getattr(body, "origin", None)
+        if origin is not None and origin.number < children.PARENT_CLOSED:
+            answer = children.answer(sent_ms, origin, refusal)
+            answer.token = effect.token
+            self._deliver(Waiting(answer, writer, home), self._namespace)
+        elif isinstance(body, r.ChildResult) and body.result is not None and refusal.code == "ODR-105":
+            failure = r.Failure(r.FailureKind.APPLICATION, reason, "PayloadTooLarge", non_retryable=True)
+            body = dataclasses.replace(body, status=r.RunStatus.FAILED, result=None, failure=failure)
+            effect.record = r.InboxRecord(sent_ms, body)
+            self._send(effect, writer, home)
+        else:
+            _log.error('%s; nobody can be told, and workflow "%s" may wait for it', reason, effect.workflow_id)
+            if effect.token is not None:
+                writer.emitted(effect.token)
+
     def _append_reply(self, partition: int, recipient: str, reply: r.ReplyRecord) -> None:
         try:
             self.appender.append(
@@ -155,10 +195,30 @@ class Outputs:
     def _append(
         self, effect: fx.Output, writer: HistoryWriter, topic: str, partition: int, key: bytes | None, value: bytes
     ) -> None:
+        try:
+            self._append_or_raise(effect, writer, topic, partition, key, value)
+        except RecordTooLarge as error:
+            _log.error("ODR-105: an output cannot be sent, and is dropped: %s", error)
+            if effect.token is not None:
+                writer.emitted(effect.token)
+
+    def _append_or_raise(
+        self,
+        effect: fx.Output,
+        writer: HistoryWriter,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes,
+        message: Waiting | None = None,
+    ) -> None:
         token = effect.token
 
         def appended(offset: int | None, error: Exception | None) -> None:
             if writer.fenced:
+                return
+            if message is not None and isinstance(error, AppendFailed) and self._only_there(message, error):
+                self._abroad.failed(message, error)
                 return
             if error is not None or offset is None:
                 self._on_failure(
@@ -173,9 +233,8 @@ class Outputs:
             if token is not None:
                 writer.emitted(token)
 
-        try:
-            self.appender.append(topic, partition, key, value, appended)
-        except RecordTooLarge as error:
-            _log.error("ODR-105: an output cannot be sent, and is dropped: %s", error)
-            if token is not None:
-                writer.emitted(token)
+        self.appender.append(topic, partition, key, value, appended)
+
+    def _only_there(self, message: Waiting, error: AppendFailed) -> bool:
+        """The other namespace refuses a message, and our own appends can be trusted nevertheless."""
+        return not error.fatal and message.effect.namespace not in ("", self._topics.namespace)

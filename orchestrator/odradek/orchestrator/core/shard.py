@@ -104,6 +104,7 @@ class Shard(Inputs):
         self._restored = {}
         if self.to_reassert == 0:
             self._settle()
+        self.flush_store()
         self.due_from_store()
 
     def _reassert(self, wf: Workflow, claims: list[int]) -> None:

@@ -211,7 +211,10 @@ class ShardState(ABC):
         self.position = entry.offset
 
     def flush_store(self) -> None:
-        """Bring the store up to the acknowledged prefix, due times included."""
+        """Bring the store up to the acknowledged prefix, due times included.
+
+        During a restore only records are written: the store must not claim to reflect what it has no due times of yet.
+        """
         changes = self.dirty
         self.dirty = {}
         if self.owns:
@@ -221,7 +224,7 @@ class ShardState(ABC):
             self.due_changed.clear()
             self.position, self.x0 = self.writer.last, self.writer.x
             self.v0, self.y0 = self.writer.v, self.writer.y
-        changes[b"m"] = f"{self.position} {self.v0} {self.x0} {self.y0}".encode()
+            changes[b"m"] = f"{self.position} {self.v0} {self.x0} {self.y0}".encode()
         self.store.write(changes)
 
     def _store_due(self, wf: Workflow, changes: dict[bytes, bytes | None]) -> None:

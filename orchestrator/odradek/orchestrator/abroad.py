@@ -1,0 +1,161 @@
+"""Messages to workflows of other namespaces on the same log.
+
+A namespace is opened in a thread of its own; what is for it waits meanwhile, in order, and nothing else waits with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from odradek.log import TopicMissing
+from odradek.log.namespace import Namespace, open_namespace
+from odradek.orchestrator.core.effects import SendMessage
+from odradek.orchestrator.core.writer import HistoryWriter
+from odradek.schemas import records as r
+from odradek.schemas.topics import Topics
+
+_log = logging.getLogger("odradek.orchestrator.abroad")
+
+OPEN_AGAIN_SECONDS: Final = 5.0
+CHECK_SECONDS: Final = 1.0
+
+
+class Waiting(NamedTuple):
+    effect: SendMessage
+    writer: HistoryWriter
+    home: int
+
+
+class _Neighbour:
+    """Another namespace: open, or being opened, or out of reach for a while, with the reason."""
+
+    def __init__(self, own: Namespace, name: str) -> None:
+        self.name = name
+        self.namespace: Namespace | None = None
+        self.missing = False
+        """There is certainly no such namespace."""
+        self.reason = "it has not been opened yet"
+        self.waiting: dict[object, Waiting] = {}
+        self._own = own
+        self._opening = False
+        self._retry_at = 0.0
+
+    def open(self) -> None:
+        if not self._opening and time.monotonic() >= self._retry_at:
+            self._opening, self.missing = True, False
+            threading.Thread(target=self._open, name=f"opening-{self.name}", daemon=True).start()
+
+    def _open(self) -> None:
+        try:
+            topics, log = Topics(self.name), self._own.log
+            if log.topic(topics.inbox) is None:  # asked first: opening would make an embedded one
+                raise TopicMissing(topics.inbox)
+            self.namespace = open_namespace(log, self.name, schema_registry=self._own.schema_registry or "")
+        except Exception as error:
+            self.out_of_reach(str(error), missing=isinstance(error, TopicMissing | ValueError))
+        finally:
+            self._opening = False
+
+    def out_of_reach(self, reason: str, *, missing: bool = False) -> None:
+        self._retry_at = time.monotonic() + OPEN_AGAIN_SECONDS
+        self.namespace, self.reason, self.missing = None, reason, missing
+        _log.error('ODR-129: messages to namespace "%s" wait: %s', self.name, reason)
+
+
+class Abroad:
+    """``deliver`` appends a message to an opened namespace; ``refuse`` answers it to its sender with a reason."""
+
+    def __init__(
+        self,
+        own: Namespace,
+        deliver: Callable[[Waiting, Namespace], None],
+        refuse: Callable[[Waiting, str], None],
+    ) -> None:
+        self._own = own
+        self._deliver = deliver
+        self._refuse = refuse
+        self._neighbours: dict[str, _Neighbour] = {}
+        self._waits = False
+        self._check_at = 0.0
+
+    def send(self, waiting: Waiting) -> None:
+        """Deliver a message now or, in order, when its namespace is open."""
+        name = waiting.effect.namespace
+        there = self._neighbours.get(name)
+        if there is None:
+            there = self._neighbours[name] = _Neighbour(self._own, name)
+        if there.namespace is not None and not there.waiting:
+            self._deliver(waiting, there.namespace)
+            return
+        self._wait(there, waiting)
+        there.open()
+
+    def _wait(self, there: _Neighbour, waiting: Waiting) -> None:
+        """A message that waits already gives its place to the same one sent again."""
+        key = _identity(waiting.effect.record)
+        older = there.waiting.get(key)
+        there.waiting[key] = waiting
+        self._waits = True
+        if older is not None and older.effect.token is not None and not older.writer.fenced:
+            older.writer.emitted(older.effect.token)
+
+    def turn(self) -> None:
+        """Deliver what can be delivered now, and refuse what never can."""
+        if not self._waits:
+            return
+        monotonic = time.monotonic()
+        expiring = monotonic >= self._check_at
+        if expiring:
+            self._check_at = monotonic + CHECK_SECONDS
+        for there in self._neighbours.values():
+            if there.namespace is not None:
+                waiting, there.waiting = there.waiting, {}
+                for message in waiting.values():
+                    if not message.writer.fenced:
+                        self._deliver(message, there.namespace)
+            elif there.waiting and (there.missing or expiring):
+                self._refuse_some(there)
+                there.open()
+        self._waits = any(there.waiting for there in self._neighbours.values())
+
+    def _refuse_some(self, there: _Neighbour) -> None:
+        missing, now_ms = there.missing, time.time() * 1000
+        for key, message in list(there.waiting.items()):
+            expires_ms = _expires_ms(message.effect.record)
+            if message.writer.fenced:
+                del there.waiting[key]
+            elif missing or now_ms > expires_ms:
+                del there.waiting[key]
+                what = "does not exist on this log" if missing else "could not be reached within the message's lifetime"
+                self._refuse(
+                    message,
+                    f'ODR-129: namespace "{there.name}" {what} ({there.reason}): correct its name, or have it made',
+                )
+
+    def failed(self, message: Waiting, error: Exception) -> None:
+        """An append over there was refused: only what goes there waits for it."""
+        there = self._neighbours[message.effect.namespace]
+        there.out_of_reach(str(error))
+        self._wait(there, message)
+
+    def clear(self) -> None:
+        for there in self._neighbours.values():
+            there.waiting.clear()
+        self._waits = False
+
+
+def _identity(record: r.InboxRecord | None) -> object:
+    assert record is not None
+    body: Any = record.body
+    about = getattr(body, "origin", None) or body
+    return type(body), about.run_id, about.number
+
+
+def _expires_ms(record: r.InboxRecord | None) -> float:
+    """Answers and results wait for as long as it takes."""
+    origin = getattr(record.body, "origin", None) if record else None
+    return float("inf") if origin is None else origin.expires_ms
