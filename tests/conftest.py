@@ -1,4 +1,4 @@
-"""What all test folders share: a real Kafka broker."""
+"""What all test folders share: odradek's own pytest plugin, and a real Kafka broker."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 from odradek.testing.broker import BrokerUnavailable
 from odradek.testing.broker import kafka_broker as find_broker
+
+pytest_plugins = ["odradek.testing.plugin"]
 
 
 @pytest.fixture(scope="session")

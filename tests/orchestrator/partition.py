@@ -31,7 +31,7 @@ class Partition:
         self.now_ms = 1_800_000_000_000
         self.hosted = {Definition.of(cls).name: Definition.of(cls) for cls in workflows}
         self.converter = DataConverter.default
-        self.limits = {"record_bytes_max": 4_000_000, **limits}
+        self.limits = {"record_bytes_max": 4_000_000, "replays_each_activation": True, **limits}
         self._ids = itertools.count()
         self.tokens = itertools.count()
 

@@ -111,6 +111,9 @@ class Reader(ABC):
         unassigned.
         """
 
+    def wake(self) -> None:
+        """From any thread: let a ``poll`` that waits return now, and the next one not wait. Where a log cannot, nothing."""
+
     @abstractmethod
     def position(self, topic: str, partition: int) -> int:
         """The offset that comes next: past all that was delivered, and at the end of the partition past gaps too."""
@@ -123,7 +126,7 @@ class MembershipListener(Protocol):
     """What a group tells its member, from within ``Membership.poll``."""
 
     def assigned(self, partitions: Sequence[int]) -> None:
-        """These partitions have been added."""
+        """These partitions have been added; none, when the group's first answer holds none for this member."""
 
     def revoked(self, partitions: Sequence[int]) -> None:
         """These go to another member as soon as this call returns: the place for an orderly hand-over."""

@@ -292,6 +292,7 @@ class MemoryReader(Reader):
     def __init__(self, store: _Store) -> None:
         self._store = store
         self._cursors: dict[tuple[str, int], _Cursor] = {}
+        self._woken = False
 
     def assign(self, topic: str, partition: int, offset: int) -> None:
         with self._store.changed:
@@ -317,14 +318,20 @@ class MemoryReader(Reader):
             deadline = time.monotonic() + timeout_seconds
             store.readers_waiting += 1
             try:
-                while not records:
+                while not records and not self._woken:
                     remaining = deadline - time.monotonic()
                     if remaining <= 0 or not store.changed.wait(remaining):
                         break
                     records = self._take(records_max)
             finally:
                 store.readers_waiting -= 1
+                self._woken = False
             return records or self._take(records_max)
+
+    def wake(self) -> None:
+        with self._store.changed:
+            self._woken = True
+            self._store.changed.notify_all()
 
     def position(self, topic: str, partition: int) -> int:
         return self._cursors[topic, partition].position
@@ -369,6 +376,7 @@ class MemoryMembership(Membership):
         self._version = -1
         self._silent = False
         self._closed = False
+        self._answered = False
         self._name = ""
         with store.changed:
             count = len(store.topic(topic).partitions)
@@ -446,7 +454,8 @@ class MemoryMembership(Membership):
                 self._listener.lost(sorted(lost))
             return
         added = answer.held - self._held
-        if added:
+        if added or not self._answered:
+            self._answered = True
             self._held |= added
             self._listener.assigned(sorted(added))
         if answer.to_release:

@@ -38,6 +38,7 @@ class SqliteReader(Reader):
         self._by_id: dict[int, _Cursor] = {}
         self._to_look: dict[int, None] = {}
         self._looked_at = 0.0
+        self._woken = False
         self._version = -1
 
     def assign(self, topic: str, partition: int, offset: int) -> None:
@@ -69,14 +70,19 @@ class SqliteReader(Reader):
             return records
         deadline = monotonic() + timeout_seconds
         self._before_waiting()
-        while not records:
+        while not records and not self._woken:
             remaining = deadline - monotonic()
             if remaining <= 0:
                 break
             self._listen(min(remaining, LOOK_AGAIN_SECONDS))
             if self._to_look:
                 records = self._take(records_max)
+        self._woken = False
         return records
+
+    def wake(self) -> None:
+        self._woken = True
+        self._bell.ring()
 
     def position(self, topic: str, partition: int) -> int:
         return self._cursors[topic, partition].position

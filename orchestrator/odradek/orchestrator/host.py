@@ -16,10 +16,12 @@ from typing import Final
 
 from odradek.converter import DataConverter
 from odradek.log import Appender, Committed, LogError, LogUnavailable, OffsetOutOfRange, Record
+from odradek.log.clock import WALL, Clock
 from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
 from odradek.orchestrator.core.decide import HISTORY_LONG
 from odradek.orchestrator.core.instance import PAYLOAD_BYTES_MAX
+from odradek.orchestrator.core.rest import Rest, at_rest
 from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.core.state import ShardConfig
 from odradek.orchestrator.leases import Leases
@@ -38,10 +40,6 @@ READ_AGAIN_SECONDS: Final = 1.0
 RECORD_MARGIN_BYTES: Final = 64 * 1024
 
 
-def wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class Orchestrator:
     """Serves the partitions of a namespace that its group gives it.
 
@@ -57,12 +55,13 @@ class Orchestrator:
         data_converter: DataConverter = DataConverter.default,
         identity: str | None = None,
         settings: OrchestratorSettings | None = None,
-        clock_ms: Callable[[], int] = wall_clock_ms,
+        clock: Clock = WALL,
     ) -> None:
         self.namespace = namespace
         self.registry = registry
         self.settings = settings or OrchestratorSettings()
-        self.clock_ms = clock_ms
+        self.clock_ms = clock.now_ms
+        self._clock = clock
         self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
         self.id = uuid.uuid4().hex
         self.owned: dict[int, OwnedPartition] = {}
@@ -77,6 +76,7 @@ class Orchestrator:
         self._converter = data_converter
         self._topics = namespace.topics
         self._stop = threading.Event()
+        self._wake_reader: Callable[[], None] = lambda: None
         self._claim_again: dict[int, float] = {}
         self._topic_id = ""
         self._leases = Leases(
@@ -92,14 +92,20 @@ class Orchestrator:
     def stop(self) -> None:
         """Ask ``run`` to hand over and return."""
         self._stop.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._wake_reader()
 
     def run(self) -> None:
         """Serve until stopped. Blocks; call it in a thread of its own, or as a process's main loop."""
         self._open()
         try:
+            self._clock.attend(self._wake)
             while not self._stop.is_set():
                 self._turn()
         finally:
+            self._clock.leave(self._wake)
             self._close()
         if self._newer is not None:
             raise self._newer
@@ -109,6 +115,7 @@ class Orchestrator:
         info = log.topic(self._topics.inbox)
         self._topic_id = info.topic_id if info else ""
         self.reader = log.reader()
+        self._wake_reader = self.reader.wake
         self.history: Appender = log.appender()
         self.outputs = Outputs(self.namespace, self._outputs_failed)
         self.reader.assign(self._topics.workers, 0, log.offsets(self._topics.workers, 0).begin)
@@ -172,11 +179,31 @@ class Orchestrator:
                 self._after_acks()
             return
         waiting = self.history.in_flight
-        records = self._poll(0 if waiting or acked else self._idle_seconds())
+        idle = not waiting and not acked
+        if idle and self._clock.can_skip and self._skip_time():
+            return
+        records = self._poll(self._idle_seconds() if idle else 0)
         if records:
             self._take(records)
         elif waiting and not acked and self.history.poll(0.001):
             self._after_acks()
+
+    def _skip_time(self) -> bool:
+        """Let the clock move to where time brings something about, if nothing else can; whether it did."""
+        live = [o for o in self.owned.values() if o.phase is Phase.LIVE and o.shard is not None]
+        if len(live) < self.namespace.partitions or not self.outputs.idle:
+            return False
+        inbox, log = self._topics.inbox, self.namespace.log
+        rests: list[Rest] = []
+        for owned in live:
+            if self.reader.position(inbox, owned.partition) < log.offsets(inbox, owned.partition).end:
+                return False
+            assert owned.shard is not None
+            rest = at_rest(owned.shard)
+            if rest is None:
+                return False
+            rests.append(rest)
+        return self._clock.skip_to(min((rest.due_ms for rest in rests if rest.due_ms is not None), default=None))
 
     def _idle_seconds(self) -> float:
         """How long nothing needs to be done: until the next timer, at most the polling interval."""
@@ -286,6 +313,8 @@ class Orchestrator:
             self.history.poll(0.005)
             self.outputs.appender.poll(0.001)
             self._after_acks()
+            for owned in leaving:  # an output that is out may have been what a run's end waited for
+                self._guarded(owned, owned.flush)
 
     def _claim(self, partition: int) -> None:
         self._claim_again.pop(partition, None)
@@ -342,7 +371,7 @@ class Orchestrator:
         if monotonic >= self._next_delete:
             self._next_delete = monotonic + self.settings.delete_records_seconds
             self._delete_records()
-        self._note_readiness()
+        self.note_readiness()
         if monotonic >= self._next_gauges:
             self._next_gauges = monotonic + 1.0
             self._gauges()
@@ -405,7 +434,8 @@ class Orchestrator:
         live = [(o.partition, o.shard) for o in list(self.owned.values()) if o.phase is Phase.LIVE]
         return [(partition, shard) for partition, shard in live if shard is not None]
 
-    def _note_readiness(self) -> None:
+    def note_readiness(self) -> None:
+        """Set or clear ``ready``."""
         if (
             time.monotonic() >= self._heard_of_group
             and self.owned.keys() >= self._membership.partitions
@@ -456,6 +486,8 @@ class Orchestrator:
             history_events_max=self.settings.history_events_max,
             history_bytes_max=self.settings.history_bytes_max,
             history_events_warned=self.settings.history_events_warned,
+            parked_runs_fail_waits=self.settings.parked_runs_fail_waits,
+            replays_each_activation=self.settings.replays_each_activation,
         )
 
     def commit(self, partition: int, position: Committed) -> None:

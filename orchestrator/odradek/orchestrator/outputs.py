@@ -46,6 +46,11 @@ class Outputs:
         self._abroad = Abroad(namespace, self._deliver, self._refuse)
         self.appender: Appender = namespace.log.appender()
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is on its way, and nothing waits for a topic."""
+        return not self.appender.in_flight and not self._blocked
+
     def discard(self) -> None:
         """After trouble: forget what is on its way; owners emit again what matters."""
         self.appender.discard()

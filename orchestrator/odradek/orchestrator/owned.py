@@ -57,6 +57,8 @@ class Surroundings(Protocol):
 
     def partition_failed(self, owned: OwnedPartition, error: Exception) -> None: ...
 
+    def note_readiness(self) -> None: ...
+
 
 class OwnedPartition:
     """A claim on one partition and what it has come to."""
@@ -170,6 +172,7 @@ class OwnedPartition:
             self.shard.go_live(now)
             self.around.outputs.announce(self.partition)
             metrics.RESTORE_SECONDS.labels(self._topics.namespace).observe((now - self._began_ms) / 1000)
+            self.around.note_readiness()
             _log.info("partition %d: live after %.3f s", self.partition, (now - self._began_ms) / 1000)
 
     # ------------------------------------------------------------------------------------------ service

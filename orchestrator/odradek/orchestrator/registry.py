@@ -12,6 +12,7 @@ class Registry:
     """Workflow code is looked up by (task queue, type), then by type, then the dynamic workflow if there is one."""
 
     def __init__(self) -> None:
+        self._added: list[tuple[str | None, list[Definition]]] = []
         self._by_queue: dict[tuple[str, str | None], Definition] = {}
         self._by_type: dict[str | None, Definition] = {}
 
@@ -20,17 +21,29 @@ class Registry:
 
         Raises ``InvalidWorkflow`` for one that is not decorated, or a type that two classes claim.
         """
-        for cls in workflows:
-            definition = Definition.of(cls)
-            table_key = (task_queue, definition.name) if task_queue else None
-            known = self._by_queue.get(table_key) if table_key else self._by_type.get(definition.name)
-            if known is not None and known.cls is not cls:
-                raise InvalidWorkflow(
-                    cls.__qualname__, f'"{known.cls.__qualname__}" is type "{definition.name}" already'
-                )
-            if table_key:
-                self._by_queue[table_key] = definition
-            self._by_type.setdefault(definition.name, definition)
+        added = (task_queue, [Definition.of(cls) for cls in workflows])
+        self._index([*self._added, added])
+
+    def remove(self, workflows: Iterable[type], task_queue: str | None = None) -> None:
+        """Undo one ``add`` of the same classes for the same queue."""
+        kept = list(self._added)
+        kept.remove((task_queue, [Definition.of(cls) for cls in workflows]))
+        self._index(kept)
+
+    def _index(self, added: list[tuple[str | None, list[Definition]]]) -> None:
+        by_queue: dict[tuple[str, str | None], Definition] = {}
+        by_type: dict[str | None, Definition] = {}
+        for task_queue, definitions in added:
+            for definition in definitions:
+                name, cls = definition.name, definition.cls
+                known = by_queue.get((task_queue, name)) if task_queue else by_type.get(name)
+                if known is not None and known.cls is not cls:
+                    raise InvalidWorkflow(cls.__qualname__, f'"{known.cls.__qualname__}" is type "{name}" already')
+                if task_queue:
+                    by_queue[task_queue, name] = definition
+                by_type.setdefault(name, definition)
+        # In one step each: an orchestrator may be looking from another thread.
+        self._added, self._by_queue, self._by_type = added, by_queue, by_type
 
     def find(self, task_queue: str, workflow_type: str) -> Definition | None:
         for name in (workflow_type, None):

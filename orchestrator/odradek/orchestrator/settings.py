@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+REPLAY_VARIABLE: Final = "ODRADEK_REPLAY_EACH_ACTIVATION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,10 @@ class OrchestratorSettings:
     workflows_in_memory_max: int = 50_000
     instances_in_memory_max: int = 20_000
     summary_retention_seconds: float = 7 * 24 * 3600.0
+    parked_runs_fail_waits: bool = False
+    """For tests: who waits for the result of a parked run gets its error, instead of waiting for better code."""
+    replays_each_activation: bool = field(default_factory=lambda: os.environ.get(REPLAY_VARIABLE) == "1")
+    """For tests: after each activation the run is replayed from its start and compared. Costs a multiple."""
     history_events_warned: int = 10_000
     history_events_max: int = 100_000
     """A run whose history grows beyond this is terminated."""

@@ -319,10 +319,12 @@ class Client:
         """Start a workflow and wait for its result, in one request. Raises as ``start_workflow`` and ``result`` do."""
         name, known_type = workflow_of(workflow)
         ret_type = result_type or known_type
-        handle = await self._outbound.start_workflow(
-            StartWorkflowInput(workflow=name, args=arguments(arg, args), ret_type=ret_type, wait_result=True, **options)
+        input = StartWorkflowInput(
+            workflow=name, args=arguments(arg, args), ret_type=ret_type, wait_result=True, **options
         )
-        return await handle.result()
+        with self._connection.clock.awaiting():
+            handle = await self._outbound.start_workflow(input)
+            return await handle.result()
 
     def get_workflow_handle(
         self,

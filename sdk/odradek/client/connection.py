@@ -8,27 +8,24 @@ import os
 import random
 import socket
 import threading
-import time
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from odradek.client.exchange import Answer, Closed, Exchange, Expired, RequestBody
 from odradek.client.policy import RequestPolicy
 from odradek.client.pump import Pump
 from odradek.client.refusals import closed, no_answer, record_too_large
 from odradek.log import AppendQueueFull, Log, RecordTooLarge, open_log
+from odradek.log.clock import WALL, Clock
 from odradek.log.namespace import Namespace, open_namespace
 from odradek.schemas.records import InboxRecord, Request
 
 RECORD_OVERHEAD_BYTES = 100
 """What a broker counts beside key and value, with room to spare."""
 QUEUE_FULL_PAUSE_SECONDS = 0.005
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def default_identity() -> str:
@@ -49,8 +46,14 @@ class Connection:
         request_policy: RequestPolicy | None = None,
         owns_log: bool = False,
         schema_registry: str | None = None,
+        clock: Clock = WALL,
+        worker_defaults: Mapping[str, Any] | None = None,
     ) -> None:
         self.log = log
+        self.clock = clock
+        """What requests expire by, and what workers of this connection act on."""
+        self.worker_defaults: Mapping[str, Any] = worker_defaults or {}
+        """Options of workers that are made with a client of this connection and do not say otherwise."""
         self.schema_registry = schema_registry
         self.request_policy = request_policy or RequestPolicy()
         self._owns_log = owns_log
@@ -92,7 +95,9 @@ class Connection:
             partition = random.randrange(namespace.reply_partitions)
             topic = namespace.topics.replies
             self._pump.add_lane(topic, partition, self.log.offsets(topic, partition).end, namespace.codec)
-            lane = self._lanes[name] = Lane(namespace, partition, self._recipient, self._pump, self.request_policy)
+            lane = self._lanes[name] = Lane(
+                namespace, partition, self._recipient, self._pump, self.request_policy, self.clock
+            )
             return lane
 
     @property
@@ -128,13 +133,20 @@ class Lane:
     """Requests to one namespace, and the way of their answers."""
 
     def __init__(
-        self, namespace: Namespace, reply_partition: int, recipient: str, pump: Pump, policy: RequestPolicy
+        self,
+        namespace: Namespace,
+        reply_partition: int,
+        recipient: str,
+        pump: Pump,
+        policy: RequestPolicy,
+        clock: Clock,
     ) -> None:
         self.namespace = namespace
         self.policy = policy
         self._reply_partition = reply_partition
         self._recipient = recipient
         self._pump = pump
+        self._now_ms = clock.now_ms
         self._prefix = uuid.uuid4().hex[:20]
         self._numbers = itertools.count(1)
         self._queues: set[str] = set()
@@ -146,7 +158,7 @@ class Lane:
         lifetime_seconds = max(self.policy.lifetime_seconds, timeout_seconds or 0)
         return Request(
             request_id or f"{self._prefix}{next(self._numbers):012x}",
-            now_ms() + int(lifetime_seconds * 1000),
+            self._now_ms() + int(lifetime_seconds * 1000),
             self._recipient,
             self._reply_partition if wait else -1,
             identity,
@@ -194,7 +206,7 @@ class Lane:
         request = body.request
         assert request is not None
         key = question.workflow_id.encode()
-        value = namespace.codec.encode(InboxRecord(now_ms(), body))
+        value = namespace.codec.encode(InboxRecord(self._now_ms(), body))
         if len(key) + len(value) + RECORD_OVERHEAD_BYTES > namespace.record_bytes_max:
             raise record_too_large(question.workflow_id, body, len(key) + len(value), namespace.record_bytes_max)
         partition = namespace.partition(question.workflow_id)
@@ -206,9 +218,9 @@ class Lane:
         def renewed() -> bytes:
             # With the same request ID, or the orchestrator would collect a waiter for each time that it is asked.
             assert question.body.request is not None
-            expires_ms = now_ms() + int(self.policy.lifetime_seconds * 1000)
+            expires_ms = self._now_ms() + int(self.policy.lifetime_seconds * 1000)
             request = replace(question.body.request, expires_ms=expires_ms)
-            return self.namespace.codec.encode(InboxRecord(now_ms(), replace(question.body, request=request)))
+            return self.namespace.codec.encode(InboxRecord(self._now_ms(), replace(question.body, request=request)))
 
         return renewed
 

@@ -104,17 +104,19 @@ class WorkflowHandle(Generic[S, R_co]):
         run_id = self._result_run_id
         # Taken by one caller only: a second one awaiting the same future would be cancelled with the first.
         exchange, self._outcome = self._outcome, None
-        outcome = None if exchange is None else await outcome_of_start(self._client, exchange, timeout_seconds)
-        while True:
-            if outcome is None:
-                outcome = await ask_for_outcome(self._client, self._id, run_id, deadline, timeout_seconds)
-            following = outcome.next_run_id
-            if following is None or not follow_runs:
-                if outcome.status == RunStatus.CONTINUED_AS_NEW:
-                    raise WorkflowContinuedAsNewError(following or "")
-                value: R_co = await value_of(self._client, outcome, self._result_type)
-                return value
-            run_id, outcome = following, None
+        with self._client.connection.clock.awaiting():
+            outcome = None if exchange is None else await outcome_of_start(self._client, exchange, timeout_seconds)
+            while True:
+                if outcome is None:
+                    outcome = await ask_for_outcome(self._client, self._id, run_id, deadline, timeout_seconds)
+                following = outcome.next_run_id
+                if following is None or not follow_runs:
+                    break
+                run_id, outcome = following, None
+        if outcome.status == RunStatus.CONTINUED_AS_NEW:
+            raise WorkflowContinuedAsNewError(following or "")
+        value: R_co = await value_of(self._client, outcome, self._result_type)
+        return value
 
     async def describe(self, *, rpc_timeout: timedelta | None = None) -> WorkflowExecutionDescription:
         """The run's state, what it waits for, and whether it is parked."""

@@ -59,6 +59,7 @@ class Pump:
         self._must_replace_appender = False
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._wake_reader: Callable[[], None] = lambda: None
         self.closed_reason = ""
 
     @property
@@ -113,6 +114,7 @@ class Pump:
 
     def _read_replies(self) -> None:
         reader = self._log.reader()
+        self._wake_reader = reader.wake
         while not self._stopping.is_set():
             try:
                 self._take_lanes(reader)
@@ -288,6 +290,7 @@ class Pump:
         self.closed_reason = self.closed_reason or reason
         self._stopping.set()
         self._unacknowledged.set()
+        self._wake_reader()
 
     def join(self, timeout_seconds: float) -> None:
         """Wait for the threads; then whoever still waits for an answer is told that none comes."""

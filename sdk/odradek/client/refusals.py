@@ -33,6 +33,7 @@ _STATUSES: Final[Mapping[str, RPCStatusCode]] = {
     "ODR-105": RPCStatusCode.INVALID_ARGUMENT,
     "ODR-108": RPCStatusCode.FAILED_PRECONDITION,
     "ODR-110": RPCStatusCode.FAILED_PRECONDITION,
+    "ODR-160": RPCStatusCode.FAILED_PRECONDITION,
 }
 
 

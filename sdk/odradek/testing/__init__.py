@@ -1,1 +1,5 @@
-"""Tools for testing workflows."""
+"""Tools for testing workflows and activities: environments with a clock that skips time, and a pytest plugin."""
+
+from odradek.testing.environment import WorkflowEnvironment
+
+__all__ = ["WorkflowEnvironment"]

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from odradek.client import Client
-from odradek.orchestrator.host import Orchestrator, wall_clock_ms
+from odradek.orchestrator.host import Orchestrator
 from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.workers import ActivityWorker, WorkerSettings
@@ -63,7 +63,6 @@ class Worker:
         identity: str | None = None,
         orchestrator_settings: OrchestratorSettings | None = None,
         worker_settings: WorkerSettings | None = None,
-        clock_ms: Callable[[], int] = wall_clock_ms,
         **other: Any,
     ) -> None:
         if not workflows and not activities:
@@ -78,9 +77,10 @@ class Worker:
         self._cached = max_cached_workflows
         self._grace = graceful_shutdown_timeout
         self._identity = identity
-        self._settings = orchestrator_settings or OrchestratorSettings()
-        self._worker_settings = worker_settings
-        self._clock_ms = clock_ms
+        defaults = client.connection.worker_defaults
+        self._settings = orchestrator_settings or defaults.get("orchestrator_settings") or OrchestratorSettings()
+        self._worker_settings = worker_settings or defaults.get("worker_settings")
+        self._registry: Registry = defaults.get("registry") or Registry()
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
         self._running = False
@@ -120,6 +120,8 @@ class Worker:
                 orchestrator.stop()
             for part in parts:
                 await part
+            if orchestrator is not None:
+                self._registry.remove(self._workflows, self.task_queue)
 
     async def shutdown(self) -> None:
         """Stop in order: activities may go on for ``graceful_shutdown_timeout``, partitions are handed over."""
@@ -144,15 +146,14 @@ class Worker:
             self._task.result()
 
     def _orchestrator(self, namespace: Any) -> Orchestrator:
-        registry = Registry()
-        registry.add(self._workflows, self.task_queue)
+        self._registry.add(self._workflows, self.task_queue)
         return Orchestrator(
             namespace,
-            registry,
+            self._registry,
             data_converter=self._client.data_converter,
             identity=self._identity,
             settings=self._settings,
-            clock_ms=self._clock_ms,
+            clock=self._client.connection.clock,
         )
 
     def _activity_worker(self, namespace: Any) -> ActivityWorker:
@@ -167,6 +168,7 @@ class Worker:
             identity=self._identity,
             client=self._client,
             settings=self._worker_settings,
+            clock=self._client.connection.clock,
         )
 
 

@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from odradek.activity._context import ActivityCancellationDetails, Info
 from odradek.activity._flag import Flag
 from odradek.common import MetricMeter, Priority, RetryPolicy
 from odradek.converter import DataConverter, PayloadConverter
+from odradek.log.clock import WALL
 from odradek.schemas.records import ActivityHeartbeat, Payload, TaskRecord
 from odradek.workers.attempts import Attempt, StopReason
 from odradek.workers.outgoing import Answer
@@ -52,6 +54,7 @@ class Surroundings:
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     worker_shutdown: Flag = field(default_factory=Flag)
     background: set[asyncio.Task[None]] = field(default_factory=set)
+    now_ms: Callable[[], int] = WALL.now_ms
 
 
 class AttemptContext:

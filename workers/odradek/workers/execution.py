@@ -139,7 +139,7 @@ class Execution:
         self.taken_bytes += attempt.payload_bytes
 
     def _start(self, attempt: Attempt) -> None:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self._around.now_ms()
         if self._stopping:
             self._drop(attempt)
             return
@@ -174,7 +174,7 @@ class Execution:
         self._settled.append(attempt)
 
     def _finish_unstarted(self, attempt: Attempt) -> None:
-        attempt.started_ms = time.time_ns() // 1_000_000
+        attempt.started_ms = self._around.now_ms()
         attempt.ended = True
         if attempt.stop_reason in UNHEARD:
             attempt.durable = attempt.closed = True

@@ -79,6 +79,7 @@ class Fetcher(threading.Thread):
         self._room_count = prefetch_count_max // 2
         self.on_failed: Callable[[BaseException], None] = lambda error: None
         self._reader: Reader
+        self._wake: Callable[[], None] = lambda: None
         self._notices: Reader
         self._membership: Membership | None = None
 
@@ -91,12 +92,16 @@ class Fetcher(threading.Thread):
     def finish(self) -> None:
         """Give the partitions up in order and end."""
         self._closing = True
-        self._room.set()
+        self._hurry()
 
     def abandon(self) -> None:
         """End like a killed process."""
         self._abandoned = self._closing = True
+        self._hurry()
+
+    def _hurry(self) -> None:
         self._room.set()
+        self._wake()
 
     # ----------------------------------------------------------------------------------------------------- thread
 
@@ -104,6 +109,7 @@ class Fetcher(threading.Thread):
         try:
             # A reader belongs to the thread that uses it.
             self._reader, self._notices = self._log.reader(), self._log.reader()
+            self._wake = self._reader.wake
             self._serve()
             self._reader.close()
             self._notices.close()

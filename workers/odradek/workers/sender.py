@@ -17,6 +17,7 @@ from functools import partial
 from typing import Final
 
 from odradek.log import AppendFailed, AppendQueueFull, LogError, RecordTooLarge
+from odradek.log.clock import WALL
 from odradek.log.interface import Appender
 from odradek.schemas.records import (
     ActivityHeartbeat,
@@ -54,10 +55,12 @@ class Sender(threading.Thread):
         settled: deque[Settled],
         stats: QueueStats,
         too_large: Callable[[ActivityResult, int, int], ActivityResult],
+        now_ms: Callable[[], int] = WALL.now_ms,
     ) -> None:
         super().__init__(name="odradek-activity-sender", daemon=True)
         self._homes, self._worker, self._lease, self._settings = homes, worker, lease, settings
         self._running, self._settled, self._stats, self._too_large = running, settled, stats, too_large
+        self._now_ms = now_ms
         self._queue: queue.SimpleQueue[Outgoing | None] = queue.SimpleQueue()
         self._later: deque[tuple[float, Outgoing]] = deque()
         self._outstanding: set[Outgoing] = set()
@@ -184,7 +187,7 @@ class Sender(threading.Thread):
         task = answer.attempt.task
         home = self._homes.get(task.namespace)
         namespace = home.namespace
-        value = namespace.codec.encode(InboxRecord(_now_ms(), answer.body))
+        value = namespace.codec.encode(InboxRecord(self._now_ms(), answer.body))
         if len(value) + _RECORD_OVERHEAD_BYTES > namespace.record_bytes_max:
             raise RecordTooLarge(home.inbox, task.inbox_partition, len(value), namespace.record_bytes_max)
         key = task.workflow_id.encode()
@@ -267,7 +270,3 @@ class Sender(threading.Thread):
             _logger.warning("%d answers were not acknowledged before the end", self.unacknowledged)
         self._send_leases(ended=True)
         self._appender.close(max(1.0, deadline - time.monotonic()))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from odradek.activity import _Definition
 from odradek.converter import DataConverter
+from odradek.log.clock import WALL, Clock
 from odradek.log.namespace import Namespace, ensure_queue
 from odradek.schemas.records import WorkerLease
 from odradek.workers.attempts import Attempt, Running, StopReason
@@ -59,6 +60,7 @@ class ActivityWorker:
         client: Any = None,
         interceptors: Sequence[Interceptor] = (),
         settings: WorkerSettings | None = None,
+        clock: Clock = WALL,
     ) -> None:
         if max_concurrent_activities < 1:
             raise ValueError(f"max_concurrent_activities is {max_concurrent_activities}, and must be 1 or more")
@@ -78,6 +80,7 @@ class ActivityWorker:
         self._client = client
         self._interceptors = tuple(interceptors)
         self._settings = settings or WorkerSettings()
+        self._clock = clock
         self._running = Running()
         self._parts: _Parts | None = None
         self._began = False
@@ -202,9 +205,19 @@ class _Parts:
         homes = Homes(namespace, worker_id)
         outcomes = Outcomes(worker_id, converter, settings.payload_bytes_max)
         self.sender = Sender(
-            homes, worker_id, worker._lease, settings, running, settled, stats, outcomes.instead_of_large
+            homes,
+            worker_id,
+            worker._lease,
+            settings,
+            running,
+            settled,
+            stats,
+            outcomes.instead_of_large,
+            worker._clock.now_ms,
         )
-        self.around = Surroundings(worker_id, converter, settings, self.sender, worker._client, loop)
+        self.around = Surroundings(
+            worker_id, converter, settings, self.sender, worker._client, loop, now_ms=worker._clock.now_ms
+        )
         self.execution = Execution(
             worker._activities,
             self.around,

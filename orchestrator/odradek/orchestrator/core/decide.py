@@ -13,6 +13,7 @@ from odradek.orchestrator.core import children, keys
 from odradek.orchestrator.core.closing import HistoryIncomplete
 from odradek.orchestrator.core.effects import Reply, SendMessage, SendTask, Show
 from odradek.orchestrator.core.instance import WorkflowBug, WorkflowInstance
+from odradek.orchestrator.core.parked import refusal
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM
 from odradek.orchestrator.core.successors import with_successor
 from odradek.orchestrator.core.transitions import Transitions
@@ -46,13 +47,26 @@ class Decide(Transitions):
             self.record(live, body, deferred=True)
             return
         try:
-            commands = instance.apply(body, max(self.now_ms, run.time_ms))
+            commands = self._apply(live, instance, body, body)
         except (WorkflowBug, NondeterminismError) as error:
             self.record(live, body, deferred=True)
             self._park(live, error)
         else:
             self.record(live, body)
             self._commands(live, commands)
+
+    def _apply(self, live: LiveRun, instance: WorkflowInstance, body: Any, recorded: Any) -> list[Any]:
+        """Run the code on one input, which will stand in the history as ``recorded``."""
+        time_ms = max(self.now_ms, live.run.time_ms)
+        commands = instance.apply(body, time_ms)
+        if self.config.replays_each_activation:
+            made = [r.Event(live.run.n, time_ms, event) for event in (recorded, *commands)]
+            again = self._make_instance(live)
+            try:
+                again.replay([*self.events(live), *made])
+            finally:
+                again.close()
+        return commands
 
     def start(self, live: LiveRun, started: r.RunStarted) -> None:
         """The first input of a run; with a start delay its code sees it later."""
@@ -229,6 +243,15 @@ class Decide(Transitions):
                 self.count("parked", run.started.workflow_type)
                 live.effects.append(Show(record=self.visibility(live)))
             self.touched[run.run_id] = live
+        if self.config.parked_runs_fail_waits:
+            self._fail_waits(live, error)
+
+    def _fail_waits(self, live: LiveRun, error: Exception) -> None:
+        run = live.run
+        live.refusal = refusal(run.workflow_id, run.run_id, run.started.workflow_type if run.started else "", error)
+        for request in self.waiters.pop(run.run_id, {}).values():
+            live.effects.append(self.reply(request, live.refusal))
+            self.touched[run.run_id] = live
 
     def resume(self, live: LiveRun) -> None:
         """Try a parked run again: replay it, then give its code what was recorded meanwhile, input by input."""
@@ -239,18 +262,19 @@ class Decide(Transitions):
             self._park(live, error)
             return
         for body in list(instance.deferred):
+            applied = r.DeferredApplied(run.deferred - 1)
             try:
-                commands = instance.apply(body, max(self.now_ms, run.time_ms))
+                commands = self._apply(live, instance, body, applied)
             except (WorkflowBug, NondeterminismError) as error:
                 self._park(live, error)
                 return
-            self.record(live, r.DeferredApplied(run.deferred - 1))
+            self.record(live, applied)
             self._commands(live, commands)
             if not run.is_open:
                 return
         instance.deferred = ()
         if live.parked is not None:
-            live.parked = None
+            live.parked = live.refusal = None
             self.parked.pop(run.workflow_id, None)
             live.effects.append(Show(record=self.visibility(live)))
             self.touched[run.run_id] = live

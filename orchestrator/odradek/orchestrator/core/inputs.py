@@ -400,7 +400,10 @@ class Inputs(Attempts):
     def wait_for_result(self, wf: Workflow, run_id: str | None, request: r.Request) -> bool:
         """Answer with the result now or when the run closes; False if there is no such run."""
         if wf.live is not None and run_id in (None, wf.live.run.run_id):
-            self.add_waiter(wf.live.run.run_id, request)
+            if wf.live.refusal is not None:
+                self.answer(request, wf.live.refusal)
+            else:
+                self.add_waiter(wf.live.run.run_id, request)
             return True
         latest = wf.latest_closed()
         known = run_id or (latest[0] if latest else None)

@@ -145,5 +145,5 @@ def _close(task: asyncio.Task[Any]) -> None:
     coroutine = task.get_coro()
     if coroutine is None:
         return
-    with suppress(Exception):  # cleanup code of a run that goes on elsewhere has no say here
+    with suppress(BaseException):  # cleanup code of a run that goes on elsewhere has no say here, and no way to stop us
         coroutine.close()

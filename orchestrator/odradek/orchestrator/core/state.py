@@ -53,6 +53,10 @@ class ShardConfig:
     """A run that grows beyond this, or beyond the next, is terminated; continue-as-new is suggested far earlier."""
     history_bytes_max: int = 100 * 1024 * 1024
     history_events_warned: int = 10_000
+    parked_runs_fail_waits: bool = False
+    """Who waits for the result of a run that is parked gets the error, instead of waiting for better code."""
+    replays_each_activation: bool = False
+    """After each activation the run is replayed from its start, and parked if that says something else."""
 
 
 class InboxItem(NamedTuple):

@@ -53,6 +53,8 @@ class LiveRun:
     stale: list[bytes] = field(default_factory=list)
     """Keys under older claims that a newer record of ours has replaced or will replace."""
     parked: r.Parked | None = None
+    refusal: r.Refused | None = None
+    """What those who wait for the result of this parked run are told; None: they wait."""
     warned_of: bool = False
     """Its history is long, and that has been said."""
     due: list[tuple[int, str, int]] = field(default_factory=list)
@@ -70,7 +72,7 @@ class LiveRun:
             self.due_moved = True
         heappush(self.due, (due_ms, kind, number))
         if len(self.due) > 64 + 4 * (len(self.run.timers) + len(self.run.activities) + len(self.run.messages)):
-            self.due = [entry for entry in self.due if self._is_true(entry)]
+            self.due = [entry for entry in self.due if self.is_true(entry)]
             heapify(self.due)
 
     def next_due(self) -> tuple[int, str, int] | None:
@@ -80,12 +82,12 @@ class LiveRun:
         parked code (p).
         """
         while self.due:
-            if self._is_true(self.due[0]):
+            if self.is_true(self.due[0]):
                 return self.due[0]
             heappop(self.due)
         return None
 
-    def _is_true(self, entry: tuple[int, str, int]) -> bool:
+    def is_true(self, entry: tuple[int, str, int]) -> bool:
         due_ms, kind, number = entry
         run = self.run
         if not run.is_open:
