@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from odradek import activity, workflow
+from odradek import activity, exceptions, workflow
 from odradek.client import Client, WorkflowFailureError
 from odradek.common import RetryPolicy
-from odradek.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType
+from odradek.exceptions import ActivityError, ApplicationError, TimeoutType
 from odradek.service import RPCError
 from odradek.testing import WorkflowEnvironment
 from odradek.testing.plugin import WorkerFactory
@@ -90,7 +90,7 @@ class Waiting:
     async def run(self, limit_days: int) -> str:
         try:
             await workflow.wait_condition(lambda: self.go, timeout=timedelta(days=limit_days))
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return "timed out"
         return "signalled"
 
@@ -158,9 +158,7 @@ async def test_no_time_is_skipped_while_an_activity_runs(
     odradek_env: WorkflowEnvironment, odradek_worker: WorkerFactory
 ) -> None:
     async with odradek_worker(workflows=ALL, activities=[takes_a_while]) as worker:
-        assert (
-            await odradek_env.client.execute_workflow(Racing.run, id="w", task_queue=worker.task_queue) == "activity"
-        )
+        assert await odradek_env.client.execute_workflow(Racing.run, id="w", task_queue=worker.task_queue) == "activity"
 
 
 async def test_time_stands_at_the_hosts_pace_until_a_result_is_awaited(
@@ -188,7 +186,7 @@ async def test_a_limit_that_passes_is_skipped_to(
             await odradek_env.client.execute_workflow(
                 Waiting.run, 30, id="w2", task_queue=worker.task_queue, run_timeout=timedelta(days=3)
             )
-        assert isinstance(failed.value.cause, TimeoutError)
+        assert isinstance(failed.value.cause, exceptions.TimeoutError)
 
 
 async def test_sleep_lets_due_timers_fire_on_its_way(
@@ -256,7 +254,7 @@ async def test_heartbeat_timeouts_come_at_the_hosts_pace(
             await odradek_env.client.execute_workflow(Silent.run, id="w", task_queue=worker.task_queue)
         assert isinstance(failed.value.cause, ActivityError)
         timeout = failed.value.cause.cause
-        assert isinstance(timeout, TimeoutError)
+        assert isinstance(timeout, exceptions.TimeoutError)
         assert timeout.type is TimeoutType.HEARTBEAT
         assert await odradek_env.get_current_time() - before < timedelta(hours=1)
 

@@ -111,8 +111,8 @@ class Reader(ABC):
         unassigned.
         """
 
-    def wake(self) -> None:
-        """From any thread: let a ``poll`` that waits return now, and the next one not wait. Where a log cannot, nothing."""
+    def wake(self) -> None:  # noqa: B027 - a log that cannot need not
+        """From any thread: let a ``poll`` that waits return now, or the next one not wait. Some logs cannot."""
 
     @abstractmethod
     def position(self, topic: str, partition: int) -> int:

@@ -42,7 +42,7 @@ class OrchestratorSettings:
     parked_runs_fail_waits: bool = False
     """For tests: who waits for the result of a parked run gets its error, instead of waiting for better code."""
     replays_each_activation: bool = field(default_factory=lambda: os.environ.get(REPLAY_VARIABLE) == "1")
-    """For tests: after each activation the run is replayed from its start and compared. Costs a multiple."""
+    """For tests: after each activation the run (of up to 300 events) is replayed from its start and compared."""
     history_events_warned: int = 10_000
     history_events_max: int = 100_000
     """A run whose history grows beyond this is terminated."""

@@ -20,7 +20,7 @@ from odradek.client.connection import Connection
 from odradek.client.interceptor import Interceptor
 from odradek.common import QueryRejectCondition
 from odradek.converter import DataConverter
-from odradek.log import open_log
+from odradek.log import Log, open_log
 from odradek.log.clock import Clock, VirtualClock
 from odradek.log.memory import MemoryLog
 from odradek.log.namespace import create_namespace
@@ -115,9 +115,7 @@ class WorkflowEnvironment:
         _check_without_meaning(other)
         filename = db_filename or dev_server_database_filename
         folder = None if filename else tempfile.TemporaryDirectory(prefix="odradek-")
-        path = Path(filename or f"{folder.name if folder else ''}/log.db").absolute()
-        log = await asyncio.to_thread(open_log, f"sqlite:///{path}")
-        await asyncio.to_thread(create_namespace, log, namespace, schema_registry="")
+        log = await asyncio.to_thread(_open_file, filename or f"{folder.name if folder else ''}/log.db", namespace)
         options = {
             "data_converter": data_converter,
             "interceptors": interceptors,
@@ -152,7 +150,11 @@ class WorkflowEnvironment:
             await asyncio.sleep(seconds)
             return
         loop, over = asyncio.get_running_loop(), asyncio.Event()
-        with self._clock.sleep(int(seconds * 1000), lambda: loop.call_soon_threadsafe(over.set)):
+
+        def end() -> None:
+            loop.call_soon_threadsafe(over.set)
+
+        with self._clock.sleep(int(seconds * 1000), end):
             try:
                 await asyncio.wait_for(over.wait(), seconds)
             except TimeoutError:
@@ -183,8 +185,14 @@ class WorkflowEnvironment:
         await self.shutdown()
 
 
+def _open_file(filename: str, namespace: str) -> Log:
+    log = open_log(f"sqlite:///{Path(filename).absolute()}")
+    create_namespace(log, namespace, schema_registry="")
+    return log
+
+
 def _around(
-    log: Any,
+    log: Log,
     clock: Clock,
     policy: RequestPolicy,
     namespace: str,

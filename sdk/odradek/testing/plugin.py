@@ -57,8 +57,10 @@ def odradek_env() -> Iterator[WorkflowEnvironment]:
 
 @pytest.fixture(scope="session")
 def odradek_session_env() -> Iterator[WorkflowEnvironment]:
-    """A time-skipping environment that all tests of the session share, its clock included: give workflows IDs of
-    their own."""
+    """A time-skipping environment that all tests of the session share, its clock included.
+
+    Give workflows IDs of their own in it.
+    """
     yield from _environment()
 
 

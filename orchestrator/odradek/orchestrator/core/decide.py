@@ -23,6 +23,8 @@ from odradek.workflow.runtime import NondeterminismError
 
 HISTORY_LONG = "history-long"
 """Counted once for each run whose history grows beyond the size that one is warned of."""
+REPLAYED_EVENTS_MAX = 300
+"""A longer run is no longer replayed after each activation: that grows with the square."""
 PARKED_RETRY_MS = 1_000
 PARKED_RETRY_MS_MAX = 60_000
 
@@ -59,7 +61,7 @@ class Decide(Transitions):
         """Run the code on one input, which will stand in the history as ``recorded``."""
         time_ms = max(self.now_ms, live.run.time_ms)
         commands = instance.apply(body, time_ms)
-        if self.config.replays_each_activation:
+        if self.config.replays_each_activation and live.run.event_count < REPLAYED_EVENTS_MAX:
             made = [r.Event(live.run.n, time_ms, event) for event in (recorded, *commands)]
             again = self._make_instance(live)
             try:
