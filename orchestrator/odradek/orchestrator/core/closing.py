@@ -49,7 +49,7 @@ class Closing(ShardState):
                 parts[-1] = (parts[-1][0], parts[-1][1] + blocks)
             else:
                 parts.append((first_event, blocks))
-        live.archived = [r.ArchivePart(-1, -1)] * len(parts)
+        live.archived[:] = [r.ArchivePart(-1, -1)] * len(parts)  # the summary holds this very list
         effects: list[Effect] = []
         for number, (first_event, blocks) in enumerate(parts):
             record = r.ArchiveRecord(
@@ -116,7 +116,7 @@ class Closing(ShardState):
         wf.ending.pop(run.run_id, None)
         self.parked.pop(run.workflow_id, None)
         self.drop_instance(live)
-        summary = wf.closed[run.run_id] = dataclasses.replace(wf.closed[run.run_id], archive=live.archived)
+        summary = wf.closed[run.run_id]
         wf.leftovers[run.run_id] = keys_of(live)
 
         def summarised(_: int) -> None:
@@ -187,6 +187,8 @@ class Closing(ShardState):
 
 def _failure_of(closing: object) -> r.Failure | None:
     match closing:
+        case r.RunCompleted():
+            return None
         case r.RunFailed(failure=failure):
             return failure
         case r.RunCancelled(details):
