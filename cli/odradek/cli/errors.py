@@ -88,6 +88,15 @@ class InputInvalid(CliError):
         super().__init__(f"{option} {given!r} is not JSON ({problem}): a text needs its quotes, as in '\"text\"'.")
 
 
+class HistoryUnreadable(CliError):
+    code = "ODR-163"
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(
+            f'"{name}" is no recorded history ({problem}): write one with "odradek workflow history ID --json".'
+        )
+
+
 class ProcessEnded(CliError):
     code = "ODR-186"
 

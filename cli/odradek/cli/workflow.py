@@ -17,6 +17,7 @@ from odradek.cli.errors import NeedsConfirmation
 from odradek.cli.inputs import input_option, json_value, seconds_option
 from odradek.cli.options import Common, Group, pass_common
 from odradek.cli.output import json_option, print_json, print_rich, print_table
+from odradek.cli.replay import replay
 
 if TYPE_CHECKING:
     from odradek.client import Client, WorkflowExecution, WorkflowHandle
@@ -328,3 +329,6 @@ def history(common: Common, workflow_id: str, run_id: str | None, timeout: timed
         click.echo(found.to_json(), nl=False)
     else:
         print_rich(history_table(found))
+
+
+workflow.add_command(replay)

@@ -1,5 +1,6 @@
 """What services use to start workflows and to speak with them: ``Client.connect("kafka://…")``."""
 
+from odradek.client.archive import archived_histories
 from odradek.client.client import Client, ClientConfig, WorkflowOptions
 from odradek.client.connection import Connection
 from odradek.client.description import (
@@ -69,4 +70,5 @@ __all__ = [
     "WorkflowOptions",
     "WorkflowQueryFailedError",
     "WorkflowQueryRejectedError",
+    "archived_histories",
 ]

@@ -2,7 +2,26 @@
 
 from odradek.orchestrator.registry import Registry, workflows_in
 from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.worker.replayer import (
+    HistoryMismatch,
+    Replayer,
+    ReplayFailed,
+    WorkflowReplayResult,
+    WorkflowReplayResults,
+)
 from odradek.worker.worker import Worker
 from odradek.workers import ActivityWorker, WorkerSettings
 
-__all__ = ["ActivityWorker", "OrchestratorSettings", "Registry", "Worker", "WorkerSettings", "workflows_in"]
+__all__ = [
+    "ActivityWorker",
+    "HistoryMismatch",
+    "OrchestratorSettings",
+    "Registry",
+    "ReplayFailed",
+    "Replayer",
+    "Worker",
+    "WorkerSettings",
+    "WorkflowReplayResult",
+    "WorkflowReplayResults",
+    "workflows_in",
+]
