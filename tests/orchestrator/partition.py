@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from odradek.converter import DataConverter
@@ -85,6 +86,15 @@ class Partition:
         ]
 
 
+def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine returns that never really waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it waits")
+
+
 class Owner:
     """One incarnation of the partition's owner."""
 
@@ -96,6 +106,9 @@ class Owner:
         self.in_flight: list[Entry] = []
         self.unsent: list[fx.Effect] = []
         self.activities: dict[str, Callable[..., Any]] | None = {} if activities else None
+        self.hold_steps = False
+        self.held_steps: list[fx.RunStep] = []
+        self.cancelled_steps: list[fx.RunStep] = []
         self.alive = True
         self.fenced: str | None = None
         self._claim()
@@ -164,6 +177,12 @@ class Owner:
                 return
             case fx.InboxDone():
                 return
+            case fx.RunStep():
+                self.begin_step(effect)
+                return
+            case fx.CancelStep(step=step):
+                self.cancelled_steps.append(step)
+                return
             case fx.Archive(record=record, blocks=blocks, on_stored=on_stored):
                 assert record is not None
                 assert on_stored is not None
@@ -192,6 +211,30 @@ class Owner:
             result, failure = None, convert.failure_converter.to_failure(error, convert.payload_converter)
         answer = r.ActivityResult(task.run_id, task.seq, task.attempt, "worker", partition.now_ms, result, failure)
         partition.send(task.workflow_id, answer)
+
+    def begin_step(self, step: fx.RunStep) -> None:
+        """Run it at once, as the host would; with ``hold_steps`` it waits for ``end_step``."""
+        step.attempt += 1
+        if self.hold_steps:
+            self.held_steps.append(step)
+        else:
+            self.end_step(step)
+
+    def end_step(self, step: fx.RunStep) -> None:
+        partition, call = self.partition, step.call
+        convert, result, failure = partition.converter, None, None
+        assert call.function is not None
+        try:
+            value = call.function(*call.args)
+            if asyncio.iscoroutine(value):
+                value = _at_once(value)
+            result = None if value is None else partition.payload(value)
+        except Exception as error:
+            cause = convert.failure_converter.to_failure(error, convert.payload_converter)
+            facts = {"activity_type": call.name, "activity_id": str(step.seq), "identity": "", "retry_state": "timeout"}
+            failure = r.Failure(r.FailureKind.ACTIVITY, "Activity task failed", attributes=facts, cause=cause)
+        ended = r.StepEnded(step.seq, call.name, result, step.attempt, partition.now_ms, failure)
+        self.shard.steps_ended([(step, ended)], partition.now_ms)
 
     def _read(self, offset: int) -> tuple[int, bytes, int | None]:
         record = self.partition.history[offset]

@@ -151,7 +151,7 @@ class SimulatedOwner:
             case fx.ReadGap(first=first, end=end):
                 writer.gap_read([world.read(offset) for offset in range(first, end)])
                 self.shard.flush()
-            case fx.InboxDone():
+            case fx.InboxDone() | fx.RunStep() | fx.CancelStep():
                 pass
             case _:
                 world.emitted(effect)

@@ -119,6 +119,7 @@ def _serve(
 
     registry = Registry()
     registry.add(found.workflows)
+    registry.add_activities(found.activities)
     log = common.open_log()
     try:
         namespace = open_namespace(log, common.namespace, schema_registry=common.schema_registry)

@@ -20,6 +20,7 @@ from odradek.log.clock import WALL, Clock
 from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
 from odradek.orchestrator.core.decide import HISTORY_LONG
+from odradek.orchestrator.core.effects import RunStep
 from odradek.orchestrator.core.instance import PAYLOAD_BYTES_MAX
 from odradek.orchestrator.core.rest import Rest, at_rest
 from odradek.orchestrator.core.shard import Shard
@@ -29,6 +30,7 @@ from odradek.orchestrator.outputs import Outputs
 from odradek.orchestrator.owned import OwnedPartition, Phase
 from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.orchestrator.steps import StepRunner
 from odradek.orchestrator.watch import Watch
 from odradek.schemas import records as r
 from odradek.schemas.errors import NewerSchema, UnreadableRecord
@@ -75,6 +77,16 @@ class Orchestrator:
         """When the loop last turned, by the monotonic clock: what a liveness probe wants to know."""
         self._converter = data_converter
         self._topics = namespace.topics
+        self.steps = StepRunner(
+            namespace.topics.namespace,
+            data_converter,
+            registry.activity,
+            clock_ms=clock.now_ms,
+            identity=self.identity,
+            concurrent_max=self.settings.steps_concurrent_max,
+            threads_max=self.settings.step_threads_max,
+            known=registry.activity_names,
+        )
         self._stop = threading.Event()
         self._wake_reader: Callable[[], None] = lambda: None
         self._claim_again: dict[int, float] = {}
@@ -137,6 +149,7 @@ class Orchestrator:
             self._watch.stop()
             for partition in list(self.owned):
                 self._drop(partition)
+            self.steps.close()
             self._farewell()
             self.outputs.appender.close()
             self.history.close()
@@ -161,6 +174,8 @@ class Orchestrator:
         self.outputs.appender.poll(0)
         if acked:
             self._after_acks()
+        if self.steps.has_news:
+            self._take_steps()
         self._read(acked)
         now_ms = self.clock_ms()
         if now_ms != self._ticked_ms:
@@ -179,7 +194,7 @@ class Orchestrator:
                 self._after_acks()
             return
         waiting = self.history.in_flight
-        idle = not waiting and not acked
+        idle = not waiting and not acked and not self.steps.has_news
         if idle and self._clock.can_skip and self._skip_time():
             return
         records = self._poll(self._idle_seconds() if idle else 0)
@@ -214,7 +229,22 @@ class Orchestrator:
         )
         if self.outputs.appender.in_flight:
             return min(max(due - now_ms, 0) / 1000, 0.005)
-        return min(max(due - now_ms, 0) / 1000, self.settings.poll_seconds)
+        idle = min(max(due - now_ms, 0) / 1000, self.settings.poll_seconds)
+        return self._patience(idle) if self.steps.open and idle else idle
+
+    def _patience(self, idle: float) -> float:
+        """While steps run: how long to look elsewhere; a step that has just begun may end at once."""
+        patience = self.steps.patience_seconds()
+        if patience <= 0.001:
+            return 0.0 if self.steps.listen(min(idle, 0.001)) else 0.001
+        return min(idle, patience)
+
+    def _take_steps(self) -> None:
+        ended: dict[OwnedPartition, list[tuple[RunStep, r.StepEnded]]] = {}
+        for taker, step, event in self.steps.take():
+            ended.setdefault(taker, []).append((step, event))  # type: ignore[arg-type]
+        for owned, batch in ended.items():
+            self._guarded(owned, owned.take_steps, batch)
 
     def _poll(self, seconds: float) -> list[Record]:
         try:

@@ -20,6 +20,7 @@ from odradek.orchestrator.core.writer import Entry
 from odradek.orchestrator.outputs import Outputs
 from odradek.orchestrator.rocks import RocksStore, StoreIdentity, discard_if_unfit, open_store, stamp
 from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.orchestrator.steps import StepRunner
 from odradek.schemas import records as r
 from odradek.schemas.errors import UnreadableRecord
 
@@ -44,6 +45,7 @@ class Surroundings(Protocol):
     history: Appender
     outputs: Outputs
     clock_ms: Callable[[], int]
+    steps: StepRunner
     acked: dict[int, OwnedPartition]
     """Partitions with acknowledgements that they have not settled yet."""
 
@@ -194,6 +196,14 @@ class OwnedPartition:
         self.shard.take(items, self.around.clock_ms())
         self._caught_up()
 
+    @property
+    def payload_bytes_max(self) -> int:
+        return self.shard.config.payload_bytes_max if self.shard is not None else 0
+
+    def take_steps(self, ended: Sequence[tuple[fx.RunStep, r.StepEnded]]) -> None:
+        if self.shard is not None and self.phase in (Phase.CATCHING_UP, Phase.LIVE):
+            self.shard.steps_ended(ended, self.around.clock_ms())
+
     def tick(self, now_ms: int) -> None:
         shard = self.shard
         if shard is None or self.phase is not Phase.LIVE:
@@ -274,6 +284,10 @@ class OwnedPartition:
             case fx.ReadGap(first=first, end=end):
                 self._gap, self._gap_bounds = [], (first, end)
                 self.around.reader.assign(self._topics.history, self.partition, first)
+            case fx.RunStep():
+                self.around.steps.run(self, effect)
+            case fx.CancelStep(step=step):
+                self.around.steps.cancel(step)
             case fx.InboxDone(x=x):
                 self._done_x = x
                 self.around.commit(self.partition, Committed(x + 1, ""))
@@ -334,6 +348,9 @@ class OwnedPartition:
         if self.shard is not None:
             if self.shard.owns:
                 self.shard.writer.fence(self.void_reason or "released")
+            for live in self.shard.stepping.values():
+                for step in live.steps.values():
+                    self.around.steps.cancel(step, dropped=True)
             for live in list(self.shard.instances.values()):
                 self.shard.drop_instance(live)
         if self.store is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import ModuleType
+from typing import Any
 
+from odradek.activity import _Definition
 from odradek.workflow.definition import DEFINITION, Definition, InvalidWorkflow
 
 
@@ -15,6 +17,7 @@ class Registry:
         self._added: list[tuple[str | None, list[Definition]]] = []
         self._by_queue: dict[tuple[str, str | None], Definition] = {}
         self._by_type: dict[str | None, Definition] = {}
+        self._activities: dict[str | None, list[_Definition]] = {}
 
     def add(self, workflows: Iterable[type], task_queue: str | None = None) -> None:
         """Host these classes.
@@ -51,6 +54,22 @@ class Registry:
             if found is not None:
                 return found
         return None
+
+    def add_activities(self, activities: Iterable[Callable[..., Any]]) -> None:
+        """Make these known by name, as local activities. Raises ``TypeError`` for one that is not decorated."""
+        for function in activities:
+            definition = _Definition.must_from_callable(function)
+            found = self._activities.setdefault(definition.name, [])
+            if all(known.fn != definition.fn for known in found):
+                found.append(definition)
+
+    def activity(self, name: str) -> _Definition | None:
+        """The local activity of this name, else the dynamic one. Of several of one name none: none is meant more."""
+        found = self._activities.get(name) or self._activities.get(None) or ()
+        return found[0] if len(found) == 1 else None
+
+    def activity_names(self) -> list[str]:
+        return sorted(name for name in self._activities if name is not None)
 
     def hosted(self) -> list[str]:
         return sorted(name for name in self._by_type if name is not None)

@@ -38,6 +38,10 @@ class OrchestratorSettings:
     records_per_poll: int = 1000
     workflows_in_memory_max: int = 50_000
     instances_in_memory_max: int = 20_000
+    steps_concurrent_max: int = 1000
+    """Steps and local activities that run at a time; the others wait."""
+    step_threads_max: int = 32
+    """Of them, those that are not async."""
     summary_retention_seconds: float = 7 * 24 * 3600.0
     parked_runs_fail_waits: bool = False
     """For tests: who waits for the result of a parked run gets its error, instead of waiting for better code."""

@@ -147,6 +147,7 @@ class Worker:
 
     def _orchestrator(self, namespace: Any) -> Orchestrator:
         self._registry.add(self._workflows, self.task_queue)
+        self._registry.add_activities(self._activities)
         return Orchestrator(
             namespace,
             self._registry,

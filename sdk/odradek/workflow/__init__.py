@@ -53,6 +53,15 @@ from odradek.workflow.runtime import (
     RootInfo,
 )
 from odradek.workflow.saga import saga
+from odradek.workflow.steps import (
+    execute_local_activity,
+    execute_local_activity_class,
+    execute_local_activity_method,
+    start_local_activity,
+    start_local_activity_class,
+    start_local_activity_method,
+    step,
+)
 
 __all__ = [
     "ActivityCancellationType",
@@ -80,6 +89,9 @@ __all__ = [
     "execute_activity_class",
     "execute_activity_method",
     "execute_child_workflow",
+    "execute_local_activity",
+    "execute_local_activity_class",
+    "execute_local_activity_method",
     "get_external_workflow_handle",
     "get_external_workflow_handle_for",
     "in_workflow",
@@ -100,6 +112,10 @@ __all__ = [
     "start_activity_class",
     "start_activity_method",
     "start_child_workflow",
+    "start_local_activity",
+    "start_local_activity_class",
+    "start_local_activity_method",
+    "step",
     "time",
     "time_ns",
     "unsafe",

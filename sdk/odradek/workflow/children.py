@@ -15,6 +15,7 @@ from odradek.workflow.calls import uuid4
 from odradek.workflow.definition import DEFINITION, Definition
 from odradek.workflow.external import NOT_GIVEN, arguments, get_external_workflow_handle
 from odradek.workflow.runtime import current
+from odradek.workflow.tasks import OrderedTask
 
 T = TypeVar("T")
 
@@ -95,7 +96,7 @@ class ChildCall:
     """Empty: this one."""
 
 
-class ChildWorkflowHandle(asyncio.Task[T]):
+class ChildWorkflowHandle(OrderedTask[T]):
     """A child that has started: await it for its result; cancelling it does what its cancellation type says.
 
     The result's errors are those of ``execute_child_workflow``.
@@ -110,7 +111,7 @@ class ChildWorkflowHandle(asyncio.Task[T]):
         namespace: str,
         cancel: Callable[[str | None], None],
     ) -> None:
-        super().__init__(result, loop=loop, name=f"child-{id}")
+        super().__init__(result, loop, f"child-{id}")
         self._id = id
         self._run_id = run_id
         self._namespace = namespace

@@ -21,6 +21,7 @@ from odradek.schemas.records import RunStarted
 
 if TYPE_CHECKING:
     from odradek.workflow.children import ChildCall, ChildWorkflowHandle
+    from odradek.workflow.steps import StepCall
 
 
 class NotInWorkflow(RuntimeError):
@@ -172,6 +173,14 @@ class Runtime(ABC):
     @abstractmethod
     def execute_activity(self, call: ActivityCall) -> Coroutine[Any, Any, Any]:
         """Schedule it now; what is returned waits for the result."""
+        ...
+
+    @abstractmethod
+    def start_step(self, call: StepCall) -> asyncio.Task[Any]: ...
+
+    @abstractmethod
+    def execute_step(self, call: StepCall) -> Coroutine[Any, Any, Any]:
+        """Ask for it now; what is returned waits for the result."""
         ...
 
     @abstractmethod

@@ -56,6 +56,14 @@ class Decide(Transitions):
         else:
             self.record(live, body)
             self._commands(live, commands)
+            if instance.steps is not None and live.run.is_open:
+                self.carry_steps(live, instance)
+
+    @abstractmethod
+    def carry_steps(self, live: LiveRun, instance: WorkflowInstance) -> None: ...
+
+    @abstractmethod
+    def cancel_steps(self, live: LiveRun) -> None: ...
 
     def _apply(self, live: LiveRun, instance: WorkflowInstance, body: Any, recorded: Any) -> list[Any]:
         """Run the code on one input, which will stand in the history as ``recorded``."""
@@ -103,6 +111,8 @@ class Decide(Transitions):
         for seq in list(run.activities):
             self.revoke(live, seq, "closed")
             self.retire(live, seq)
+        if live.steps:
+            self.cancel_steps(live)
         self.record(live, with_successor(run, closing, max(self.now_ms, run.time_ms)))
         wf = self.workflow(run.workflow_id)
         wf.live = None
@@ -263,6 +273,9 @@ class Decide(Transitions):
         except CANNOT_GO_ON as error:
             self._park(live, error)
             return
+        live.steps_lost = False
+        if instance.steps is not None:
+            self.carry_steps(live, instance)
         for body in list(instance.deferred):
             applied = r.DeferredApplied(run.deferred - 1)
             try:
@@ -274,6 +287,8 @@ class Decide(Transitions):
             self._commands(live, commands)
             if not run.is_open:
                 return
+            if instance.steps is not None:
+                self.carry_steps(live, instance)
         instance.deferred = ()
         if live.parked is not None:
             live.parked = live.refusal = None

@@ -41,6 +41,10 @@ def _live(live: LiveRun) -> r.Description | None:
         for sent in run.messages.values()
     ]
     waits += [_child(child) for child in run.children.values()]
+    waits += [
+        r.Wait("step", s.call.name, seq, attempt=s.attempt, last_failure=s.last_failure, scheduled_ms=s.asked_ms)
+        for seq, s in live.steps.items()
+    ]
     if run.starts_at_ms is not None:
         waits.append(r.Wait("timer", "start delay", 0, run.starts_at_ms))
     return r.Description(

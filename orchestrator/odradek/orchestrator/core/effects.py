@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from odradek.schemas import records as r
+from odradek.workflow.steps import StepCall
 
 
 class Emitting:
@@ -126,4 +127,30 @@ class Fenced:
     reason: str
 
 
-Effect = Reply | SendTask | SendMessage | Show | Archive | DeadLetter | InboxDone | ReadGap | Fenced
+@dataclass(slots=True, eq=False)
+class RunStep:
+    """Run a step in this process; its end comes back through ``steps_ended``, with this object as its name."""
+
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    task_queue: str
+    seq: int
+    call: StepCall
+    asked_ms: int
+    attempt: int = 0
+    """Kept by the host, as the next two, for whoever asks what the run waits for."""
+    last_failure: r.Failure | None = None
+    running: Any = None
+
+
+@dataclass(slots=True)
+class CancelStep:
+    """Tell a step's function to stop."""
+
+    step: RunStep
+
+
+Effect = (
+    RunStep | CancelStep | Reply | SendTask | SendMessage | Show | Archive | DeadLetter | InboxDone | ReadGap | Fenced
+)

@@ -504,7 +504,7 @@ class Inputs(Attempts):
             case "s":
                 live.run.starts_at_ms = None
                 self.resume(live)
-            case "p":
+            case "p" | "x":
                 self.resume(live)
             case _:
                 name = next(name for limit_ms, name in live.run.limits() if limit_ms <= self.now_ms)

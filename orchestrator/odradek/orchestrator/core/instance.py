@@ -11,16 +11,19 @@ import dataclasses
 from asyncio import events
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import Random
 from typing import Any, NoReturn
+from zlib import crc32
 
 from odradek.common import RetryPolicy, TypedSearchAttributes
 from odradek.converter import FailureConverter, PayloadConverter, encode_search_attributes
 from odradek.exceptions import ApplicationError, FailureError, is_cancelled_exception
+from odradek.orchestrator.core.cancelled_calls import RunCancellation, as_the_code_hears_it
 from odradek.orchestrator.core.child_calls import Children
-from odradek.orchestrator.core.loop import DeterministicLoop, DurableTimer
+from odradek.orchestrator.core.loop import CallTask, DeterministicLoop, DurableTimer
 from odradek.orchestrator.core.run import MESSAGE_LIFETIME_MS
+from odradek.orchestrator.core.step_calls import StepCalls
 from odradek.schemas import records as r
 from odradek.workflow.children import ChildCall, ChildWorkflowHandle
 from odradek.workflow.definition import Definition, Handler
@@ -36,6 +39,7 @@ from odradek.workflow.runtime import (
     Runtime,
     querying,
 )
+from odradek.workflow.steps import StepCall
 
 CODE_INPUTS = (
     r.RunStarted
@@ -48,6 +52,7 @@ CODE_INPUTS = (
     | r.ChildStarted
     | r.ChildStartFailed
     | r.ChildClosed
+    | r.StepEnded
 )
 """Events that reach the code."""
 COMMANDS = (
@@ -87,7 +92,7 @@ class WorkflowInstance(Runtime):
         self._failures = failures
         self._ids = (namespace, workflow_id, run_id)
         self._time_ms = 0
-        self._loop = DeterministicLoop(self)  # type: ignore[abstract]
+        self._loop = DeterministicLoop(self, crc32(run_id.encode()) * SPREAD & HASH_MAX)  # type: ignore[abstract]
         self._random: Random | None = None
         self._info: Info | None = None
         self._started: r.RunStarted | None = None
@@ -98,6 +103,7 @@ class WorkflowInstance(Runtime):
         self._timers: dict[int, DurableTimer] = {}
         self._messages: dict[int, asyncio.Future[None]] = {}
         self._children: Children | None = None
+        self.steps: StepCalls | None = None
         self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._main: asyncio.Task[Any] | None = None
         self._bug: BaseException | None = None
@@ -158,7 +164,7 @@ class WorkflowInstance(Runtime):
         self._conditions.clear()
         self._activities.clear()
         self._messages.clear()
-        self._children = None
+        self._children = self.steps = None
         self._timers.clear()
         del self._loop
 
@@ -234,9 +240,11 @@ class WorkflowInstance(Runtime):
         self._loop.create_task(self._guard(_call(handler, self.instance, arguments)), name=f"signal-{event.name}")
 
     def _on_cancel(self, event: r.CancelRequested) -> None:
+        if self.cancel_reason is not None:
+            return  # asked before: what cleans up is not disturbed
         self.cancel_reason = event.reason
         if self._main is not None and not self._main.done():
-            self._main.cancel(event.reason or None)
+            self._main.cancel(RunCancellation(event.reason))
 
     def _on_activity_completed(self, event: r.ActivityCompleted) -> None:
         waiting = self._activities.pop(event.seq, None)
@@ -278,6 +286,11 @@ class WorkflowInstance(Runtime):
         if self._children is None:
             raise NondeterminismError(f"the history tells of child {event.seq}, and the code has not started it")
         self._children.take(event)
+
+    def _on_step_ended(self, event: r.StepEnded) -> None:
+        if self.steps is None:
+            raise NondeterminismError(f"the history tells of step {event.seq}, and the code has not asked for it")
+        self.steps.ended(event)
 
     # ------------------------------------------------------------------------------------------ the end of the code
 
@@ -387,7 +400,9 @@ class WorkflowInstance(Runtime):
 
     def start_activity(self, call: ActivityCall) -> asyncio.Task[Any]:
         seq, future = self._schedule(call)
-        return self._loop.create_task(self._activity(seq, future, call), name=f"activity-{call.name}-{seq}")
+        coroutine = self._activity(seq, future, call, is_handle=True)
+        name = f"activity-{call.name}-{seq}"
+        return self._loop.keep(CallTask(coroutine, self._loop, name, partial(self._give_up_activity, seq)))
 
     def execute_activity(self, call: ActivityCall) -> Coroutine[Any, Any, Any]:
         seq, future = self._schedule(call)
@@ -398,7 +413,7 @@ class WorkflowInstance(Runtime):
         started = self._started
         assert started is not None
         seq = self._next_seq()
-        future = self._loop.create_future()
+        future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
         payloads = self._encode(call.args, f'arguments of activity "{call.name}"')
         self._activities[seq] = (future, call)
         self._commands.append(
@@ -418,7 +433,10 @@ class WorkflowInstance(Runtime):
         )
         return seq, future
 
-    async def _activity(self, seq: int, future: asyncio.Future[Any], call: ActivityCall) -> Any:
+    async def _activity(
+        self, seq: int, future: asyncio.Future[Any], call: ActivityCall, *, is_handle: bool = False
+    ) -> Any:
+        asked = False
         while True:
             try:
                 return (
@@ -426,15 +444,38 @@ class WorkflowInstance(Runtime):
                     if call.cancellation_type == "wait-cancellation-completed"
                     else await future
                 )
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as cancelled:
                 if self._closed or seq not in self._activities:
                     raise
-                if call.cancellation_type != "abandon":
-                    self._may_command()
-                    self._commands.append(r.ActivityCancelRequested(seq))
                 if call.cancellation_type != "wait-cancellation-completed":
-                    del self._activities[seq]
-                    raise
+                    self._give_up_activity(seq)
+                    error = as_the_code_hears_it(cancelled, call.name, call.activity_id or str(seq), is_handle)
+                    raise error from error.__cause__
+                if not asked:
+                    asked = True
+                    self._commands.append(r.ActivityCancelRequested(seq))
+
+    def _give_up_activity(self, seq: int) -> None:
+        """Nobody waits for it any more; whether it hears of that is its cancellation type."""
+        waiting = self._activities.pop(seq, None)
+        if waiting is not None and waiting[1].cancellation_type != "abandon":
+            self._commands.append(r.ActivityCancelRequested(seq))
+
+    def start_step(self, call: StepCall) -> asyncio.Task[Any]:
+        steps = self._step_calls()
+        seq, future = steps.ask(call)
+        coroutine = steps.outcome(seq, future, call, is_handle=True)
+        return self._loop.keep(CallTask(coroutine, self._loop, f"step-{call.name}-{seq}", partial(steps.give_up, seq)))
+
+    def execute_step(self, call: StepCall) -> Coroutine[Any, Any, Any]:
+        steps = self._step_calls()
+        return steps.outcome(*steps.ask(call), call)
+
+    def _step_calls(self) -> StepCalls:
+        self._may_command()
+        if self.steps is None:
+            self.steps = StepCalls(self)
+        return self.steps
 
     def continue_as_new(self, call: ContinueCall) -> NoReturn:
         self._may_command()
@@ -587,6 +628,8 @@ class WorkflowInstance(Runtime):
             )
 
 
+SPREAD = 0x9E3779B97F4A7C15
+HASH_MAX = (1 << 60) - 1
 EVENT_BYTES = 48
 """What an event takes beside its payloads, about."""
 _RETRY_DEFAULT = RetryPolicy().to_record()
@@ -602,6 +645,7 @@ _APPLY: dict[type, Callable[[Any, Any], None]] = {
     r.ChildStarted: WorkflowInstance._on_child,
     r.ChildStartFailed: WorkflowInstance._on_child,
     r.ChildClosed: WorkflowInstance._on_child,
+    r.StepEnded: WorkflowInstance._on_step_ended,
 }
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import sys
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+from odradek.orchestrator.core.refused import ENSURE_FUTURE, INSTEAD, refuse_all_tasks, refuse_unordered, refused
+from odradek.workflow.tasks import OrderedFuture, OrderedTask
+
+T = TypeVar("T")
 
 
 class TimerHost(Protocol):
@@ -32,16 +39,46 @@ class DurableTimer(asyncio.TimerHandle):
     summary: str
 
 
-class DeterministicLoop(asyncio.AbstractEventLoop):
-    """Runs one workflow. ``odradek_runtime`` is how the workflow API finds its run."""
+class LoopTask(OrderedTask[T]):
+    """A task of a workflow."""
 
-    def __init__(self, runtime: Any) -> None:
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        loop = super().get_loop()
+        if events._get_running_loop() is loop:
+            refuse_all_tasks(sys._getframe(1))
+        return loop
+
+
+class CallTask(LoopTask[T]):
+    """The handle of a call that has been made: one that is cancelled before it ran must give the call up, too."""
+
+    def __init__(
+        self, coro: Coroutine[Any, Any, T], loop: DeterministicLoop, name: str, give_up: Callable[[], None]
+    ) -> None:
+        super().__init__(coro, loop, name)
+        self._give_up = give_up
+
+    def cancel(self, msg: Any = None) -> bool:
+        coroutine = self.get_coro()
+        if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+            self._give_up()
+        return super().cancel(msg)
+
+
+class DeterministicLoop(asyncio.AbstractEventLoop):
+    """Runs one workflow. ``odradek_runtime`` is how the workflow API finds its run.
+
+    ``salt`` differs from run to run and is the same in every replay of one: the hashes of its tasks begin there.
+    """
+
+    def __init__(self, runtime: Any, salt: int = 0) -> None:
         self.odradek_runtime = runtime
         self._ready: deque[asyncio.Handle] = deque()
         self._host: TimerHost = runtime
         self.tasks: list[asyncio.Task[Any]] = []
         self._tasks_limit = 16
-        self._tasks_made = 0
+        self._made = 0
+        self._salt = salt
         self.closed = False
 
     def run_ready(self) -> None:
@@ -88,25 +125,30 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         return self._host.time_ms / 1000
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+        return OrderedFuture(self)
 
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, Any], *, name: object = None, context: Context | None = None
     ) -> asyncio.Task[Any]:
-        # A name is always given: asyncio would number the tasks of the whole process, which no replay could repeat.
-        self._tasks_made += 1
-        task = asyncio.Task(
-            coro, loop=self, name=f"task-{self._tasks_made}" if name is None else str(name), context=context
-        )
-        self.keep(task)
-        return task
+        caller = sys._getframe(1)
+        if caller.f_code is ENSURE_FUTURE:
+            refuse_unordered(caller)
+        return self.keep(LoopTask(coro, self, None if name is None else str(name), context))
 
-    def keep(self, task: asyncio.Task[Any]) -> None:
+    def next_number(self) -> tuple[int, int]:
+        self._made += 1
+        return self._made, self._salt + self._made
+
+    def keep(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
         """Remember a task of this loop until it is done, so that ``close`` can end it."""
         if len(self.tasks) >= self._tasks_limit:
             self.tasks = [task for task in self.tasks if not task.done()]
             self._tasks_limit = max(16, 2 * len(self.tasks))
         self.tasks.append(task)
+        return task
+
+    def get_task_factory(self) -> None:
+        return None
 
     def get_debug(self) -> bool:
         return False
@@ -147,3 +189,7 @@ def _close(task: asyncio.Task[Any]) -> None:
         return
     with suppress(BaseException):  # cleanup code of a run that goes on elsewhere has no say here, and no way to stop us
         coroutine.close()
+
+
+for _name in INSTEAD:
+    setattr(DeterministicLoop, _name, refused(_name))

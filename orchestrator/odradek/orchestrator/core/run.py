@@ -296,6 +296,10 @@ def _child_over(run: Run, event: r.Event, body: r.ChildStartFailed | r.ChildClos
     run.children.pop(body.seq, None)
 
 
+def _step_ended(run: Run, event: r.Event, body: r.StepEnded) -> None:
+    """Nothing of a step is recorded before."""
+
+
 def _deferred_applied(run: Run, event: r.Event, body: r.DeferredApplied) -> None:
     run.deferred -= 1
     run.starts_at_ms = None
@@ -331,6 +335,7 @@ _FOLD: dict[type, Callable[[Run, r.Event, Any], None]] = {
     r.ChildStarted: _child_started,
     r.ChildStartFailed: _child_over,
     r.ChildClosed: _child_over,
+    r.StepEnded: _step_ended,
     r.DeferredApplied: _deferred_applied,
     r.RunCompleted: _closed(RunStatus.COMPLETED),
     r.RunFailed: _closed(RunStatus.FAILED),

@@ -13,16 +13,16 @@ from heapq import heappop
 
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.effects import DeadLetter, SendMessage, SendTask, Show
-from odradek.orchestrator.core.inputs import Inputs
 from odradek.orchestrator.core.run import NO_CLAIM
 from odradek.orchestrator.core.state import FOREVER_MS, HORIZON_MS, InboxItem, LostRecord, ShardConfig
+from odradek.orchestrator.core.steps import Steps
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry, HistoryWriter, LateRecord, chain_then
 from odradek.schemas.errors import UnreadableRecord
 
 
-class Shard(Inputs):
+class Shard(Steps):
     """Owns one partition from its claim until it is fenced or released.
 
     Life: ``restore`` every history record up to the claim, ``begin``, then ``take``, ``acked``, ``emitted`` and

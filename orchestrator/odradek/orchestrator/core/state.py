@@ -101,6 +101,8 @@ class ShardState(ABC):
         self.due_heap: list[tuple[int, str]] = []
         self.due_seen_ms = 0
         self.due_changed: set[str] = set()
+        self.stepping: dict[str, LiveRun] = {}
+        """Runs with steps that the host runs."""
         self.owns = False
         """A writer exists: the claim has been made and everything before it restored."""
         self.later: list[Callable[[], None]] = []
@@ -222,6 +224,7 @@ class ShardState(ABC):
         changes = self.dirty
         self.dirty = {}
         if self.owns:
+            self.due_changed.update(live.run.workflow_id for live in self.stepping.values())
             for workflow_id in self.due_changed:
                 if workflow_id in self.workflows:
                     self._store_due(self.workflows[workflow_id], changes)
@@ -232,7 +235,8 @@ class ShardState(ABC):
         self.store.write(changes)
 
     def _store_due(self, wf: Workflow, changes: dict[bytes, bytes | None]) -> None:
-        due = wf.next_due()
+        live = wf.live
+        due = 0 if live is not None and (live.steps or live.steps_lost) else wf.next_due()
         if due == wf.stored_due:
             return
         name = wf.id.encode()

@@ -106,7 +106,15 @@ class Transitions(Closing):
                 live.stale.append(keys.chunk(run.workflow_id, run.run_id, live.chunk, old))
             live.take_chunk(claim)
         body = r.Chunk(
-            run.n, live.chunk, sealed, live.previous_claim, inbox_offset, live.first_event, run.status, continues
+            run.n,
+            live.chunk,
+            sealed,
+            live.previous_claim,
+            inbox_offset,
+            live.first_event,
+            run.status,
+            continues,
+            run.is_open and (bool(live.steps) or live.steps_lost),
         )
         stale: list[bytes] = []
         if run.is_open:
@@ -178,7 +186,8 @@ class Transitions(Closing):
         stale = (
             [keys.chunk(run.workflow_id, run.run_id, number, old)] if old not in (NO_CLAIM, self.writer.claim) else []
         )
-        body = r.Chunk(run.n, number, sealed, previous, run.inbox_offset, first, run.status)
+        awaits_steps = run.is_open and (bool(live.steps) or live.steps_lost)
+        body = r.Chunk(run.n, number, sealed, previous, run.inbox_offset, first, run.status, awaits_steps=awaits_steps)
         live.in_flight += 1
         key = keys.chunk(run.workflow_id, run.run_id, number, self.writer.claim)
 

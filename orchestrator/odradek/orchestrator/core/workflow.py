@@ -14,7 +14,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from odradek.orchestrator.core import keys
-from odradek.orchestrator.core.effects import Effect
+from odradek.orchestrator.core.effects import Effect, RunStep
 from odradek.orchestrator.core.instance import WorkflowInstance
 from odradek.orchestrator.core.keys import Key
 from odradek.orchestrator.core.run import NO_CLAIM, Activity, Ranges, Remembered, Run, fold
@@ -64,6 +64,12 @@ class LiveRun:
     archived: list[r.ArchivePart] = field(default_factory=list)
     message_due: dict[int, int] = field(default_factory=dict)
     """When a message that is not answered yet is sent again, by its number."""
+    steps: dict[int, RunStep] = field(default_factory=dict)
+    """Steps that the host has been asked to run, and has not reported the end of."""
+    steps_ended: list[tuple[RunStep, r.StepEnded]] = field(default_factory=list)
+    """They wait behind the barrier, as ``waiting`` does."""
+    steps_lost: bool = False
+    """After a restore: the code awaits steps, and its replay will say which."""
     inbox_written: int = -1
     """The inbox offset that the last complete transition's record carries."""
 
@@ -79,7 +85,7 @@ class LiveRun:
         """The next thing that time brings about.
 
         A timer (t), an activity's deadline (a), a message without an answer (m), a limit (l), the start (s), a retry of
-        parked code (p).
+        parked code (p), steps that the owner before was running (x).
         """
         while self.due:
             if self.is_true(self.due[0]):
@@ -105,7 +111,10 @@ class LiveRun:
             case "s":
                 return run.starts_at_ms == due_ms
             case "p":
-                return run.deferred > 0 and (self.parked is None or self.parked.retry_at_ms == due_ms)
+                waits = run.deferred > 0 or self.steps_lost
+                return waits and (self.parked is None or self.parked.retry_at_ms == due_ms)
+            case "x":
+                return self.steps_lost and self.parked is None
             case _:
                 return True
 
@@ -122,6 +131,8 @@ class LiveRun:
             self.push_due(self.run.starts_at_ms, "s", 0)
         elif self.run.deferred:
             self.push_due(self.run.time_ms, "p", 0)
+        if self.steps_lost:
+            self.push_due(self.run.time_ms, "x", 0)
 
     def push_limits(self) -> None:
         for due_ms, _ in self.run.limits():
@@ -153,7 +164,7 @@ class LiveRun:
     @property
     def busy(self) -> bool:
         """Something about this run is in memory only."""
-        return bool(self.in_flight or self.waiting or self.pending or self.parked)
+        return bool(self.in_flight or self.waiting or self.pending or self.parked or self.steps)
 
 
 @dataclass(slots=True)
@@ -364,6 +375,7 @@ def _fold_chain(workflow: Workflow, run_id: str, chain: list[Found], encode_even
             live.chain.append(key.claim)
     tail = chain[-1][3].body
     assert isinstance(tail, r.Chunk)
+    live.steps_lost = tail.awaits_steps and run.is_open
     if tail.sealed and not tail.continues and run.is_open:
         live.begin_next_chunk()
     return live
