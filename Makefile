@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | tr ' ' '-')
 LOG ?= sqlite
 ARGS ?=
 
-.PHONY: help venv demo test lint format types imports pytest schemas reference bench clean
+.PHONY: help venv demo test lint format types imports pytest schemas reference bench crowd clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -55,6 +55,9 @@ reference: $(STAMP) ## Make the generated parts of docs/reference anew
 
 bench: $(STAMP) ## Steps per second of a chain of activities: make bench LOG=kafka
 	$(BIN)/python -m benchmarks.chain --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
+
+crowd: $(STAMP) ## Time and CPU of a parent with many children: make crowd LOG=kafka ARGS="--children 1000 --steps 100"
+	$(BIN)/python -m benchmarks.children --log $(LOG) $(ARGS)
 
 clean: ## Delete what can be made again, .venv included
 	rm -rf $(VENV) .demo .odradek dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -104,3 +104,9 @@ def test_times_are_shown_in_the_zone_of_now() -> None:
 )
 def test_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(("state", "words"), [("starting", ", which is being started"), ("started", "")])
+def test_child(state: str, words: str) -> None:
+    child = PendingWait("child", 'Charge "charge-1"', 4, state=state)
+    assert said(waits=[child]) == f'Running, waits for: child Charge "charge-1"{words}'

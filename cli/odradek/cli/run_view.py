@@ -30,6 +30,7 @@ def run_json(run: WorkflowExecution) -> dict[str, Any]:
         "start_time": time_text(run.start_time),
         "close_time": time_text(run.close_time),
         "parked": _parked_json(run),
+        "parent": _parent_json(run),
         "search_attributes": {pair.key.name: pair.value for pair in run.typed_search_attributes},
     }
 
@@ -62,6 +63,7 @@ def facts_table(run: WorkflowExecutionDescription, memo: Mapping[str, Any]) -> T
         "type": run.workflow_type,
         "task queue": run.task_queue,
         "namespace": run.namespace,
+        "parent": _parent(run),
         "started": local_text(run.start_time),
         "closed": local_text(run.close_time),
         "history": f"{run.history_length} events{size}",
@@ -106,6 +108,25 @@ def waits_table(run: WorkflowExecutionDescription, now: datetime) -> Table:
 
 def _failure(wait: PendingWait) -> str:
     return "" if wait.last_failure is None else error_words(wait.last_failure)
+
+
+def _parent(run: WorkflowExecution) -> str:
+    if run.parent_id is None:
+        return ""
+    where = "" if run.parent_namespace == run.namespace else f" of namespace {run.parent_namespace}"
+    return f"{run.parent_id}{where}, run {run.parent_run_id}"
+
+
+def _parent_json(run: WorkflowExecution) -> dict[str, Any] | None:
+    if run.parent_id is None:
+        return None
+    return {
+        "namespace": run.parent_namespace,
+        "workflow_id": run.parent_id,
+        "run_id": run.parent_run_id,
+        "root_workflow_id": run.root_id,
+        "root_run_id": run.root_run_id,
+    }
 
 
 def _parked_json(run: WorkflowExecution) -> dict[str, Any] | None:

@@ -45,6 +45,8 @@ def wait_words(wait: PendingWait, now: datetime) -> str:
             return f"{named}, fires {clock(wait.due_time, now)}" if wait.due_time else named
         case "activity":
             return f"{named}, attempt {wait.attempt}, {_activity_state(wait, now)}"
+        case "child":
+            return f"child {wait.name}" + (", which is being started" if wait.state == "starting" else "")
         case "message":
             return f"the answer to message {wait.name}"
         case _:

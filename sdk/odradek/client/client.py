@@ -365,9 +365,10 @@ class Client:
     ) -> WorkflowExecutionAsyncIterator:
         """The runs that ``query`` lets through, the newest start first unless it says ORDER BY.
 
-        Fields are WorkflowType, WorkflowId, RunId, ExecutionStatus, StartTime, CloseTime, TaskQueue, Parked and every
-        search attribute, as in ``WorkflowType = 'Order' AND StartTime > '2030-01-31T12:00:00Z'``; further =, !=, <, <=,
-        >, >=, IN, BETWEEN, STARTS_WITH, IS NULL, AND, OR, NOT. Listings lag a little behind the workflows.
+        Fields are WorkflowType, WorkflowId, RunId, ParentWorkflowId, ParentRunId, ExecutionStatus, StartTime,
+        CloseTime, TaskQueue, Parked and every search attribute, as in
+        ``WorkflowType = 'Order' AND StartTime > '2030-01-31T12:00:00Z'``; further =, !=, <, <=, >, >=, IN, BETWEEN,
+        STARTS_WITH, IS NULL, AND, OR, NOT. Listings lag a little behind the workflows.
         Raises ``RPCError`` with the position where the query cannot be read.
         """
         return self._outbound.list_workflows(ListWorkflowsInput(query=query, limit=limit, rpc_timeout=rpc_timeout))

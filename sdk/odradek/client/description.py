@@ -10,7 +10,7 @@ from typing import Any, Final
 from odradek.client.status import WorkflowExecutionStatus, status_of
 from odradek.common import SearchAttributes, SearchAttributeValue, TypedSearchAttributes
 from odradek.converter import DataConverter, decode_search_attributes, decode_typed_search_attributes
-from odradek.schemas.records import Description, Parked, Payload, VisibilityRecord, Wait
+from odradek.schemas.records import Description, ParentLink, Parked, Payload, VisibilityRecord, Wait
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MISSING: Final = object()
@@ -47,12 +47,12 @@ class PendingWait:
     """Something that a run waits for."""
 
     kind: str
-    """timer, activity, message or condition"""
+    """timer, activity, child, step, message or condition"""
     name: str
     seq: int
     due_time: datetime | None = None
     state: str = ""
-    """Of an activity: dispatched, started, backing-off or cancel-requested."""
+    """Of an activity: dispatched, started, backing-off or cancel-requested; of a child: starting or started."""
     attempt: int = 0
     worker: str = ""
     scheduled_time: datetime | None = None
@@ -92,6 +92,30 @@ class WorkflowExecution:
     data_converter: DataConverter = field(repr=False)
     memo_payloads: Mapping[str, Payload] = field(repr=False)
     search_attribute_payloads: Mapping[str, Payload] = field(repr=False)
+    parent_link: ParentLink | None = field(default=None, repr=False)
+
+    @property
+    def parent_id(self) -> str | None:
+        """The workflow that started this one as its child."""
+        return self.parent_link.workflow_id if self.parent_link else None
+
+    @property
+    def parent_run_id(self) -> str | None:
+        return self.parent_link.run_id if self.parent_link else None
+
+    @property
+    def parent_namespace(self) -> str | None:
+        """A child may be of another namespace than its parent."""
+        return self.parent_link.namespace if self.parent_link else None
+
+    @property
+    def root_id(self) -> str:
+        """The workflow that began the whole tree of parents and children; a tree may be of one."""
+        return self.parent_link.root_workflow_id if self.parent_link else self.id
+
+    @property
+    def root_run_id(self) -> str:
+        return self.parent_link.root_run_id if self.parent_link else self.run_id
 
     @property
     def execution_time(self) -> datetime:
@@ -135,6 +159,7 @@ class WorkflowExecution:
             data_converter=converter,
             memo_payloads=record.memo,
             search_attribute_payloads=record.search_attributes,
+            parent_link=record.parent,
         )
 
 
@@ -177,6 +202,7 @@ class WorkflowExecutionDescription(WorkflowExecution):
             data_converter=converter,
             memo_payloads=description.memo,
             search_attribute_payloads=description.search_attributes,
+            parent_link=description.parent,
             first_execution_run_id=description.first_run_id,
             history_length=description.event_count,
             history_size=description.history_bytes,

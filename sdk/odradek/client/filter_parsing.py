@@ -36,7 +36,7 @@ T = TypeVar("T")
 FILTER_CHARACTERS_MAX: Final = 20_000
 NESTING_MAX: Final = 100
 
-TEXT_FIELDS: Final = ("WorkflowType", "WorkflowId", "RunId", "TaskQueue")
+TEXT_FIELDS: Final = ("WorkflowType", "WorkflowId", "RunId", "TaskQueue", "ParentWorkflowId", "ParentRunId")
 TIME_FIELDS: Final = ("StartTime", "CloseTime")
 STATUS_FIELD: Final = "ExecutionStatus"
 STATUSES: Final[Mapping[str, str]] = {
