@@ -15,6 +15,7 @@ from typing import Any
 from odradek import workflow
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core import keys
+from odradek.orchestrator.core.children import child_run_id
 from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.core.store import MemoryStore, Store
 from odradek.orchestrator.core.writer import Entry
@@ -56,6 +57,22 @@ class Trip:
             if fails:
                 await workflow.execute_activity("fail", workflow.time_ns(), **SOON)
         return [workflow.time_ns(), *self.signals]
+
+
+@workflow.defn
+class Household:
+    """Children that take trips of their own, signals to them, and how they ended."""
+
+    @workflow.run
+    async def run(self, fails: list[bool]) -> list[str]:
+        own = workflow.info().workflow_id
+        handles = [
+            await workflow.start_child_workflow("Trip", args=[1, 1, fail], id=f"{own}/{number}")
+            for number, fail in enumerate(fails)
+        ]
+        await asyncio.gather(*(handle.signal("note", f"{handle.id}/note") for handle in handles))
+        ends = await asyncio.gather(*handles, return_exceptions=True)
+        return [type(end).__name__ for end in ends]
 
 
 class SimulatedOwner:
@@ -177,7 +194,7 @@ class World:
         self.random = random.Random(seed)
         record_bytes = self.random.choice((4_000_000, 1350))  # the small one spreads transitions over several chunks
         self.partition = Partition(
-            [Trip],
+            [Trip, Household],
             chunk_bytes=chunk_bytes,
             record_bytes_max=record_bytes,
             workflows_in_memory_max=2,
@@ -192,11 +209,14 @@ class World:
         self.effects: Counter[tuple[str, int]] = Counter()
         self.requests: dict[str, tuple[str, Any]] = {}
         self.started: dict[str, r.Request] = {}
-        self.signalled: dict[str, list[str]] = {}
+        self.households: dict[str, list[bool]] = {}
+        self.messages: dict[tuple[type, str, int], bytes] = {}
         self.numbers = 0
         self.stores: list[MemoryStore] = []
         for number in range(workflows):
             self._start(f"wf-{number}")
+        for number in range(self.random.choice((0, 1, 2))):
+            self._start_household(f"house-{number}")
 
     # ------------------------------------------------------------------------------------------ clients and workers
 
@@ -204,9 +224,12 @@ class World:
         fails, signals = self.random.random() < 0.3, self.random.randrange(3)
         arguments = [self.random.randrange(1, 4), signals, fails]
         self.started[workflow_id] = self.partition.start(workflow_id, "Trip", *arguments)
-        self.signalled[workflow_id] = []
         for number in range(signals):
             self.signal(workflow_id, f"{workflow_id}/{number}")
+
+    def _start_household(self, workflow_id: str) -> None:
+        fails = self.households[workflow_id] = [self.random.random() < 0.3 for _ in range(self.random.randrange(1, 4))]
+        self.partition.start(workflow_id, "Household", fails)
 
     def signal(self, workflow_id: str, text: str) -> None:
         request = self.partition.request()
@@ -249,6 +272,17 @@ class World:
             case fx.Archive(record=record, blocks=blocks):
                 assert record is not None
                 self.partition.archive.append((record, blocks))
+            case fx.SendMessage(workflow_id=workflow_id, record=r.InboxRecord(body=body)):
+                self._deliver(workflow_id, body)
+
+    def _deliver(self, workflow_id: str, body: Any) -> None:
+        """A message is the same whoever sends it, and however often."""
+        about = getattr(body, "origin", None) or body
+        written = Codec().encode(r.InboxRecord(0, body))
+        known = self.messages.setdefault((type(body), about.run_id, about.number), written)
+        assert known == written, f"decided twice: {body}"
+        for _ in range(self.random.choice((1, 1, 1, 2))):
+            self.partition.send(workflow_id, body)
 
     def read(self, offset: int) -> tuple[int, bytes, int | None]:
         record = self.partition.history[offset]
@@ -355,6 +389,25 @@ class World:
         for workflow_id in self.started:
             assert workflow_id in events, f"{workflow_id} is not finished: {owner.shard.workflow(workflow_id)}"  # type: ignore[union-attr]
             self.check_run(workflow_id, events[workflow_id])
+        for workflow_id in self.households:
+            self.check_household(workflow_id, events)
+
+    def check_household(self, workflow_id: str, events: dict[str, list[Any]]) -> None:
+        """One run for each child, told of once, ended as its parent heard, and signalled once."""
+        assert workflow_id in events, f"{workflow_id} is not finished"
+        bodies, convert = events[workflow_id], self.partition.converter.payload_converter
+        assert isinstance(bodies[-1], r.RunCompleted)
+        run_id = bodies[0].first_run_id
+        for number, scheduled in enumerate(b for b in bodies if isinstance(b, r.ChildScheduled)):
+            child = events[f"{workflow_id}/{number}"]
+            assert child[0].first_run_id == child_run_id(run_id, scheduled.seq), "a second child"
+            told = [b for b in bodies if isinstance(b, r.ChildStarted | r.ChildClosed) and b.seq == scheduled.seq]
+            assert [type(b) for b in told] == [r.ChildStarted, r.ChildClosed], "told twice, or not at all"
+            ended = r.RunFailed if self.households[workflow_id][number] else r.RunCompleted
+            assert isinstance(child[-1], ended)
+            assert getattr(told[1], "status", "") == ("failed" if ended is r.RunFailed else "completed")
+            notes = [convert.from_payload(b.input[0]) for b in child if isinstance(b, r.SignalReceived)]
+            assert notes == [f"{workflow_id}/{number}/note"], "a message between workflows was lost or came twice"
 
     def check_run(self, workflow_id: str, bodies: list[Any]) -> None:
         run_id = bodies[0].first_run_id

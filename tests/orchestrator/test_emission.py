@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from odradek import workflow
-from odradek.orchestrator.core.effects import Effect, InboxDone, SendTask
+from odradek.orchestrator.core import keys
+from odradek.orchestrator.core.effects import Effect, InboxDone, Output, Reply, SendMessage, SendTask, Show
+from odradek.orchestrator.core.shard import Shard
+from odradek.orchestrator.core.store import MemoryStore
 from odradek.orchestrator.core.writer import HistoryWriter
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
@@ -103,3 +106,74 @@ def test_answer_to_a_message_that_is_lost_is_asked_for_again(*, is_taken_over: b
     owner.run()
     assert partition.result(result) == "told"
     assert partition.replies(heard)[0].result.data == b'["news"]'
+
+
+def test_run_that_is_ahead_of_the_inbox_does_not_pull_x_along() -> None:
+    """After a takeover a run may have taken in more than has been read again; its transition in parts holds x back."""
+    shard = Shard(Partition().config(), MemoryStore())
+    shard.taken = 9
+    hold = shard.hold_x(22)
+    assert shard.decided_x() == 9
+    shard.taken = 30
+    assert shard.decided_x() == 21
+    shard.release_x(hold)
+    assert shard.decided_x() == 30
+
+
+@workflow.defn
+class Idle:
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.sleep(1000)
+
+
+@workflow.defn
+class Brief:
+    """Child of one, parent of another, and soon over."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.start_child_workflow(Idle.run, id="idle")
+        await workflow.wait_condition(lambda: False)
+
+
+@workflow.defn
+class Top:
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.execute_child_workflow(Brief.run, id="brief")
+
+
+def summaries(partition: Partition) -> list[str]:
+    """Of which workflows history holds a summary."""
+    parsed = [keys.parse(record[0]) for record in partition.history if record and record[1]]
+    return [key.workflow_id for key in parsed if key and key.kind == "s"]
+
+
+@pytest.mark.parametrize("withheld", range(4))
+def test_summary_waits_for_every_output_of_the_end(withheld: int) -> None:
+    """Result, word to the child, listing and archive: while one of them is not out, a new owner sends all of them."""
+    partition = Partition([Top, Brief, Idle])
+    owner = Owner(partition)
+    partition.start("top", "Top")
+    owner.run()
+    partition.send("brief", r.TerminateWorkflow(partition.request(), "enough"))
+    owner.read()
+    owner.land_all()
+    outputs = [e for e in owner.shard.writer.outbox if isinstance(e, Output) and not isinstance(e, Reply)]
+    assert [type(e).__name__ for e in outputs] == ["SendMessage", "SendMessage", "Show", "Archive"]
+    owner.shard.writer.outbox.remove(outputs[withheld])
+    for _ in range(3):
+        owner.emit_all()
+        owner.land_all()
+    assert "brief" not in summaries(partition)
+    before = len(partition.emitted)
+    heir = Owner(partition)
+    heir.run()
+    assert summaries(partition).count("brief") == 1
+    said = [e for e in partition.emitted[before:] if isinstance(e, SendMessage) and e.record]
+    kinds = [type(e.record.body) for e in said if e.record]
+    assert {r.ChildResult, r.TerminateWorkflow} <= set(kinds)
+    shown = [e.record.status for e in partition.emitted[before:] if isinstance(e, Show) and e.record]
+    assert "terminated" in shown
+    assert heir.shard.writer.y == heir.shard.writer.last

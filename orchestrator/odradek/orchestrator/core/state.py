@@ -156,7 +156,8 @@ class ShardState(ABC):
         undecided = self._undecided
         while undecided and undecided[0][1] in self._decided:
             self._decided.discard(heappop(undecided)[1])
-        return undecided[0][0] - 1 if undecided else self.taken
+        # After a takeover a run may be further than what has been read again: its hold must not raise x.
+        return min(undecided[0][0] - 1, self.taken) if undecided else self.taken
 
     def workflow(self, workflow_id: str) -> Workflow:
         """The workflow in memory, else from the store; an unknown one is empty."""
