@@ -10,6 +10,7 @@ import inspect
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar, overload
 
 C = TypeVar("C", bound=type)
@@ -61,7 +62,7 @@ class Handler:
 
     @property
     def signature(self) -> Signature:
-        return Signature.of(self.function)
+        return _signature_of(self.function)
 
     @property
     def arg_types(self) -> Sequence[type] | None:
@@ -206,3 +207,9 @@ def _handlers(where: str, members: Sequence[Any], mark: str) -> dict[str | None,
             raise InvalidWorkflow(where, f'two handlers are named "{handler.name}"')
         found[handler.name] = handler
     return found
+
+
+@lru_cache(4096)
+def _signature_of(function: Callable[..., Any]) -> Signature:
+    """Looking up type hints takes longer than everything else that a signal costs."""
+    return Signature.of(function)
