@@ -44,10 +44,14 @@ class Partition:
             Codec(),
             self.converter.payload_converter,
             self.converter.failure_converter,
-            lambda queue, name: self.hosted.get(name),
+            self.definition,
             lambda: [name for name in self.hosted if name],
             **self.limits,
         )
+
+    def definition(self, queue: str, name: str, version: str | None) -> Definition | None:
+        found = self.hosted.get(name)
+        return found if found is not None and version in (None, found.version) else None
 
     def land(self, key: bytes, value: bytes | None) -> int:
         self.history.append((key, value))

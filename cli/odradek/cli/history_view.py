@@ -93,7 +93,7 @@ class _Teller:
                 return self._child(body)
             case r.UpdateAccepted() | r.UpdateRejected() | r.UpdateCompleted():
                 return self._update(body)
-            case r.StepEnded() | r.VersionMarked() | r.SearchAttributesUpserted() | r.MemoUpserted():
+            case r.StepEnded() | r.VersionMarked() | r.VersionTaken() | r.SearchAttributesUpserted() | r.MemoUpserted():
                 return _note(body, time_ms)
             case _:
                 return _end(body)
@@ -198,7 +198,9 @@ def _input(body: r.SignalReceived | r.CancelRequested | r.DeferredApplied) -> Li
             return Line("Parked input applied", "", None, f"{remaining} more to come" if remaining else "")
 
 
-def _note(body: r.StepEnded | r.VersionMarked | r.SearchAttributesUpserted | r.MemoUpserted, time_ms: int) -> Line:
+def _note(
+    body: r.StepEnded | r.VersionMarked | r.VersionTaken | r.SearchAttributesUpserted | r.MemoUpserted, time_ms: int
+) -> Line:
     match body:
         case r.StepEnded(_, name, result, attempt, started_ms, failure):
             outcome = failure_words(failure) if failure else _result(result)
@@ -206,6 +208,8 @@ def _note(body: r.StepEnded | r.VersionMarked | r.SearchAttributesUpserted | r.M
             return Line(event, name, attempt, _joined(outcome, _took(started_ms, time_ms)))
         case r.VersionMarked(change_id, version):
             return Line("Version marked", change_id, None, f"version {version}")
+        case r.VersionTaken(version):
+            return Line("Version taken", version)
         case r.SearchAttributesUpserted(attributes):
             return Line("Search attributes set", "", None, _fields(attributes))
         case r.MemoUpserted(memo):

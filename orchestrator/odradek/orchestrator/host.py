@@ -518,6 +518,7 @@ class Orchestrator:
             history_events_warned=self.settings.history_events_warned,
             parked_runs_fail_waits=self.settings.parked_runs_fail_waits,
             replays_each_activation=self.settings.replays_each_activation,
+            versions=self.registry.versions,
         )
 
     def commit(self, partition: int, position: Committed) -> None:

@@ -1,13 +1,19 @@
-"""Which workflow code this process hosts, by task queue and type."""
+"""Which workflow code this process hosts, by task queue, type and version."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from odradek.activity import _Definition
+from odradek.orchestrator.core.versions import natural
 from odradek.workflow.definition import DEFINITION, Definition, InvalidWorkflow
+
+K = TypeVar("K")
+Versions = dict[str, Definition]
+"""The classes of one type, the newest version first."""
 
 
 class Registry:
@@ -15,42 +21,54 @@ class Registry:
 
     def __init__(self) -> None:
         self._added: list[tuple[str | None, list[Definition]]] = []
-        self._by_queue: dict[tuple[str, str | None], Definition] = {}
-        self._by_type: dict[str | None, Definition] = {}
+        self._by_queue: dict[tuple[str, str | None], Versions] = {}
+        self._by_type: dict[str | None, Versions] = {}
         self._activities: dict[str | None, list[_Definition]] = {}
 
-    def add(self, workflows: Iterable[type], task_queue: str | None = None) -> None:
-        """Host these classes.
+    def add(
+        self,
+        workflows: Iterable[type],
+        task_queue: str | None = None,
+        failure_exception_types: Sequence[type[BaseException]] = (),
+    ) -> None:
+        """Host these classes. Exceptions of ``failure_exception_types`` fail their runs, beside those that they name.
 
-        Raises ``InvalidWorkflow`` for one that is not decorated, or a type that two classes claim.
+        Raises ``InvalidWorkflow`` for one that is not decorated, or a type that two classes claim in one version.
         """
-        added = (task_queue, [Definition.of(cls) for cls in workflows])
-        self._index([*self._added, added])
+        definitions = [Definition.of(cls) for cls in workflows]
+        if failure_exception_types:
+            definitions = [
+                dataclasses.replace(
+                    definition,
+                    failure_exception_types=(*definition.failure_exception_types, *failure_exception_types),
+                )
+                for definition in definitions
+            ]
+        self._index([*self._added, (task_queue, definitions)])
 
     def remove(self, workflows: Iterable[type], task_queue: str | None = None) -> None:
         """Undo one ``add`` of the same classes for the same queue."""
         kept = list(self._added)
-        kept.remove((task_queue, [Definition.of(cls) for cls in workflows]))
+        classes = list(workflows)
+        kept.remove(next(one for one in kept if one[0] == task_queue and [d.cls for d in one[1]] == classes))
         self._index(kept)
 
     def _index(self, added: list[tuple[str | None, list[Definition]]]) -> None:
-        by_queue: dict[tuple[str, str | None], Definition] = {}
-        by_type: dict[str | None, Definition] = {}
+        by_queue: dict[tuple[str, str | None], Versions] = {}
+        by_type: dict[str | None, Versions] = {}
         for task_queue, definitions in added:
             for definition in definitions:
-                name, cls = definition.name, definition.cls
-                known = by_queue.get((task_queue, name)) if task_queue else by_type.get(name)
-                if known is not None and known.cls is not cls:
-                    raise InvalidWorkflow(cls.__qualname__, f'"{known.cls.__qualname__}" is type "{name}" already')
-                if task_queue:
-                    by_queue[task_queue, name] = definition
-                by_type.setdefault(name, definition)
+                shared = by_type.setdefault(definition.name, {})
+                table = by_queue.setdefault((task_queue, definition.name), {}) if task_queue else shared
+                _add(table, definition)
+                shared.setdefault(definition.version, definition)
         # In one step each: an orchestrator may be looking from another thread.
-        self._added, self._by_queue, self._by_type = added, by_queue, by_type
+        self._added, self._by_queue, self._by_type = added, _sorted(by_queue), _sorted(by_type)
 
-    def find(self, task_queue: str, workflow_type: str) -> Definition | None:
-        for name in (workflow_type, None):
-            found = self._by_queue.get((task_queue, name)) or self._by_type.get(name)
+    def find(self, task_queue: str, workflow_type: str, version: str | None = None) -> Definition | None:
+        """The class of this version; without one, of the newest."""
+        for versions in self._tables(task_queue, workflow_type):
+            found = next(iter(versions.values())) if version is None else versions.get(version)
             if found is not None:
                 return found
         return None
@@ -73,6 +91,36 @@ class Registry:
 
     def hosted(self) -> list[str]:
         return sorted(name for name in self._by_type if name is not None)
+
+    def versions(self, task_queue: str, workflow_type: str) -> list[str]:
+        """The versions of a type that this process hosts, the newest first; empty text for a class without one."""
+        return list(dict.fromkeys(name for table in self._tables(task_queue, workflow_type) for name in table))
+
+    def _tables(self, task_queue: str, workflow_type: str) -> Iterator[Versions]:
+        for name in (workflow_type, None):
+            found = [table for table in (self._by_queue.get((task_queue, name)), self._by_type.get(name)) if table]
+            yield from found
+            if found:
+                return
+
+
+def _add(versions: Versions, definition: Definition) -> None:
+    known = versions.get(definition.version)
+    if known is not None and known.cls is not definition.cls:
+        version = f' of version "{definition.version}"' if definition.version else ""
+        raise InvalidWorkflow(
+            definition.cls.__qualname__,
+            f'"{known.cls.__qualname__}" is type "{definition.name}"{version} already: '
+            "give each class a name or a version of its own",
+        )
+    versions[definition.version] = definition
+
+
+def _sorted(tables: dict[K, Versions]) -> dict[K, Versions]:
+    return {
+        key: dict(sorted(versions.items(), key=lambda item: natural(item[0]), reverse=True))
+        for key, versions in tables.items()
+    }
 
 
 def workflows_in(module: ModuleType) -> list[type]:

@@ -17,6 +17,7 @@ from odradek.common.policies import (
     QueryRejectCondition,
     RetryPolicy,
     VersioningBehavior,
+    WorkerDeploymentVersion,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "SearchAttributes",
     "TypedSearchAttributes",
     "VersioningBehavior",
+    "WorkerDeploymentVersion",
     "WorkflowIDConflictPolicy",
     "WorkflowIDReusePolicy",
 ]

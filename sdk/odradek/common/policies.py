@@ -108,6 +108,25 @@ class VersioningBehavior(StrEnum):
     AUTO_UPGRADE = "auto-upgrade"
 
 
+@dataclass(frozen=True)
+class WorkerDeploymentVersion:
+    """The name of what is deployed, and which build of it."""
+
+    deployment_name: str
+    build_id: str
+
+    def to_canonical_string(self) -> str:
+        return f"{self.deployment_name}.{self.build_id}"
+
+    @staticmethod
+    def from_canonical_string(canonical: str) -> WorkerDeploymentVersion:
+        """Raises ``ValueError`` for a text without a dot."""
+        name, dot, build_id = canonical.partition(".")
+        if not dot:
+            raise ValueError(f"{canonical!r} is not of the form <deployment name>.<build ID>")
+        return WorkerDeploymentVersion(name, build_id)
+
+
 class HeaderCodecBehavior(StrEnum):
     """Which headers the payload codec is applied to."""
 

@@ -6,12 +6,9 @@ Activities, timers, conditions, other workflows, and facts that are the same in 
 from __future__ import annotations
 
 import asyncio
-import logging
-import uuid as _uuid
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from random import Random
 from typing import Any, NoReturn, TypedDict, TypeVar
 
 from odradek import activity as _activity
@@ -19,7 +16,8 @@ from odradek.common import Priority, RetryPolicy, SearchAttributes, TypedSearchA
 from odradek.converter import PayloadConverter
 from odradek.workflow.definition import DEFINITION, Definition
 from odradek.workflow.external import NOT_GIVEN, arguments
-from odradek.workflow.runtime import ActivityCall, ContinueCall, Info, current, current_or_none
+from odradek.workflow.runtime import ActivityCall, ContinueCall, Info, current, current_or_none, querying
+from odradek.workflow.versioning import ContinueAsNewVersioningBehavior
 
 T = TypeVar("T")
 
@@ -155,14 +153,15 @@ def continue_as_new(
     memo: Mapping[str, Any] | None = None,
     search_attributes: TypedSearchAttributes | SearchAttributes | None = None,
     versioning_intent: object = None,
-    initial_versioning_behavior: object = None,
+    initial_versioning_behavior: ContinueAsNewVersioningBehavior | None = None,
     backoff_start_interval: timedelta | None = None,
 ) -> NoReturn:
     """End this run and go on in a new one of the same ID, with an empty history; never returns.
 
     What is not given stays as it is. Signals that no handler has taken go along. ``workflow``: another run method or
-    type; ``backoff_start_interval``: how long the new run waits before it begins. Raises ``ContinueAsNewError``, which
-    must reach the end of the main method or of a handler.
+    type; ``backoff_start_interval``: how long the new run waits before it begins. The new run takes the newest version
+    of its code; that of a pinned class stays on its own unless ``initial_versioning_behavior`` says otherwise. Raises
+    ``ContinueAsNewError``, which must reach the end of the main method or of a handler.
     """
     current().continue_as_new(
         ContinueCall(
@@ -175,8 +174,12 @@ def continue_as_new(
             memo,
             search_attributes,
             backoff_start_interval,
+            initial_versioning_behavior in _NEWEST,
         )
     )
+
+
+_NEWEST = (ContinueAsNewVersioningBehavior.AUTO_UPGRADE, ContinueAsNewVersioningBehavior.USE_RAMPING_VERSION)
 
 
 def _workflow_type(workflow: Callable[..., Any] | str | None) -> str | None:
@@ -231,16 +234,6 @@ def time_ns() -> int:
     return current().time_ms * 1_000_000
 
 
-def random() -> Random:
-    """This run's random numbers: the same in every replay."""
-    return current().random
-
-
-def uuid4() -> _uuid.UUID:
-    """A UUID from ``random()``."""
-    return _uuid.UUID(bytes=current().random.getrandbits(128).to_bytes(16, "big"), version=4)
-
-
 def info() -> Info:
     return current().info
 
@@ -263,43 +256,23 @@ def cancellation_reason() -> str | None:
     return current().cancel_reason
 
 
-def memo() -> dict[str, Any]:
-    """The run's memo, decoded."""
-    runtime = current()
-    return {key: runtime.converter.from_payload(value) for key, value in runtime.info.raw_memo.items()}
-
-
-class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
-    """Logs with the run's facts, and is silent while a run is replayed."""
-
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
-        runtime = current_or_none()
-        return (runtime is None or not runtime.replaying) and super().isEnabledFor(level)
-
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        runtime = current_or_none()
-        if runtime is None:
-            return msg, kwargs
-        facts = runtime.info
-        extra = {
-            "workflow_id": facts.workflow_id,
-            "run_id": facts.run_id,
-            "workflow_type": facts.workflow_type,
-            "attempt": facts.attempt,
-        }
-        return msg, {**kwargs, "extra": {**kwargs.get("extra", {}), **extra}}
-
-
-logger = LoggerAdapter(logging.getLogger("odradek.workflow"), {})
-"""A logger for workflow code."""
-
-
 class unsafe:  # noqa: N801 - the name that people know
     """For the rare code that must know whether it runs for the first time."""
 
     @staticmethod
     def is_replaying() -> bool:
+        """Whether what runs now has run before."""
         return current().replaying
+
+    @staticmethod
+    def is_replaying_history_events() -> bool:
+        """As ``is_replaying``, but False in a query."""
+        return current().replaying and not querying.get()
+
+    @staticmethod
+    def is_read_only() -> bool:
+        """Whether the code may only read: in a query."""
+        return querying.get()
 
     @staticmethod
     def imports_passed_through() -> _Nothing:
@@ -309,8 +282,18 @@ class unsafe:  # noqa: N801 - the name that people know
     sandbox_unrestricted = imports_passed_through
 
     @staticmethod
+    def sandbox_import_notification_policy(policy: object) -> _Nothing:
+        """A context that does nothing: there is no sandbox."""
+        return _Nothing()
+
+    @staticmethod
     def in_sandbox() -> bool:
         return False
+
+    @staticmethod
+    def is_sandbox_unrestricted() -> bool:
+        """Always True: there is no sandbox."""
+        return True
 
 
 class _Nothing:

@@ -11,9 +11,9 @@ from typing import Any, TypedDict, TypeVar
 
 from odradek.common import Priority, RetryPolicy, SearchAttributes, TypedSearchAttributes, WorkflowIDReusePolicy
 from odradek.common.identifiers import checked_id
-from odradek.workflow.calls import uuid4
 from odradek.workflow.definition import DEFINITION, Definition
 from odradek.workflow.external import NOT_GIVEN, arguments, get_external_workflow_handle
+from odradek.workflow.facts import uuid4
 from odradek.workflow.runtime import current
 from odradek.workflow.tasks import OrderedTask
 

@@ -6,12 +6,15 @@ production.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar, overload
+
+from odradek.common import VersioningBehavior
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -86,6 +89,8 @@ class Definition:
     queries: dict[str | None, Handler] = field(default_factory=dict)
     failure_exception_types: Sequence[type[BaseException]] = ()
     init_takes_input: bool = False
+    version: str = ""
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
 
     @staticmethod
     def of(workflow_class: type) -> Definition:
@@ -105,7 +110,8 @@ def defn(
     dynamic: bool = False,
     failure_exception_types: Sequence[type[BaseException]] = (),
     sandboxed: bool = True,
-    versioning_behavior: object = None,
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED,
+    version: str = "",
 ) -> Callable[[C], C]: ...
 def defn(
     cls: C | None = None,
@@ -115,20 +121,32 @@ def defn(
     dynamic: bool = False,
     failure_exception_types: Sequence[type[BaseException]] = (),
     sandboxed: bool = True,
-    versioning_behavior: object = None,
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED,
+    version: str = "",
 ) -> C | Callable[[C], C]:
     """Make a class a workflow type.
 
     ``name`` defaults to the class's name. Exceptions of ``failure_exception_types`` fail the workflow, as
     ``FailureError`` does; any other exception counts as a bug and parks it. ``sandboxed`` is accepted and has no
-    meaning here. Raises ``InvalidWorkflow``.
+    meaning here.
+
+    ``version``: several classes of one name can be hosted side by side when each names another version. New runs, those
+    that continue as new and children begin with the newest (numbers within a version count as numbers: 1.9 < 1.10),
+    and a run stays on the version that it began with. ``versioning_behavior``: PINNED keeps the runs that follow this
+    one (continue-as-new, retries, cron) on its version too; AUTO_UPGRADE lets a run go on with the newest when its code
+    is replayed next, so the newest must replay its history: guard changes with ``workflow.patched``. Raises
+    ``InvalidWorkflow``.
     """
 
     def decorate(cls: C) -> C:
         if dynamic and name is not None:
             raise InvalidWorkflow(cls.__qualname__, "a dynamic workflow has no name of its own: drop name=")
         type_name = None if dynamic else name or cls.__name__
-        definition = _define(cls, type_name, tuple(failure_exception_types))
+        definition = dataclasses.replace(
+            _define(cls, type_name, tuple(failure_exception_types)),
+            version=version,
+            versioning_behavior=VersioningBehavior(versioning_behavior),
+        )
         setattr(cls, DEFINITION, definition)
         setattr(definition.run, DEFINITION, definition)
         return cls

@@ -15,13 +15,25 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from odradek.common import Priority, RetryPolicy, SearchAttributes, TypedSearchAttributes
+from odradek.common import (
+    MetricMeter,
+    Priority,
+    RetryPolicy,
+    SearchAttributes,
+    SearchAttributeUpdate,
+    TypedSearchAttributes,
+    WorkerDeploymentVersion,
+)
 from odradek.converter import PayloadConverter
-from odradek.schemas.records import RunStarted
+from odradek.schemas.records import Lineage, Payload, RunStarted
 
 if TYPE_CHECKING:
     from odradek.workflow.children import ChildCall, ChildWorkflowHandle
     from odradek.workflow.steps import StepCall
+
+
+DEFAULT_VERSION = -1
+"""The side of a change that code had before there was the change."""
 
 
 class NotInWorkflow(RuntimeError):
@@ -73,6 +85,7 @@ class ContinueCall:
     memo: Mapping[str, Any] | None
     search_attributes: TypedSearchAttributes | SearchAttributes | None
     backoff_start_interval: timedelta | None
+    takes_newest_version: bool = False
 
 
 class ContinueAsNewError(BaseException):
@@ -100,32 +113,53 @@ class RootInfo:
     workflow_id: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Info:
     """Facts of the running workflow."""
 
     attempt: int
+    continued_run_id: str | None
+    """The run before this one: continue-as-new, retry, cron."""
+    cron_schedule: str | None
+    execution_start_time: datetime
+    """When the first run of the chain was started."""
     execution_timeout: timedelta | None
     first_execution_run_id: str
-    headers: Mapping[str, Any]
+    headers: Mapping[str, Payload]
     namespace: str
+    parent: ParentInfo | None
+    priority: Priority
+    raw_memo: Mapping[str, Payload]
     retry_policy: RetryPolicy | None
+    root: RootInfo | None
+    """The run that began the whole tree; None where there is no parent."""
     run_id: str
     run_timeout: timedelta | None
+    search_attributes: SearchAttributes
+    """Untyped; prefer ``typed_search_attributes``."""
     start_time: datetime
-    """When the first transition of this run was decided."""
+    """When the code of this run began, after a start delay."""
     task_queue: str
-    task_timeout: timedelta | None
+    task_timeout: timedelta
     typed_search_attributes: TypedSearchAttributes
+    """What was upserted included."""
     workflow_id: str
     workflow_start_time: datetime
+    """When this run was started."""
     workflow_type: str
-    raw_memo: Mapping[str, Any]
-    continued_run_id: str | None = None
-    cron_schedule: str | None = None
-    parent: ParentInfo | None = None
-    root: RootInfo | None = None
-    """The run that began the whole tree; None where there is no parent."""
+
+    def get_current_build_id(self) -> str:
+        """The version of the code that runs, as its class names it; empty where it names none."""
+        return current().version
+
+    def get_current_deployment_version(self) -> WorkerDeploymentVersion | None:
+        """The type and version of the code that runs; None where its class names no version."""
+        version = current().version
+        return WorkerDeploymentVersion(self.workflow_type, version) if version else None
+
+    def is_target_worker_deployment_version_changed(self) -> bool:
+        """Always False: which versions are hosted is no fact of a run's history."""
+        return False
 
     def get_current_history_length(self) -> int:
         """Events of this run so far."""
@@ -149,6 +183,10 @@ class Runtime(ABC):
     instance: Any
     """The object of the user's class."""
     cancel_reason: str | None = None
+    current_details: str = ""
+    """What the code says about itself now, for people."""
+    version: str = ""
+    """Of the code that runs, where its class names one."""
 
     @property
     @abstractmethod
@@ -166,6 +204,48 @@ class Runtime(ABC):
     @property
     @abstractmethod
     def random(self) -> Random: ...
+
+    @abstractmethod
+    def take_version(self, change_id: str, newest: int) -> int:
+        """The side of a change that this run takes: the newest at its first call, recorded; the same in a replay."""
+
+    @property
+    @abstractmethod
+    def random_seed(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def lineage(self) -> Lineage | None:
+        """What this run has of the one before it, and of its parent."""
+
+    @abstractmethod
+    def last_failure(self) -> BaseException | None: ...
+
+    @property
+    @abstractmethod
+    def memo_payloads(self) -> Mapping[str, Payload]: ...
+
+    @abstractmethod
+    def upsert_memo(self, updates: Mapping[str, Any]) -> None: ...
+
+    @abstractmethod
+    def upsert_search_attributes(self, attributes: SearchAttributes | Sequence[SearchAttributeUpdate[Any]]) -> None: ...
+
+    @property
+    @abstractmethod
+    def metric_meter(self) -> MetricMeter: ...
+
+    @abstractmethod
+    def fails_with(self, error: BaseException) -> bool:
+        """Whether the error fails the run; any other counts as a bug."""
+
+    @abstractmethod
+    def may_change(self) -> None:
+        """Raises ``ReadOnlyContextError`` where code may only read."""
+
+    @abstractmethod
+    def nondeterminism(self, message: str) -> NondeterminismError:
+        """The error to raise where code and history do not fit; it ends the step even if the code catches it."""
 
     @abstractmethod
     def start_activity(self, call: ActivityCall) -> asyncio.Task[Any]: ...

@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from odradek import activity
 from odradek.exceptions import ApplicationError, is_cancelled_exception
-from odradek.workflow.calls import execute_activity, logger
+from odradek.workflow.calls import execute_activity
+from odradek.workflow.log import logger
 from odradek.workflow.runtime import current
 
 

@@ -100,10 +100,10 @@ class Closing(ShardState):
             refusals,
             messages,
             live.archived,
-            started.memo,
-            started.search_attributes,
+            run.memo,
+            run.search_attributes,
             successor_id(run),
-            started.version,
+            run.version,
             parent_of(run),
         )
 
@@ -177,12 +177,18 @@ class Closing(ShardState):
             run.started_ms,
             run.closed_ms,
             live.parked,
-            started.memo,
-            started.search_attributes,
+            run.memo,
+            run.search_attributes,
             started.first_run_id,
             parent_of(run),
-            started.version,
+            run.version,
         )
+
+    def show(self, live: LiveRun) -> None:
+        """Show where the run stands when the transition that is being made is durable; once, however often said."""
+        live.effects = [effect for effect in live.effects if not isinstance(effect, Show)]
+        live.effects.append(Show(record=self.visibility(live)))
+        self.touched[live.run.run_id] = live
 
 
 def _failure_of(closing: object) -> r.Failure | None:

@@ -5,6 +5,7 @@ Inputs are recorded even when the code cannot run; nothing else on the partition
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from odradek.orchestrator.core.parked import refusal
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM
 from odradek.orchestrator.core.successors import with_successor
 from odradek.orchestrator.core.transitions import Transitions
+from odradek.orchestrator.core.versions import UnknownWorkflowType, code_of, following_version
 from odradek.orchestrator.core.workflow import LiveRun, successor_id
 from odradek.schemas import records as r
 from odradek.workflow.runtime import NondeterminismError
@@ -27,10 +29,6 @@ REPLAYED_EVENTS_MAX = 300
 """A longer run is no longer replayed after each activation: that grows with the square."""
 PARKED_RETRY_MS = 1_000
 PARKED_RETRY_MS_MAX = 60_000
-
-
-class UnknownWorkflowType(Exception):
-    """No code of this type is here."""
 
 
 CANNOT_GO_ON = (UnknownWorkflowType, WorkflowBug, NondeterminismError, HistoryIncomplete)
@@ -44,10 +42,14 @@ class Decide(Transitions):
         if live.parked is not None or run.deferred or run.starts_at_ms is not None:
             self.record(live, body, deferred=True)
             return
-        instance = self._instance_or_park(live)
-        if instance is None:
+        try:
+            instance = self.instance(live)
+        except CANNOT_GO_ON as error:
             self.record(live, body, deferred=True)
+            self._park(live, error)
             return
+        if instance.moves_to is not None:
+            self._take_version(live, instance)
         try:
             commands = self._apply(live, instance, body, body)
         except (WorkflowBug, NondeterminismError) as error:
@@ -88,7 +90,7 @@ class Decide(Transitions):
             live.run.started, live.run.started_ms = started, self.now_ms
             self.input(live, started)
         live.push_limits()
-        live.effects.append(Show(record=self.visibility(live)))
+        self.show(live)
 
     def _commands(self, live: LiveRun, commands: list[Any]) -> None:
         for command in commands:
@@ -114,6 +116,7 @@ class Decide(Transitions):
         if live.steps:
             self.cancel_steps(live)
         self.record(live, with_successor(run, closing, max(self.now_ms, run.time_ms)))
+        live.effects = [effect for effect in live.effects if not isinstance(effect, Show)]
         wf = self.workflow(run.workflow_id)
         wf.live = None
         if successor_id(run) is not None:
@@ -151,6 +154,9 @@ class Decide(Transitions):
             return None
         following.barrier = False
         started = closed.run.closing.next.started
+        version = following_version(self.config, closed.run, closed.run.closing, started)
+        if version != started.version:
+            started = dataclasses.replace(started, version=version)
         self.count("started", started.workflow_type)
         self.start(following, started)
         self.touched.pop(following.run.run_id, None)
@@ -173,13 +179,6 @@ class Decide(Transitions):
             self.holders.get(holder.worker, set()).discard((run.workflow_id, seq))
 
     # ------------------------------------------------------------------------------------------ code in memory
-
-    def _instance_or_park(self, live: LiveRun) -> WorkflowInstance | None:
-        try:
-            return self.instance(live)
-        except CANNOT_GO_ON as error:
-            self._park(live, error)
-        return None
 
     def instance(self, live: LiveRun) -> WorkflowInstance:
         """The run's code, replayed if it is not in memory.
@@ -205,17 +204,8 @@ class Decide(Transitions):
 
     def _make_instance(self, live: LiveRun) -> WorkflowInstance:
         run, config = live.run, self.config
-        started = run.started
-        assert started is not None
-        definition = config.definition(started.task_queue, started.workflow_type)
-        if definition is None:
-            raise UnknownWorkflowType(
-                f'ODR-072: no orchestrator of namespace "{config.namespace}" hosts workflow type '
-                f'"{started.workflow_type}" '
-                f"(hosted: {', '.join(config.hosted()) or 'none'}): load its module too, or give that service a "
-                "namespace of its own"
-            )
-        return WorkflowInstance(
+        definition = code_of(config, run)
+        instance = WorkflowInstance(
             definition,
             run.workflow_id,
             run.run_id,
@@ -224,6 +214,16 @@ class Decide(Transitions):
             config.failures,
             config.payload_bytes_max,
         )
+        if definition.version != run.version:
+            instance.moves_to = definition.version
+        return instance
+
+    def _take_version(self, live: LiveRun, instance: WorkflowInstance) -> None:
+        """Record that the run goes on with another version of its code than it was on."""
+        assert instance.moves_to is not None
+        self.record(live, r.VersionTaken(instance.moves_to))
+        instance.version, instance.moves_to = instance.moves_to, None
+        self.show(live)
 
     def events(self, live: LiveRun) -> Iterator[r.Event]:
         """All events of the run so far, those of the transition that is being made included."""
@@ -243,6 +243,9 @@ class Decide(Transitions):
         run, message = live.run, str(error)
         code = message[:7] if message.startswith("ODR-") else "ODR-071"
         self.drop_instance(live)
+        if isinstance(error, NondeterminismError) and self._fails_its_runs(live):
+            self.close(live, r.RunFailed(self.config.failures.to_failure(error, self.config.converter)))
+            return
         failures = live.parked.failures + 1 if live.parked else 1
         delay = min(PARKED_RETRY_MS * 2 ** (failures - 1), PARKED_RETRY_MS_MAX)
         since = live.parked.since_ms if live.parked else self.now_ms
@@ -253,7 +256,7 @@ class Decide(Transitions):
         if changed:
             if run.started is not None:
                 self.count("parked", run.started.workflow_type)
-                live.effects.append(Show(record=self.visibility(live)))
+                self.show(live)
             self.touched[run.run_id] = live
         if self.config.parked_runs_fail_waits:
             self._fail_waits(live, error)
@@ -264,6 +267,10 @@ class Decide(Transitions):
         for request in self.waiters.pop(run.run_id, {}).values():
             live.effects.append(self.reply(request, live.refusal))
             self.touched[run.run_id] = live
+
+    def _fails_its_runs(self, live: LiveRun) -> bool:
+        """The type wants a history that does not replay to fail the run, rather than to park it."""
+        return issubclass(NondeterminismError, tuple(code_of(self.config, live.run).failure_exception_types))
 
     def resume(self, live: LiveRun) -> None:
         """Try a parked run again: replay it, then give its code what was recorded meanwhile, input by input."""
@@ -277,6 +284,8 @@ class Decide(Transitions):
         if instance.steps is not None:
             self.carry_steps(live, instance)
         for body in list(instance.deferred):
+            if instance.moves_to is not None:
+                self._take_version(live, instance)
             applied = r.DeferredApplied(run.deferred - 1)
             try:
                 commands = self._apply(live, instance, body, applied)
@@ -293,8 +302,7 @@ class Decide(Transitions):
         if live.parked is not None:
             live.parked = live.refusal = None
             self.parked.pop(run.workflow_id, None)
-            live.effects.append(Show(record=self.visibility(live)))
-            self.touched[run.run_id] = live
+            self.show(live)
 
     # ------------------------------------------------------------------------------------------ effects of commands
 
@@ -386,6 +394,10 @@ def _on_timer(shard: Decide, live: LiveRun, command: r.TimerStarted) -> None:
     live.push_due(command.due_ms, "t", command.seq)
 
 
+def _on_upsert(shard: Decide, live: LiveRun, command: r.SearchAttributesUpserted | r.MemoUpserted) -> None:
+    shard.show(live)
+
+
 def _on_message(shard: Decide, live: LiveRun, command: r.MessageSent | r.ChildScheduled) -> None:
     live.effects.append(shard.message(live, command.seq))
     live.push_message(command.seq, shard.now_ms)
@@ -395,5 +407,7 @@ _EFFECTS: dict[type, Callable[[Decide, LiveRun, Any], None]] = {
     r.ActivityScheduled: _on_scheduled,
     r.TimerStarted: _on_timer,
     r.MessageSent: _on_message,
+    r.SearchAttributesUpserted: _on_upsert,
+    r.MemoUpserted: _on_upsert,
     r.ChildScheduled: _on_message,
 }

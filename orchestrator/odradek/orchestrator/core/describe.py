@@ -9,6 +9,7 @@ from odradek.orchestrator.core.run import Activity, Child
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
+from odradek.workflow.conditions import condition_name
 
 
 def describe(workflow: Workflow, run_id: str | None) -> r.Description | None:
@@ -23,7 +24,7 @@ def describe(workflow: Workflow, run_id: str | None) -> r.Description | None:
     s = workflow.closed[known]
     return r.Description(
         known, s.first_run_id, s.workflow_type, s.task_queue, s.status, s.started_ms, s.closed_ms, s.event_count, 0,
-        memo=s.memo, search_attributes=s.search_attributes, parent=s.parent,
+        memo=s.memo, search_attributes=s.search_attributes, parent=s.parent, version=s.version,
     )  # fmt: skip
 
 
@@ -45,12 +46,16 @@ def _live(live: LiveRun) -> r.Description | None:
         r.Wait("step", s.call.name, seq, attempt=s.attempt, last_failure=s.last_failure, scheduled_ms=s.asked_ms)
         for seq, s in live.steps.items()
     ]
+    instance = live.instance
+    if instance is not None:
+        waits += [r.Wait("condition", condition_name(predicate), 0) for predicate in instance.waited_for()]
     if run.starts_at_ms is not None:
         waits.append(r.Wait("timer", "start delay", 0, run.starts_at_ms))
     return r.Description(
         run.run_id, started.first_run_id, started.workflow_type, started.task_queue, run.status, run.started_ms,
-        run.closed_ms, run.event_count, run.history_bytes, waits, live.parked, started.memo, started.search_attributes,
-        started.static_summary, started.static_details, parent=parent_of(run),
+        run.closed_ms, run.event_count, run.history_bytes, waits, live.parked, run.memo, run.search_attributes,
+        started.static_summary, started.static_details, run.version, started.cron_schedule, parent_of(run),
+        instance.current_details if instance is not None else "",
     )  # fmt: skip
 
 

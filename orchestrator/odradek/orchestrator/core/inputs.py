@@ -12,6 +12,7 @@ from odradek.orchestrator.core.describe import describe, history_page
 from odradek.orchestrator.core.run import Run
 from odradek.orchestrator.core.state import InboxItem
 from odradek.orchestrator.core.successors import derived_run_id
+from odradek.orchestrator.core.versions import newest_version
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry
 from odradek.schemas import records as r
@@ -98,6 +99,7 @@ class Inputs(Attempts):
             signals=[] if body.signal is None else [_signal_with_start(body.signal, request)],
             lineage=None if body.parent is None else r.Lineage(parent=body.parent),
             priority=body.priority,
+            version=newest_version(self.config, body.task_queue, body.workflow_type),
         )
         self.accept(live, request, awaits_result=body.wait_result)
         if body.origin is not None:

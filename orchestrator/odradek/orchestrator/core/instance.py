@@ -9,33 +9,35 @@ import asyncio
 import contextvars
 import dataclasses
 from asyncio import events
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from functools import lru_cache, partial
+from hashlib import sha512
 from random import Random
 from typing import Any, NoReturn
 from zlib import crc32
 
-from odradek.common import RetryPolicy, TypedSearchAttributes
-from odradek.converter import FailureConverter, PayloadConverter, encode_search_attributes
+from odradek.common import MetricMeter, RetryPolicy, SearchAttributes, SearchAttributeUpdate, VersioningBehavior
+from odradek.converter import FailureConverter, PayloadConverter, encode_search_attribute, encode_search_attributes
 from odradek.exceptions import ApplicationError, FailureError, is_cancelled_exception
 from odradek.orchestrator.core.cancelled_calls import RunCancellation, as_the_code_hears_it
 from odradek.orchestrator.core.child_calls import Children
+from odradek.orchestrator.core.facts import info_of
 from odradek.orchestrator.core.loop import CallTask, DeterministicLoop, DurableTimer
-from odradek.orchestrator.core.run import MESSAGE_LIFETIME_MS
+from odradek.orchestrator.core.run import MESSAGE_LIFETIME_MS, REMOVED, upserted
 from odradek.orchestrator.core.step_calls import StepCalls
 from odradek.schemas import records as r
 from odradek.workflow.children import ChildCall, ChildWorkflowHandle
 from odradek.workflow.definition import Definition, Handler
+from odradek.workflow.metrics import ReplaySafeMeter
 from odradek.workflow.runtime import (
+    DEFAULT_VERSION,
     ActivityCall,
     ContinueAsNewError,
     ContinueCall,
     Info,
     NondeterminismError,
-    ParentInfo,
     ReadOnlyContextError,
-    RootInfo,
     Runtime,
     querying,
 )
@@ -57,7 +59,7 @@ CODE_INPUTS = (
 """Events that reach the code."""
 COMMANDS = (
     r.ActivityScheduled | r.ActivityCancelRequested | r.TimerStarted | r.TimerCancelled | r.MessageSent
-    | r.ChildScheduled
+    | r.ChildScheduled | r.SearchAttributesUpserted | r.MemoUpserted
     | r.RunCompleted | r.RunFailed | r.RunCancelled | r.RunContinued
 )  # fmt: skip
 """Events that the code answers with."""
@@ -97,6 +99,9 @@ class WorkflowInstance(Runtime):
         self._info: Info | None = None
         self._started: r.RunStarted | None = None
         self._started_ms = 0
+        self._recorded_ms = 0
+        self._memo: dict[str, r.Payload] | None = None
+        self._search_attributes: dict[str, r.Payload] | None = None
         self._seq = 0
         self._commands: list[Any] = []
         self._activities: dict[int, tuple[asyncio.Future[Any], ActivityCall]] = {}
@@ -109,6 +114,7 @@ class WorkflowInstance(Runtime):
         self._bug: BaseException | None = None
         self._ended = False
         self._early_signals: list[r.SignalReceived] = []
+        self._versions: dict[str, int] = {}
         self.instance: Any = None
 
     # ------------------------------------------------------------------------------------------ deciding and replaying
@@ -135,6 +141,11 @@ class WorkflowInstance(Runtime):
         self.replaying = True
         deferred: list[Any] = []
         expected: Iterator[Any] = iter(())
+        history = list(history)
+        self._versions = {
+            event.body.change_id: event.body.version for event in history if type(event.body) is r.VersionMarked
+        }
+        self._recorded_ms = history[0].time_ms if history else 0
         for event in history:
             body = event.body
             if event.deferred:
@@ -147,8 +158,10 @@ class WorkflowInstance(Runtime):
                 expected = iter(self.apply(body, event.time_ms))
             elif isinstance(body, COMMANDS):
                 _same_command(body, next(expected, None))
-            else:
+            elif isinstance(body, r.VersionMarked):
                 self.history_length += 1
+            elif isinstance(body, r.VersionTaken):
+                self.version = body.version
         _nothing_left(expected)
         self.deferred = deferred
         self.replaying = False
@@ -168,6 +181,12 @@ class WorkflowInstance(Runtime):
         self._timers.clear()
         del self._loop
 
+    meter: MetricMeter = MetricMeter.noop
+    """What the code counts with, where somebody listens."""
+    _meter: MetricMeter | None = None
+    moves_to: str | None = None
+    """The version of its code that the run goes on with from its next input, if that is another."""
+
     _closed = False
     _payload_bytes = 0
 
@@ -184,7 +203,7 @@ class WorkflowInstance(Runtime):
         while True:
             self._loop.run_ready()
             if self._bug is not None:
-                raise WorkflowBug(_describe(self._bug)) from self._bug
+                raise _bug_of(self._bug)
             if not self._conditions or not self._check_conditions():
                 break
 
@@ -198,7 +217,7 @@ class WorkflowInstance(Runtime):
             try:
                 met = predicate()
             except Exception as error:
-                raise WorkflowBug(_describe(error)) from error
+                raise _bug_of(self._bug or error) from error
             finally:
                 events._set_running_loop(before)
             if met:
@@ -211,7 +230,9 @@ class WorkflowInstance(Runtime):
 
     def _on_started(self, event: r.RunStarted) -> None:
         self._started = event
+        self.version = self.version or event.version
         self._started_ms = self._time_ms
+        self._recorded_ms = self._recorded_ms or self._time_ms
         definition = self.definition
         arguments = self._decode(event.input, definition.run_arg_types, f'input of workflow "{event.workflow_type}"')
         before = events._get_running_loop()
@@ -219,7 +240,7 @@ class WorkflowInstance(Runtime):
         try:
             self.instance = definition.cls(*arguments) if definition.init_takes_input else definition.cls()
         except Exception as error:
-            raise WorkflowBug(_describe(error)) from error
+            raise _bug_of(error) from error
         finally:
             events._set_running_loop(before)
         for signal in event.signals:
@@ -315,7 +336,7 @@ class WorkflowInstance(Runtime):
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        if isinstance(error, (FailureError, *self.definition.failure_exception_types)):
+        if self.fails_with(error):
             if self.cancel_reason is not None and is_cancelled_exception(error):
                 self._end(r.RunCancelled())
             else:
@@ -356,14 +377,100 @@ class WorkflowInstance(Runtime):
     def info(self) -> Info:
         if self._info is None:
             assert self._started is not None
-            self._info = _info(self._ids, self._started, self._started_ms)
+            self._info = info_of(
+                self._ids,
+                self._started,
+                self._recorded_ms,
+                self._started_ms,
+                self.memo_payloads,
+                self.search_attribute_payloads,
+            )
         return self._info
+
+    def take_version(self, change_id: str, newest: int) -> int:
+        taken = self._versions.get(change_id)
+        if taken is None:
+            self._may_command()
+            if self.replaying:  # what is replayed has run already, on the old side
+                taken = DEFAULT_VERSION
+            else:
+                taken = newest
+                self._commands.append(r.VersionMarked(change_id, newest))
+            self._versions[change_id] = taken
+        return taken
+
+    @property
+    def lineage(self) -> r.Lineage | None:
+        assert self._started is not None
+        return self._started.lineage
+
+    def last_failure(self) -> BaseException | None:
+        lineage = self.lineage
+        if lineage is None or lineage.last_failure is None:
+            return None
+        return self._failures.from_failure(lineage.last_failure, self.converter)
+
+    @property
+    def memo_payloads(self) -> Mapping[str, r.Payload]:
+        assert self._started is not None
+        return self._started.memo if self._memo is None else self._memo
+
+    @property
+    def search_attribute_payloads(self) -> Mapping[str, r.Payload]:
+        assert self._started is not None
+        return self._started.search_attributes if self._search_attributes is None else self._search_attributes
+
+    def upsert_memo(self, updates: Mapping[str, Any]) -> None:
+        self._may_command()
+        to_payload = self.converter.to_payload
+        changes = {name: REMOVED if value is None else to_payload(value) for name, value in updates.items()}
+        self._check_size(sum(len(payload.data) for payload in changes.values()), "the memo")
+        self._memo = upserted(self.memo_payloads, changes)
+        self._info = None
+        self._commands.append(r.MemoUpserted(changes))
+
+    def upsert_search_attributes(self, attributes: SearchAttributes | Sequence[SearchAttributeUpdate[Any]]) -> None:
+        self._may_command()
+        changes = {
+            name: REMOVED if payload.data == b"null" else payload for name, payload in _encoded(attributes).items()
+        }
+        self._check_size(sum(len(payload.data) for payload in changes.values()), "the search attributes")
+        self._search_attributes = upserted(self.search_attribute_payloads, changes)
+        self._info = None
+        self._commands.append(r.SearchAttributesUpserted(changes))
+
+    def may_change(self) -> None:
+        self._may_command()
+
+    def fails_with(self, error: BaseException) -> bool:
+        return isinstance(error, (FailureError, *self.definition.failure_exception_types))
+
+    @property
+    def metric_meter(self) -> MetricMeter:
+        if self._meter is None:
+            facts = self.info
+            labels = {
+                "namespace": facts.namespace,
+                "task_queue": facts.task_queue,
+                "workflow_type": facts.workflow_type,
+            }
+            self._meter = ReplaySafeMeter(self.meter.with_additional_attributes(labels), self)
+        return self._meter
+
+    def nondeterminism(self, message: str) -> NondeterminismError:
+        self._bug = NondeterminismError(message)
+        return self._bug
 
     @property
     def random(self) -> Random:
         if self._random is None:
-            self._random = Random(self._ids[2])
+            self._random = Random(self.random_seed)
         return self._random
+
+    @property
+    def random_seed(self) -> int:
+        text = self._ids[2].encode()
+        return int.from_bytes(text + sha512(text).digest(), "big")  # what Random makes of the text itself
 
     async def sleep(self, seconds: float, summary: str) -> None:
         if seconds <= 0:
@@ -482,7 +589,11 @@ class WorkflowInstance(Runtime):
         before = self._started
         assert before is not None
         retry = before.retry_policy if call.retry_policy is None else call.retry_policy.to_record()
-        memo = before.memo if call.memo is None else {k: self.converter.to_payload(v) for k, v in call.memo.items()}
+        memo = (
+            dict(self.memo_payloads)
+            if call.memo is None
+            else {k: self.converter.to_payload(v) for k, v in call.memo.items()}
+        )
         attributes = call.search_attributes
         raise ContinueAsNewError(
             r.RunStarted(
@@ -496,15 +607,21 @@ class WorkflowInstance(Runtime):
                 task_timeout_ms=before.task_timeout_ms if call.task_timeout is None else _ms(call.task_timeout),
                 retry_policy=retry,
                 memo=memo,
-                search_attributes=before.search_attributes
+                search_attributes=dict(self.search_attribute_payloads)
                 if attributes is None
                 else encode_search_attributes(attributes),
                 start_delay_ms=_ms(call.backoff_start_interval),
                 static_summary=before.static_summary,
                 static_details=before.static_details,
+                version=self._version_that_follows(call),
                 signals=[dataclasses.replace(s, request=None, origin=None) for s in self._early_signals],
             )
         )
+
+    def _version_that_follows(self, call: ContinueCall) -> str:
+        """Empty: the newest that there is when the next run begins."""
+        pinned = self.definition.versioning_behavior == VersioningBehavior.PINNED and not call.takes_newest_version
+        return self.definition.version if pinned and call.workflow in (None, self.definition.name) else ""
 
     async def signal_external(
         self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any], namespace: str
@@ -561,6 +678,10 @@ class WorkflowInstance(Runtime):
             raise _Suspended
         if querying.get():
             raise ReadOnlyContextError("ODR-068: a query handler may only read: start and wait elsewhere")
+
+    def waited_for(self) -> list[Callable[[], bool]]:
+        """The conditions that the code waits for now."""
+        return [predicate for predicate, future in self._conditions if not future.done()]
 
     # ------------------------------------------------------------------------------------------ queries
 
@@ -696,6 +817,20 @@ def _name(command: Any) -> str:
     return kind if seq is None else f"{kind}({seq})"
 
 
+def _encoded(attributes: SearchAttributes | Sequence[SearchAttributeUpdate[Any]]) -> dict[str, r.Payload]:
+    if isinstance(attributes, Mapping):
+        return encode_search_attributes(attributes)
+    return {change.key.name: encode_search_attribute(change.key, change.value) for change in attributes}
+
+
+def _bug_of(error: BaseException) -> WorkflowBug | NondeterminismError:
+    if isinstance(error, NondeterminismError):
+        return error
+    bug = WorkflowBug(_describe(error))
+    bug.__cause__ = error
+    return bug
+
+
 def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
@@ -721,33 +856,3 @@ def _timeouts(*limits: timedelta | None) -> r.ActivityTimeouts:
 
 def _ms(duration: timedelta | None) -> int | None:
     return None if duration is None else int(duration.total_seconds() * 1000)
-
-
-def _duration(milliseconds: int | None) -> timedelta | None:
-    return None if milliseconds is None else timedelta(milliseconds=milliseconds)
-
-
-def _info(ids: tuple[str, str, str], started: r.RunStarted, started_ms: int) -> Info:
-    namespace, workflow_id, run_id = ids
-    time = datetime.fromtimestamp(started_ms / 1000, UTC)
-    parent = started.lineage.parent if started.lineage else None
-    return Info(
-        attempt=started.attempt,
-        execution_timeout=_duration(started.execution_timeout_ms),
-        first_execution_run_id=started.first_run_id,
-        headers=started.headers,
-        namespace=namespace,
-        retry_policy=RetryPolicy.from_record(started.retry_policy) if started.retry_policy else None,
-        run_id=run_id,
-        run_timeout=_duration(started.run_timeout_ms),
-        start_time=time,
-        task_queue=started.task_queue,
-        task_timeout=_duration(started.task_timeout_ms),
-        typed_search_attributes=TypedSearchAttributes([]),
-        workflow_id=workflow_id,
-        workflow_start_time=time,
-        workflow_type=started.workflow_type,
-        raw_memo=started.memo,
-        parent=ParentInfo(parent.namespace, parent.run_id, parent.workflow_id) if parent else None,
-        root=RootInfo(parent.root_run_id, parent.root_workflow_id) if parent else None,
-    )

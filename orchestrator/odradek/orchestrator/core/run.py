@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -185,6 +185,31 @@ class Run:
     deferred: int = 0
     starts_at_ms: int | None = None
     """A start that was delayed reaches its code then."""
+    begun: bool = False
+    """The code has seen its first input."""
+    version_taken: str | None = None
+    """The version of the code that the run has gone on to; None: it is on the one that it began with."""
+    upserted_memo: dict[str, r.Payload] | None = None
+    upserted_search_attributes: dict[str, r.Payload] | None = None
+
+    @property
+    def version(self) -> str:
+        """Of its type's code; empty where the class names none."""
+        if self.version_taken is not None:
+            return self.version_taken
+        return self.started.version if self.started else ""
+
+    @property
+    def memo(self) -> dict[str, r.Payload]:
+        if self.upserted_memo is not None:
+            return self.upserted_memo
+        return self.started.memo if self.started else {}
+
+    @property
+    def search_attributes(self) -> dict[str, r.Payload]:
+        if self.upserted_search_attributes is not None:
+            return self.upserted_search_attributes
+        return self.started.search_attributes if self.started else {}
 
     @property
     def is_open(self) -> bool:
@@ -233,7 +258,7 @@ def fold(run: Run, event: r.Event) -> None:
 
 
 def _started(run: Run, event: r.Event, body: r.RunStarted) -> None:
-    run.started, run.started_ms = body, event.time_ms
+    run.started, run.started_ms, run.begun = body, event.time_ms, not event.deferred
     run.remembered.request(body.request, run.run_id)
     if body.start_delay_ms:
         run.starts_at_ms = event.time_ms + body.start_delay_ms
@@ -303,6 +328,32 @@ def _step_ended(run: Run, event: r.Event, body: r.StepEnded) -> None:
 def _deferred_applied(run: Run, event: r.Event, body: r.DeferredApplied) -> None:
     run.deferred -= 1
     run.starts_at_ms = None
+    run.begun = True
+
+
+def _noted(run: Run, event: r.Event, body: r.VersionMarked) -> None:
+    """Of the code's own concern."""
+
+
+def _version_taken(run: Run, event: r.Event, body: r.VersionTaken) -> None:
+    run.version_taken = body.version
+
+
+def _search_attributes_upserted(run: Run, event: r.Event, body: r.SearchAttributesUpserted) -> None:
+    run.upserted_search_attributes = upserted(run.search_attributes, body.search_attributes)
+
+
+def _memo_upserted(run: Run, event: r.Event, body: r.MemoUpserted) -> None:
+    run.upserted_memo = upserted(run.memo, body.memo)
+
+
+REMOVED = r.Payload("null", b"")
+"""Stands in an upsert for a value that is taken away."""
+
+
+def upserted(before: Mapping[str, r.Payload], changes: dict[str, r.Payload]) -> dict[str, r.Payload]:
+    merged = {**before, **changes}
+    return {name: value for name, value in merged.items() if value.encoding != REMOVED.encoding}
 
 
 def _closed(status: RunStatus) -> Callable[[Run, r.Event, Any], None]:
@@ -337,6 +388,10 @@ _FOLD: dict[type, Callable[[Run, r.Event, Any], None]] = {
     r.ChildClosed: _child_over,
     r.StepEnded: _step_ended,
     r.DeferredApplied: _deferred_applied,
+    r.VersionMarked: _noted,
+    r.VersionTaken: _version_taken,
+    r.SearchAttributesUpserted: _search_attributes_upserted,
+    r.MemoUpserted: _memo_upserted,
     r.RunCompleted: _closed(RunStatus.COMPLETED),
     r.RunFailed: _closed(RunStatus.FAILED),
     r.RunContinued: _closed(RunStatus.CONTINUED_AS_NEW),

@@ -38,8 +38,8 @@ class ShardConfig:
     codec: Codec
     converter: PayloadConverter
     failures: FailureConverter
-    definition: Callable[[str, str], Definition | None]
-    """(task queue, workflow type) → the code, if this process has it."""
+    definition: Callable[[str, str, str | None], Definition | None]
+    """(task queue, workflow type, version or None for the newest) → the code, if this process has it."""
     hosted: Callable[[], Sequence[str]]
     record_bytes_max: int
     payload_bytes_max: int = 2 * 1024 * 1024
@@ -57,6 +57,8 @@ class ShardConfig:
     """Who waits for the result of a run that is parked gets the error, instead of waiting for better code."""
     replays_each_activation: bool = False
     """After each activation the run is replayed from its start, and parked if that says something else."""
+    versions: Callable[[str, str], Sequence[str]] = lambda task_queue, workflow_type: ()
+    """(task queue, workflow type) → the versions that this process has."""
 
 
 class InboxItem(NamedTuple):
