@@ -184,7 +184,11 @@ class Replayer:
             instance.close()
 
     def _definition(self, history: WorkflowHistory, started: r.RunStarted) -> Definition:
-        found = self._registry.find(started.task_queue, started.workflow_type)
+        versions = [event.body.version for event in history.events if isinstance(event.body, r.VersionTaken)]
+        version = versions[-1] if versions else started.version
+        find = self._registry.find
+        found = find(started.task_queue, started.workflow_type, version)
+        found = found or find(started.task_queue, started.workflow_type)
         if found is None:
             known = ", ".join(self._registry.hosted()) or "none"
             raise ReplayFailed(
