@@ -455,6 +455,76 @@ def test_a_thousand_children() -> None:
     assert len(starts) == 1000
 
 
+@workflow.defn
+class Renewing:
+    """Goes on in a new run at once, and then waits."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    @workflow.signal
+    def say(self, word: str) -> None:
+        self.words.append(word)
+
+    @workflow.run
+    async def run(self, renewed: bool = False) -> list[str]:
+        if not renewed:
+            workflow.continue_as_new(True)
+        await workflow.wait_condition(lambda: bool(self.words))
+        return self.words
+
+
+@workflow.defn
+class Guardian:
+    @workflow.run
+    async def run(self, how: str) -> list[str]:
+        child = await workflow.start_child_workflow(Renewing.run, id="child")
+        await workflow.sleep(5)
+        if how == "signal":
+            await child.signal(Renewing.say, "hello")
+        elif how == "cancel":
+            child.cancel()
+        words: list[str] = await child
+        return words
+
+
+def test_child_that_has_continued_as_new_is_still_the_same_child() -> None:
+    partition, owner = run(Guardian, Renewing)
+    request = partition.start("parent", "Guardian", "signal")
+    owner.run()
+    owner.pass_time(6)
+    assert partition.result(request) == ["hello"]
+
+
+@pytest.mark.parametrize("how", ["cancel", "wait"])
+def test_cancellation_that_nobody_catches_cancels_parent_and_child(how: str) -> None:
+    partition, owner = run(Guardian, Renewing)
+    partition.start("parent", "Guardian", how)
+    owner.run()
+    owner.pass_time(6)
+    if how == "wait":
+        partition.send("parent", r.CancelWorkflow("enough", request=partition.request()))
+        owner.run()
+    assert status_of(owner, "child") == "cancelled"
+    assert status_of(owner, "parent") == ("cancelled" if how == "wait" else "failed")
+
+
+def test_result_that_reaches_a_parked_parent_is_kept_for_it() -> None:
+    """Without its code the parent records how its child ended, and acts on it when the code is there."""
+    partition, owner = run(Family, Double, instances_in_memory_max=0)
+    family, double = partition.hosted["Family"], partition.hosted.pop("Double")
+    request = partition.start("parent", "Family", 20)
+    owner.run()
+    del partition.hosted["Family"]
+    partition.hosted["Double"] = double
+    owner.pass_time(5)
+    told = [e for e in history(owner, "parent") if isinstance(e.body, r.ChildClosed)]
+    assert [event.deferred for event in told] == [True, True]
+    partition.hosted["Family"] = family
+    owner.pass_time(60)
+    assert partition.result(request)[:2] == [40, 42]
+
+
 def history(owner: Owner, workflow_id: str) -> list[r.Event]:
     live = owner.shard.workflow(workflow_id).live
     return [] if live is None else list(owner.shard.events(live))
