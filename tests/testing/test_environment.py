@@ -131,7 +131,22 @@ class Buggy:
         return 1 / 0
 
 
-ALL: list[type] = [TwoWeeks, Retrying, Waiting, Racing, Silent, Buggy]
+@workflow.defn
+class Parent:
+    @workflow.run
+    async def run(self, child: str) -> str:
+        result: str = await workflow.execute_child_workflow(child, 30, id=f"{workflow.info().workflow_id}-child")
+        return result
+
+
+@workflow.defn
+class BuggyChild:
+    @workflow.run
+    async def run(self, days: int) -> str:
+        raise LookupError(days)
+
+
+ALL: list[type] = [TwoWeeks, Retrying, Waiting, Racing, Silent, Buggy, Parent, BuggyChild]
 
 
 async def test_two_weeks_take_milliseconds(odradek_env: WorkflowEnvironment, odradek_worker: WorkerFactory) -> None:
@@ -271,6 +286,20 @@ async def test_a_bug_ends_the_wait_for_a_result_and_shows_itself(
         with pytest.raises(RPCError, match="ODR-160"):
             await odradek_env.client.get_workflow_handle("w").result()
         await odradek_env.client.get_workflow_handle("w").terminate()
+
+
+async def test_a_bug_in_a_child_ends_the_wait_for_its_parents(
+    odradek_env: WorkflowEnvironment, odradek_worker: WorkerFactory
+) -> None:
+    async with odradek_worker(workflows=ALL) as worker:
+        queue = worker.task_queue
+        with pytest.raises(RPCError, match="LookupError: 30"):
+            await odradek_env.client.execute_workflow(Parent.run, "BuggyChild", id="w", task_queue=queue)
+        with pytest.raises(RPCError, match="LookupError: 30"):
+            await odradek_env.client.get_workflow_handle("w").result()
+        assert (
+            await odradek_env.client.execute_workflow(Parent.run, "Waiting", id="w2", task_queue=queue) == "timed out"
+        )
 
 
 async def test_an_unknown_type_ends_the_wait_and_says_which_are_hosted(

@@ -40,6 +40,8 @@ class Attempts(Decide):
             holders = (*holders, r.Holder(body.worker, min(body.started_ms, self.now_ms)))
             self.holders.setdefault(body.worker, set()).add((live.run.workflow_id, body.seq))
         self._progress(live, activity, holders=holders, heartbeat_ms=self.now_ms, heartbeat_details=tuple(body.details))
+        if activity.progress.cancel_requested:  # its worker may not have been known when that was asked for
+            self._tell(body.worker, live.run.run_id, body.seq, body.attempt, "cancelled")
 
     def activity_result(self, live: LiveRun, body: r.ActivityResult) -> None:
         """A result counts once per attempt: that of the current one, while the activity is open."""

@@ -263,10 +263,22 @@ class Decide(Transitions):
 
     def _fail_waits(self, live: LiveRun, error: Exception) -> None:
         run = live.run
-        live.refusal = refusal(run.workflow_id, run.run_id, run.started.workflow_type if run.started else "", error)
-        for request in self.waiters.pop(run.run_id, {}).values():
-            live.effects.append(self.reply(request, live.refusal))
-            self.touched[run.run_id] = live
+        refused = refusal(run.workflow_id, run.run_id, run.started.workflow_type if run.started else "", error)
+        waiting: LiveRun | None = live
+        while waiting is not None:
+            waiting.refusal = refused
+            for request in self.waiters.pop(waiting.run.run_id, {}).values():
+                waiting.effects.append(self.reply(request, refused))
+                self.touched[waiting.run.run_id] = waiting
+            waiting = self._parent_here(waiting)
+
+    def _parent_here(self, live: LiveRun) -> LiveRun | None:
+        """The open run that started this one as its child, if it is one of this shard."""
+        lineage = live.run.started.lineage if live.run.started else None
+        link = lineage.parent if lineage else None
+        wf = self.workflows.get(link.workflow_id) if link else None
+        found = wf.live if wf else None
+        return found if found is not None and link is not None and found.run.run_id == link.run_id else None
 
     def _fails_its_runs(self, live: LiveRun) -> bool:
         """The type wants a history that does not replay to fail the run, rather than to park it."""
@@ -300,7 +312,11 @@ class Decide(Transitions):
                 self.carry_steps(live, instance)
         instance.deferred = ()
         if live.parked is not None:
-            live.parked = live.refusal = None
+            live.parked = None
+            waiting: LiveRun | None = live if live.refusal else None
+            while waiting is not None:
+                waiting.refusal = None
+                waiting = self._parent_here(waiting)
             self.parked.pop(run.workflow_id, None)
             self.show(live)
 
