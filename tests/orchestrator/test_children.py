@@ -91,7 +91,7 @@ class Fails:
 
     @workflow.run
     async def run(self, workflow_type: str, argument: Any, options: dict[str, int]) -> list[Any]:
-        limits = {name: timedelta(seconds=seconds) for name, seconds in options.items()}
+        limits: Any = {name: timedelta(seconds=seconds) for name, seconds in options.items()}
         try:
             await workflow.execute_child_workflow(workflow_type, argument, id="child", **limits)
         except ChildWorkflowError as error:

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -81,14 +82,14 @@ class Lost:
         return found
 
 
-def on_two_namespaces(main: Callable[[Client, Client], Awaitable[None]]) -> None:
+def on_two_namespaces(main: Callable[[Client, Client], Awaitable[None]], address: str = "") -> None:
     async def run() -> None:
-        address = f"memory://{uuid.uuid4().hex}"
+        log = address or f"memory://{uuid.uuid4().hex}"
         policy = RequestPolicy(retry_seconds=0.3, retry_seconds_max=0.5)
         async with AsyncExitStack() as stack:
             clients = []
             for namespace, workflows in (("shop", [Order, Lost]), ("payments", [Charge])):
-                connecting = Client.connect(address, namespace=namespace, request_policy=policy)
+                connecting = Client.connect(log, namespace=namespace, request_policy=policy)
                 client = await stack.enter_async_context(await connecting)
                 worker = Worker(client, task_queue="q", workflows=workflows, orchestrator_settings=SETTINGS)
                 await stack.enter_async_context(worker)
@@ -114,6 +115,18 @@ def test_child_of_another_namespace(what: str, outcome: str) -> None:
         assert described.id == "charge"
 
     on_two_namespaces(main)
+
+
+def test_child_of_another_namespace_on_a_file(tmp_path: Path) -> None:
+    """The other namespace is opened in a thread of its own."""
+
+    async def main(shop: Client, payments: Client) -> None:
+        arguments = ["signal", "payments"]
+        assert (
+            await shop.execute_workflow(Order.run, args=arguments, id="order", task_queue="q") == "shop/payments: 100"
+        )
+
+    on_two_namespaces(main, f"sqlite:///{tmp_path}/log.db")
 
 
 def test_end_of_a_parent_reaches_its_child_in_another_namespace() -> None:

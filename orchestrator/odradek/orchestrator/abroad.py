@@ -62,8 +62,10 @@ class _Neighbour:
 
     def out_of_reach(self, reason: str, *, missing: bool = False) -> None:
         self._retry_at = time.monotonic() + OPEN_AGAIN_SECONDS
+        if reason != self.reason:
+            what = "are refused, since it does not exist" if missing else "wait until it can be reached"
+            _log.error('ODR-129: messages to namespace "%s" %s: %s', self.name, what, reason)
         self.namespace, self.reason, self.missing = None, reason, missing
-        _log.error('ODR-129: messages to namespace "%s" wait: %s', self.name, reason)
 
 
 class Abroad:

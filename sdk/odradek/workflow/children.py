@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, TypedDict, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from odradek.common import Priority, RetryPolicy, SearchAttributes, TypedSearchAttributes, WorkflowIDReusePolicy
 from odradek.common.identifiers import checked_id
@@ -17,9 +17,12 @@ from odradek.workflow.facts import uuid4
 from odradek.workflow.runtime import current
 from odradek.workflow.tasks import OrderedTask
 
-T = TypeVar("T")
+S = TypeVar("S")
+A = TypeVar("A")
+R = TypeVar("R")
+P = ParamSpec("P")
 
-Workflow = Callable[..., Coroutine[Any, Any, Any]] | type | str
+Workflow = Callable[..., Awaitable[Any]] | str
 
 
 class ChildWorkflowCancellationType(StrEnum):
@@ -96,7 +99,7 @@ class ChildCall:
     """Empty: this one."""
 
 
-class ChildWorkflowHandle(OrderedTask[T]):
+class ChildWorkflowHandle(OrderedTask[R], Generic[S, R]):
     """A child that has started: await it for its result; cancelling it does what its cancellation type says.
 
     The result's errors are those of ``execute_child_workflow``.
@@ -104,7 +107,7 @@ class ChildWorkflowHandle(OrderedTask[T]):
 
     def __init__(
         self,
-        result: Coroutine[Any, Any, T],
+        result: Coroutine[Any, Any, R],
         loop: asyncio.AbstractEventLoop,
         id: str,
         run_id: str,
@@ -201,7 +204,38 @@ def _resolved(workflow: Workflow) -> tuple[str, type | None]:
     return definition.name, definition.run_return_type
 
 
-async def start_child_workflow(workflow: Workflow, arg: Any = NOT_GIVEN, **options: Any) -> ChildWorkflowHandle[Any]:
+@overload
+async def start_child_workflow(
+    workflow: Callable[[S], Awaitable[R]], *, result_type: type | None = None, **options: Unpack[ChildWorkflowConfig]
+) -> ChildWorkflowHandle[S, R]: ...
+@overload
+async def start_child_workflow(
+    workflow: Callable[[S, A], Awaitable[R]],
+    arg: A,
+    *,
+    result_type: type | None = None,
+    **options: Unpack[ChildWorkflowConfig],
+) -> ChildWorkflowHandle[S, R]: ...
+@overload
+async def start_child_workflow(
+    workflow: Callable[Concatenate[S, P], Awaitable[R]],
+    *,
+    args: Sequence[Any],
+    result_type: type | None = None,
+    **options: Unpack[ChildWorkflowConfig],
+) -> ChildWorkflowHandle[S, R]: ...
+@overload
+async def start_child_workflow(
+    workflow: str,
+    arg: Any = NOT_GIVEN,
+    *,
+    args: Sequence[Any] = (),
+    result_type: type | None = None,
+    **options: Unpack[ChildWorkflowConfig],
+) -> ChildWorkflowHandle[Any, Any]: ...
+async def start_child_workflow(
+    workflow: Workflow, arg: Any = NOT_GIVEN, *, args: Sequence[Any] = (), **options: Any
+) -> ChildWorkflowHandle[Any, Any]:
     """Start a child workflow and return its handle once it has started.
 
     ``workflow``: the run method of a class with ``@workflow.defn``, or a type's name. Arguments: ``arg`` or
@@ -209,13 +243,44 @@ async def start_child_workflow(workflow: Workflow, arg: Any = NOT_GIVEN, **optio
     ``task_queue`` to the parent's, ``namespace`` to the parent's. Raises ``WorkflowAlreadyStartedError`` if the ID is
     in use or may not be used again, and ``ChildWorkflowError`` if it cannot be started, or the call is cancelled first.
     """
-    return await current().start_child(_call(workflow, arg, **options))
+    return await current().start_child(_call(workflow, arg, args=args, **options))
 
 
-async def execute_child_workflow(workflow: Workflow, arg: Any = NOT_GIVEN, **options: Any) -> Any:
+@overload
+async def execute_child_workflow(
+    workflow: Callable[[S], Awaitable[R]], *, result_type: type | None = None, **options: Unpack[ChildWorkflowConfig]
+) -> R: ...
+@overload
+async def execute_child_workflow(
+    workflow: Callable[[S, A], Awaitable[R]],
+    arg: A,
+    *,
+    result_type: type | None = None,
+    **options: Unpack[ChildWorkflowConfig],
+) -> R: ...
+@overload
+async def execute_child_workflow(
+    workflow: Callable[Concatenate[S, P], Awaitable[R]],
+    *,
+    args: Sequence[Any],
+    result_type: type | None = None,
+    **options: Unpack[ChildWorkflowConfig],
+) -> R: ...
+@overload
+async def execute_child_workflow(
+    workflow: str,
+    arg: Any = NOT_GIVEN,
+    *,
+    args: Sequence[Any] = (),
+    result_type: type | None = None,
+    **options: Unpack[ChildWorkflowConfig],
+) -> Any: ...
+async def execute_child_workflow(
+    workflow: Workflow, arg: Any = NOT_GIVEN, *, args: Sequence[Any] = (), **options: Any
+) -> Any:
     """Run a child workflow and return its result; options and errors as for ``start_child_workflow``.
 
     Raises ``ChildWorkflowError`` whose cause says why: ``ApplicationError``, ``TimeoutError``, ``CancelledError`` or
     ``TerminatedError``.
     """
-    return await (await start_child_workflow(workflow, arg, **options))
+    return await (await current().start_child(_call(workflow, arg, args=args, **options)))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from odradek.workflow.definition import Handler
 from odradek.workflow.runtime import current
+
+S = TypeVar("S")
+P = ParamSpec("P")
 
 NOT_GIVEN: Any = object()
 
@@ -29,7 +32,7 @@ def arguments(called: str, arg: Any, args: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(args) if arg is NOT_GIVEN else (arg,)
 
 
-class ExternalWorkflowHandle:
+class ExternalWorkflowHandle(Generic[S]):
     """Another workflow; ``namespace`` empty: of this namespace."""
 
     def __init__(self, workflow_id: str, run_id: str | None, namespace: str = "") -> None:
@@ -50,7 +53,7 @@ class ExternalWorkflowHandle:
 
 def get_external_workflow_handle(
     workflow_id: str, *, run_id: str | None = None, namespace: str | None = None
-) -> ExternalWorkflowHandle:
+) -> ExternalWorkflowHandle[Any]:
     """A handle to another workflow; it need not exist until it is used.
 
     ``run_id``: a run, or the first of its chain (default: whichever is open). ``namespace``: another one on the same
@@ -60,11 +63,11 @@ def get_external_workflow_handle(
 
 
 def get_external_workflow_handle_for(
-    workflow: Callable[..., Awaitable[Any]],
+    workflow: Callable[Concatenate[S, P], Awaitable[Any]],
     workflow_id: str,
     *,
     run_id: str | None = None,
     namespace: str | None = None,
-) -> ExternalWorkflowHandle:
+) -> ExternalWorkflowHandle[S]:
     """As ``get_external_workflow_handle``; ``workflow`` says what it is."""
     return get_external_workflow_handle(workflow_id, run_id=run_id, namespace=namespace)

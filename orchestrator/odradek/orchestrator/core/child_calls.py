@@ -49,7 +49,7 @@ class Children:
         self._instance = instance
         self._open: dict[int, _Child] = {}
 
-    async def start(self, call: ChildCall) -> ChildWorkflowHandle[Any]:
+    async def start(self, call: ChildCall) -> ChildWorkflowHandle[Any, Any]:
         """Returns once the child's start is recorded there; a cancellation before that ends as ``cancel`` says."""
         child = self._schedule(call)
         while not child.started.done():
@@ -99,9 +99,10 @@ class Children:
             call.priority.priority_key or started.priority,
         )
 
-    def _handle(self, child: _Child, run_id: str) -> ChildWorkflowHandle[Any]:
+    def _handle(self, child: _Child, run_id: str) -> ChildWorkflowHandle[Any, Any]:
         call, loop = child.call, self._instance._loop
         cancel = partial(self.cancel, child)
+        handle: ChildWorkflowHandle[Any, Any]
         handle = ChildWorkflowHandle(self._result(child), loop, call.id, run_id, call.namespace, cancel)
         handle.add_done_callback(_seen)
         loop.keep(handle)

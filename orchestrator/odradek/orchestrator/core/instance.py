@@ -655,7 +655,7 @@ class WorkflowInstance(Runtime):
         """The namespace as records name it: empty for our own."""
         return "" if namespace == self._ids[0] else namespace
 
-    async def start_child(self, call: ChildCall) -> ChildWorkflowHandle[Any]:
+    async def start_child(self, call: ChildCall) -> ChildWorkflowHandle[Any, Any]:
         self._may_command()
         if self._children is None:
             self._children = Children(self)
