@@ -184,6 +184,10 @@ class Owner:
             case fx.RunStep():
                 self.begin_step(effect)
                 return
+            case fx.ReadArchive(parts=parts, on_read=on_read):
+                blocks = b"".join(partition.archive[part.offset][1] for part in parts)
+                on_read(list(Codec().decode_events(blocks)))
+                return
             case fx.CancelStep(step=step):
                 self.cancelled_steps.append(step)
                 return

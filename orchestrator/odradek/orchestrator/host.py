@@ -19,6 +19,8 @@ from odradek.log import Appender, Committed, LogError, LogUnavailable, OffsetOut
 from odradek.log.clock import WALL, Clock
 from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
+from odradek.orchestrator.archives import ArchiveReads
+from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.decide import HISTORY_LONG
 from odradek.orchestrator.core.effects import RunStep
 from odradek.orchestrator.core.instance import PAYLOAD_BYTES_MAX
@@ -130,6 +132,7 @@ class Orchestrator:
         self._wake_reader = self.reader.wake
         self.history: Appender = log.appender()
         self.outputs = Outputs(self.namespace, self._outputs_failed)
+        self._archives = ArchiveReads(self.namespace, self._wake)
         self.reader.assign(self._topics.workers, 0, log.offsets(self._topics.workers, 0).begin)
         self._membership = log.membership(
             self._topics.orchestrators,
@@ -150,6 +153,7 @@ class Orchestrator:
             for partition in list(self.owned):
                 self._drop(partition)
             self.steps.close()
+            self._archives.close()
             self._farewell()
             self.outputs.appender.close()
             self.history.close()
@@ -177,6 +181,8 @@ class Orchestrator:
         if self.steps.has_news:
             self._take_steps()
         self._read(acked)
+        if self._archives.done:
+            self._take_archives()
         now_ms = self.clock_ms()
         if now_ms != self._ticked_ms:
             self._ticked_ms = now_ms
@@ -278,6 +284,16 @@ class Orchestrator:
                 continue
             take = owned.take_inbox if topic == self._topics.inbox else owned.take_history
             self._guarded(owned, take, batch)
+
+    def read_archive(self, owned: OwnedPartition, effect: fx.ReadArchive) -> None:
+        """Read the events of a closed run in another thread; its partition goes on meanwhile."""
+        self._archives.ask(owned, effect)
+
+    def _take_archives(self) -> None:
+        while self._archives.done:
+            owned, effect, events = self._archives.done.popleft()
+            if owned.phase is not Phase.VOID:
+                self._guarded(owned, effect.on_read, events)
 
     def _after_acks(self) -> None:
         acked, self.acked = self.acked, {}

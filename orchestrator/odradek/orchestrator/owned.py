@@ -55,6 +55,8 @@ class Surroundings(Protocol):
 
     def worker_partition(self, worker: str) -> int | None: ...
 
+    def read_archive(self, owned: OwnedPartition, effect: fx.ReadArchive) -> None: ...
+
     def history_failed(self, error: Exception) -> None: ...
 
     def partition_failed(self, owned: OwnedPartition, error: Exception) -> None: ...
@@ -288,6 +290,8 @@ class OwnedPartition:
                 self.around.steps.run(self, effect)
             case fx.CancelStep(step=step):
                 self.around.steps.cancel(step)
+            case fx.ReadArchive():
+                self.around.read_archive(self, effect)
             case fx.InboxDone(x=x):
                 self._done_x = x
                 self.around.commit(self.partition, Committed(x + 1, ""))
@@ -353,6 +357,7 @@ class OwnedPartition:
                     self.around.steps.cancel(step, dropped=True)
             for live in list(self.shard.instances.values()):
                 self.shard.drop_instance(live)
+            self.shard.closed_runs.clear()
         if self.store is not None:
             if isinstance(self.store, RocksStore) and self.shard is not None and self.shard.owns:
                 stamp(self.store, self._identity_or_old())

@@ -6,24 +6,39 @@ production.
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import lru_cache
-from typing import Any, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
-from odradek.common import VersioningBehavior
+from odradek.common import RawValue, VersioningBehavior
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 DEFINITION = "__odradek_workflow_definition__"
 _RUN = "__odradek_workflow_run__"
 _INIT = "__odradek_workflow_init__"
 _SIGNAL = "__odradek_signal_definition__"
 _QUERY = "__odradek_query_definition__"
+_UPDATE = "__odradek_update_definition__"
+_VALIDATOR = "__odradek_update_validator__"
+
+
+class HandlerUnfinishedPolicy(Enum):
+    """What happens when a run ends while a signal or update handler is under way. The handler is abandoned anyway."""
+
+    WARN_AND_ABANDON = 1
+    ABANDON = 2
 
 
 class InvalidWorkflow(ValueError):
@@ -55,17 +70,28 @@ class Signature:
         return Signature(types, hints.get("return"))
 
 
+@lru_cache(4096)
+def _of_method(function: Callable[..., Any]) -> Signature:
+    """Looking up type hints takes longer than everything else that a signal costs."""
+    return Signature.of(function)
+
+
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A signal or query handler; ``name`` None takes every name that has no handler of its own."""
+    """A signal, query or update handler; ``name`` None takes every name that has no handler of its own."""
 
     name: str | None
     function: Callable[..., Any]
     description: str = ""
+    unfinished_policy: HandlerUnfinishedPolicy = HandlerUnfinishedPolicy.WARN_AND_ABANDON
+    validator: Callable[..., Any] | None = None
+    """Of an update: reads its input, and raises to reject it."""
+    is_method: bool = True
+    """Takes the workflow's instance first; one that was set while the workflow runs does not."""
 
     @property
     def signature(self) -> Signature:
-        return _signature_of(self.function)
+        return _of_method(self.function) if self.is_method else Signature.of(self.function, skip_self=False)
 
     @property
     def arg_types(self) -> Sequence[type] | None:
@@ -74,6 +100,19 @@ class Handler:
     @property
     def ret_type(self) -> type | None:
         return self.signature.return_type
+
+
+class UpdateMethodMultiParam(Protocol[P, R_co]):
+    """A method decorated with ``@workflow.update``, to which ``.validator`` adds its validator."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co | Awaitable[R_co]: ...
+
+    def validator(self, vfunc: Callable[P, None], /) -> Callable[P, None]:
+        """Mark the method that decides whether the update is accepted: it only reads, and raises to reject.
+
+        It takes the update's parameters and must not be ``async``.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +126,7 @@ class Definition:
     run_return_type: type | None
     signals: dict[str | None, Handler] = field(default_factory=dict)
     queries: dict[str | None, Handler] = field(default_factory=dict)
+    updates: dict[str | None, Handler] = field(default_factory=dict)
     failure_exception_types: Sequence[type[BaseException]] = ()
     init_takes_input: bool = False
     version: str = ""
@@ -164,16 +204,58 @@ def init(fn: F) -> F:
     return _mark(fn, _INIT, True)
 
 
-def signal(fn: F | None = None, /, *, name: str | None = None, dynamic: bool = False, description: str = "") -> Any:
-    """Mark a method as the handler of a signal; ``name`` defaults to the method's. It may be ``async``."""
-    return _handler(_SIGNAL, fn, name, dynamic, description)
+def signal(
+    fn: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    dynamic: bool = False,
+    description: str = "",
+    unfinished_policy: HandlerUnfinishedPolicy = HandlerUnfinishedPolicy.WARN_AND_ABANDON,
+) -> Any:
+    """Mark a method as the handler of a signal; ``name`` defaults to the method's. It may be ``async``.
+
+    A ``dynamic`` one takes every signal without a handler of its own, as (name, sequence of ``RawValue``).
+    """
+    return _handler(_SIGNAL, "signal", fn, name, dynamic, description, unfinished_policy)
 
 
 def query(fn: F | None = None, /, *, name: str | None = None, dynamic: bool = False, description: str = "") -> Any:
-    """Mark a method as the handler of a query: it reads and returns, and must not be ``async``."""
-    if fn is not None and inspect.iscoroutinefunction(fn):
-        raise InvalidWorkflow(fn.__qualname__, "a query handler cannot be async: it may only read")
-    return _handler(_QUERY, fn, name, dynamic, description)
+    """Mark a method as the handler of a query: it reads and returns. An ``async`` one is deprecated, and cannot wait.
+
+    ``name`` and ``dynamic`` are as for ``signal``.
+    """
+    return _handler(_QUERY, "query", fn, name, dynamic, description)
+
+
+@overload
+def update(fn: Callable[P, Awaitable[R]], /) -> UpdateMethodMultiParam[P, R]: ...
+@overload
+def update(fn: Callable[P, R], /) -> UpdateMethodMultiParam[P, R]: ...
+@overload
+def update(
+    *,
+    name: str | None = None,
+    dynamic: bool = False,
+    description: str = "",
+    unfinished_policy: HandlerUnfinishedPolicy = HandlerUnfinishedPolicy.WARN_AND_ABANDON,
+) -> Callable[[Callable[P, Awaitable[R] | R]], UpdateMethodMultiParam[P, R]]: ...
+def update(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    dynamic: bool = False,
+    description: str = "",
+    unfinished_policy: HandlerUnfinishedPolicy = HandlerUnfinishedPolicy.WARN_AND_ABANDON,
+) -> Any:
+    """Mark a method as the handler of an update: a request that changes the workflow, and is answered.
+
+    What it returns is the answer; a ``FailureError`` that it raises fails the update and not the workflow. It may be
+    ``async``. ``@<method>.validator`` marks a method that can reject the update before anything is recorded of it.
+    ``name`` and ``dynamic`` are as for ``signal``.
+    """
+    return _handler(_UPDATE, "update", fn, name, dynamic, description, unfinished_policy)
 
 
 def _mark(fn: F, mark: str, value: object) -> F:
@@ -181,12 +263,58 @@ def _mark(fn: F, mark: str, value: object) -> F:
     return fn
 
 
-def _handler(mark: str, fn: F | None, name: str | None, dynamic: bool, description: str) -> Any:
+def _handler(
+    mark: str,
+    kind: str,
+    fn: F | None,
+    name: str | None,
+    dynamic: bool,
+    description: str,
+    unfinished_policy: HandlerUnfinishedPolicy = HandlerUnfinishedPolicy.WARN_AND_ABANDON,
+) -> Any:
     def decorate(fn: F) -> F:
+        where = getattr(fn, "__qualname__", repr(fn))
+        if dynamic and name is not None:
+            raise InvalidWorkflow(where, f"a dynamic {kind} has no name of its own: drop name=")
+        if not list(inspect.signature(fn).parameters):
+            raise InvalidWorkflow(where, f"a {kind} handler is a method, and its first parameter self")
+        if dynamic:
+            _check_dynamic(where, kind, Signature.of(fn))
+        if mark == _QUERY and inspect.iscoroutinefunction(fn):
+            warnings.warn(f"{where}: async query handlers are deprecated", DeprecationWarning, stacklevel=3)
+        if mark == _UPDATE:
+            setattr(fn, "validator", lambda check: _validator(where, fn, check))  # noqa: B010 - typed by the Protocol
         handler_name = None if dynamic else name or fn.__name__
-        return _mark(fn, mark, Handler(handler_name, fn, description or inspect.getdoc(fn) or ""))
+        return _mark(fn, mark, Handler(handler_name, fn, description or inspect.getdoc(fn) or "", unfinished_policy))
 
     return decorate if fn is None else decorate(fn)
+
+
+def _validator(where: str, update: Callable[..., Any], check: F) -> F:
+    if inspect.iscoroutinefunction(check):
+        raise InvalidWorkflow(check.__qualname__, "an update validator only reads, and cannot be async")
+    if not _same_parameters(update, check):
+        raise InvalidWorkflow(check.__qualname__, f"a validator takes the same parameters as its update {where}")
+    setattr(update, _VALIDATOR, check)
+    return check
+
+
+def _same_parameters(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
+    """Equal in number and, where both say them, in types."""
+    if len(inspect.signature(one).parameters) != len(inspect.signature(other).parameters):
+        return False
+    types, others = Signature.of(one).arg_types, Signature.of(other).arg_types
+    return types is None or others is None or types == others
+
+
+def _check_dynamic(where: str, kind: str, signature: Signature) -> None:
+    types = signature.arg_types
+    if types is None or len(types) != 2 or types[0] is not str or not _is_raw_values(types[1]):
+        raise InvalidWorkflow(where, f"a dynamic {kind} handler takes self, a name: str, and a Sequence[RawValue]")
+
+
+def _is_raw_values(hint: Any) -> bool:
+    return typing.get_origin(hint) in (collections.abc.Sequence, list) and typing.get_args(hint) == (RawValue,)
 
 
 def _define(cls: type, name: str | None, failure_types: Sequence[type[BaseException]]) -> Definition:
@@ -198,10 +326,16 @@ def _define(cls: type, name: str | None, failure_types: Sequence[type[BaseExcept
     if not inspect.iscoroutinefunction(runs[0]):
         raise InvalidWorkflow(where, f'"{runs[0].__name__}" must be an async method to be @workflow.run')
     signature = Signature.of(runs[0])
-    constructor = cls.__dict__.get("__init__", object.__init__)
+    if any(getattr(member, _INIT, False) and member.__name__ != "__init__" for member in members):
+        raise InvalidWorkflow(where, "@workflow.init is for the __init__ method only")
+    constructor: Any = cls.__init__  # type: ignore[misc]
     takes_input = getattr(constructor, _INIT, False)
-    if takes_input and Signature.of(constructor).arg_types != signature.arg_types:
+    if takes_input and (
+        not _same_parameters(constructor, runs[0]) or Signature.of(constructor).arg_types != signature.arg_types
+    ):
         raise InvalidWorkflow(where, "@workflow.init must take the same parameters as @workflow.run")
+    if not takes_input and constructor is not object.__init__ and _needs_arguments(constructor):
+        raise InvalidWorkflow(where, "__init__ needs arguments: decorate it with @workflow.init, or give them defaults")
     return Definition(
         name,
         cls,
@@ -210,9 +344,15 @@ def _define(cls: type, name: str | None, failure_types: Sequence[type[BaseExcept
         signature.return_type,
         _handlers(where, members, _SIGNAL),
         _handlers(where, members, _QUERY),
+        _handlers(where, members, _UPDATE),
         failure_types,
         takes_input,
     )
+
+
+def _needs_arguments(function: Callable[..., Any]) -> bool:
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    return any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
 
 
 def _handlers(where: str, members: Sequence[Any], mark: str) -> dict[str | None, Handler]:
@@ -223,11 +363,6 @@ def _handlers(where: str, members: Sequence[Any], mark: str) -> dict[str | None,
             continue
         if handler.name in found and found[handler.name].function is not handler.function:
             raise InvalidWorkflow(where, f'two handlers are named "{handler.name}"')
-        found[handler.name] = handler
+        validator = getattr(member, _VALIDATOR, None)
+        found[handler.name] = handler if validator is None else dataclasses.replace(handler, validator=validator)
     return found
-
-
-@lru_cache(4096)
-def _signature_of(function: Callable[..., Any]) -> Signature:
-    """Looking up type hints takes longer than everything else that a signal costs."""
-    return Signature.of(function)

@@ -29,6 +29,7 @@ from odradek.schemas.records import Lineage, Payload, RunStarted
 
 if TYPE_CHECKING:
     from odradek.workflow.children import ChildCall, ChildWorkflowHandle
+    from odradek.workflow.handlers import Handlers
     from odradek.workflow.steps import StepCall
 
 
@@ -50,7 +51,7 @@ class NondeterminismError(Exception):
 
 
 class ReadOnlyContextError(Exception):
-    """A query handler tried to change something."""
+    """A query handler or an update validator tried to change something."""
 
 
 @dataclass(slots=True)
@@ -255,6 +256,10 @@ class Runtime(ABC):
         """Schedule it now; what is returned waits for the result."""
         ...
 
+    @property
+    @abstractmethod
+    def handlers(self) -> Handlers: ...
+
     @abstractmethod
     def start_step(self, call: StepCall) -> asyncio.Task[Any]: ...
 
@@ -285,7 +290,7 @@ class Runtime(ABC):
 
 
 querying: ContextVar[bool] = ContextVar("odradek_querying", default=False)
-"""Set while a query handler runs."""
+"""Set while a query handler or an update validator runs."""
 
 
 def current() -> Runtime:

@@ -10,12 +10,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from odradek.orchestrator.core import children, keys
+from odradek.orchestrator.core import children, keys, updates
+from odradek.orchestrator.core.closed_runs import ClosedRun
 from odradek.orchestrator.core.closing import HistoryIncomplete
 from odradek.orchestrator.core.effects import Reply, SendMessage, SendTask, Show
 from odradek.orchestrator.core.instance import WorkflowBug, WorkflowInstance
 from odradek.orchestrator.core.parked import refusal
-from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM
+from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM, Remembered, Run, fold
 from odradek.orchestrator.core.successors import with_successor
 from odradek.orchestrator.core.transitions import Transitions
 from odradek.orchestrator.core.versions import UnknownWorkflowType, code_of, following_version
@@ -80,6 +81,12 @@ class Decide(Transitions):
                 again.close()
         return commands
 
+    def note(self, live: LiveRun, body: r.EventBody) -> None:
+        """Record an event that the code does not see, other than in the length of its history."""
+        if live.instance is not None:
+            live.instance.history_length += 1
+        self.record(live, body)
+
     def start(self, live: LiveRun, started: r.RunStarted) -> None:
         """The first input of a run; with a start delay its code sees it later."""
         if started.start_delay_ms:
@@ -125,6 +132,8 @@ class Decide(Transitions):
         wf.closed[run.run_id] = self.summarise(live)
         live.parked = None
         self.parked.pop(run.workflow_id, None)
+        if run.updates:
+            updates.abandon(self, live)
         if run.started is not None:
             self.count(run.status, run.started.workflow_type)
             self.durations.append(("workflow", run.started.workflow_type, (run.time_ms - run.started_ms) / 1000))
@@ -180,6 +189,13 @@ class Decide(Transitions):
 
     # ------------------------------------------------------------------------------------------ code in memory
 
+    def instance_or_park(self, live: LiveRun) -> WorkflowInstance | None:
+        try:
+            return self.instance(live)
+        except CANNOT_GO_ON as error:
+            self._park(live, error)
+        return None
+
     def instance(self, live: LiveRun) -> WorkflowInstance:
         """The run's code, replayed if it is not in memory.
 
@@ -231,6 +247,23 @@ class Decide(Transitions):
             yield from self.config.codec.decode_events(blocks)
         yield from live.pending
 
+    def closed_instance(self, closed: ClosedRun) -> WorkflowInstance:
+        """The code of a closed run as it was at its end. Raises what ``CANNOT_GO_ON`` names."""
+        if closed.instance is None:
+            run = Run(closed.workflow_id, closed.run_id, Remembered())
+            for event in closed.events:
+                fold(run, event)
+            instance = self._make_instance(LiveRun(run))
+            try:
+                instance.replay(closed.events)
+            except BaseException:
+                instance.close()
+                raise
+            self.replays += 1
+            self.replayed_events += len(closed.events)
+            closed.instance = instance
+        return closed.instance
+
     def drop_instance(self, live: LiveRun) -> None:
         self.instances.pop(live.run.run_id, None)
         if live.instance is not None:
@@ -270,6 +303,7 @@ class Decide(Transitions):
             for request in self.waiters.pop(waiting.run.run_id, {}).values():
                 waiting.effects.append(self.reply(request, refused))
                 self.touched[waiting.run.run_id] = waiting
+            updates.refuse_waiters(self, waiting, refused)
             waiting = self._parent_here(waiting)
 
     def _parent_here(self, live: LiveRun) -> LiveRun | None:
@@ -388,6 +422,13 @@ class Decide(Transitions):
         if request.reply_partition >= 0:
             live.effects.append(self.reply(request, body))
 
+    def answer_about(self, live: LiveRun, request: r.Request, body: Any) -> None:
+        """Answer with what this run is like now: behind the transition that is being made of it, if there is one."""
+        if live.pending:
+            self.answer_with(live, request, body)
+        else:
+            self.answer(request, body)
+
     def answer(self, request: r.Request | None, body: Any) -> None:
         """Answer behind the appends in flight."""
         if request is not None and request.reply_partition >= 0:
@@ -426,4 +467,5 @@ _EFFECTS: dict[type, Callable[[Decide, LiveRun, Any], None]] = {
     r.SearchAttributesUpserted: _on_upsert,
     r.MemoUpserted: _on_upsert,
     r.ChildScheduled: _on_message,
+    r.UpdateCompleted: updates.completed,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,6 +121,19 @@ class ReadGap:
 
 
 @dataclass(slots=True)
+class ReadArchive:
+    """Somebody asks about a closed run: read its events, while everything else goes on, and call ``on_read``.
+
+    It gets the events, or why they cannot be read.
+    """
+
+    workflow_id: str
+    run_id: str
+    parts: Sequence[r.ArchivePart]
+    on_read: Callable[[Sequence[r.Event] | str], None]
+
+
+@dataclass(slots=True)
 class Fenced:
     """This shard must be dropped at once; whether to claim again is the host's question to the group."""
 
@@ -152,5 +165,16 @@ class CancelStep:
 
 
 Effect = (
-    RunStep | CancelStep | Reply | SendTask | SendMessage | Show | Archive | DeadLetter | InboxDone | ReadGap | Fenced
+    RunStep
+    | CancelStep
+    | Reply
+    | SendTask
+    | SendMessage
+    | Show
+    | Archive
+    | DeadLetter
+    | InboxDone
+    | ReadGap
+    | ReadArchive
+    | Fenced
 )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from odradek.common.cron import CronSchedule
-from odradek.orchestrator.core import children
+from odradek.orchestrator.core import children, queries, updates
 from odradek.orchestrator.core.attempts import Attempts
+from odradek.orchestrator.core.closed_runs import READS_MAX, ClosedRun
 from odradek.orchestrator.core.describe import describe, history_page
+from odradek.orchestrator.core.effects import ReadArchive
 from odradek.orchestrator.core.run import Run
 from odradek.orchestrator.core.state import InboxItem
 from odradek.orchestrator.core.successors import derived_run_id
@@ -48,6 +51,10 @@ class Inputs(Attempts):
             run_id = self.run_id(item, request.id)
         else:
             run_id = children.child_run_id(parent.run_id, parent.number)
+        seen = wf.remembered.requests.get(request.id) if body.update is not None else None
+        if body.update is not None and seen is not None:
+            updates.on_start_again(self, wf, item, seen[1], body.update)
+            return
         if self.answered_before(wf, request, body.origin, run_id):
             if body.wait_result:
                 self.wait_for_result(wf, wf.remembered.requests.get(request.id, (0, run_id))[1], request)
@@ -101,10 +108,13 @@ class Inputs(Attempts):
             priority=body.priority,
             version=newest_version(self.config, body.task_queue, body.workflow_type),
         )
+        self.count("started", body.workflow_type)
+        if body.update is not None:
+            updates.start_with(self, live, started, body.update)
+            return
         self.accept(live, request, awaits_result=body.wait_result)
         if body.origin is not None:
             live.effects.append(children.answer(self.now_ms, body.origin, None, run_id))
-        self.count("started", body.workflow_type)
         self.start(live, started)
 
     def _first_turn_ms(self, body: r.StartWorkflow) -> int:
@@ -124,7 +134,9 @@ class Inputs(Attempts):
             return False
         match policy:
             case "use-existing":
-                self.record(live, r.RequestJoined(seen))
+                self.note(live, r.RequestJoined(seen))
+                if body.update is not None and updates.join(self, live, item, body.update):
+                    return False
                 self.accept(live, request, already=True)
                 if body.wait_result:
                     self.add_waiter(run.run_id, request)
@@ -137,7 +149,7 @@ class Inputs(Attempts):
                     f'ODR-101: workflow "{wf.id}" is running already (run {run.run_id}): use another ID, or say with '
                     "id_conflict_policy what shall happen"
                 )
-                self.record(live, r.RequestRefused(seen, "ODR-101", message))
+                self.note(live, r.RequestRefused(seen, "ODR-101", message))
                 refusal = r.Refused("ODR-101", message, run.run_id, run.status)
                 self.answer_with(live, request, refusal)
                 if body.origin is not None:
@@ -269,7 +281,7 @@ class Inputs(Attempts):
         live = wf.live
         if live is not None and item.offset <= live.run.inbox_offset:
             return None
-        if live is not None and _is_meant(live, run_id):
+        if live is not None and live.is_meant(run_id):
             late = _late(item, request, origin)
             if late is None:
                 live.run.inbox_offset = item.offset
@@ -278,6 +290,9 @@ class Inputs(Attempts):
             return None
         self.refuse_closed_or_unknown(wf, item, run_id, request, origin)
         return None
+
+    def too_late(self, item: InboxItem, request: r.Request) -> r.Refused | None:
+        return _late(item, request, None)
 
     def _taken_in(self, live: LiveRun, request: r.Request | None, origin: r.MessageOrigin | None) -> None:
         if request is not None:
@@ -351,46 +366,50 @@ class Inputs(Attempts):
 
     # ------------------------------------------------------------------------------------------ questions
 
-    def on_query(self, wf: Workflow, item: InboxItem, body: r.QueryWorkflow) -> None:
-        request, live = body.request, self._run_in_memory(wf, body.run_id)
-        if live is None:
-            self.refuse_closed_or_unknown(wf, item, body.run_id, request, None)
-            return
-        run = live.run
-        if body.reject_condition == "not-open" and not run.is_open:
-            self.answer(
-                request,
-                r.Refused(
-                    "ODR-106",
-                    f'ODR-106: workflow "{wf.id}" is {run.status}, and the query asked not to be answered then',
-                    run.run_id,
-                    run.status,
-                ),
-            )
-            return
-        if live.parked is not None or run.deferred:
-            why = live.parked.message if live.parked else "its code has not seen all of its inputs yet"
-            message = f'ODR-108: workflow "{wf.id}" is parked and cannot answer: {why}'
-            self.answer(request, r.Refused("ODR-108", message, run.run_id, run.status))
-            return
-        try:
-            answer: Any = self.instance(live).query(body.name, body.input)
-        except LookupError as error:
-            answer = r.Refused("ODR-107", f"ODR-107: {error}", run.run_id, run.status)
-        except Exception as error:  # user code and replay can raise anything; the question is what failed
-            answer = r.Refused(
-                "ODR-108", f'ODR-108: the code of workflow "{wf.id}" cannot answer: {error}', run.run_id, run.status
-            )
-        if body.consistent:
-            self.writer.mark()
-        self.answer(request, answer)
-
-    def _run_in_memory(self, wf: Workflow, run_id: str | None) -> LiveRun | None:
+    def run_in_memory(self, wf: Workflow, run_id: str | None) -> LiveRun | None:
         if wf.live is not None and run_id in (None, wf.live.run.run_id):
             return wf.live
         if run_id is None and wf.ending:
             return list(wf.ending.values())[-1]
         return wf.ending.get(run_id) if run_id else None
+
+    def known_run(self, wf: Workflow, run_id: str | None) -> str | None:
+        """The run that is meant, open or closed: this one, else the current or latest one; None if there is none."""
+        live = self.run_in_memory(wf, run_id)
+        if live is not None:
+            return live.run.run_id
+        if run_id is None:
+            latest = wf.latest_closed()
+            return latest[0] if latest else None
+        closed = wf.closed.get(run_id)
+        return run_id if closed is not None and closed.status != RunStatus.REFUSED else None
+
+    def with_closed_run(self, wf: Workflow, run_id: str, request: r.Request, then: Callable[[ClosedRun], None]) -> None:
+        """Call ``then`` with a run that is in the archive, now or when that has been read; else refuse the request."""
+        runs = self.closed_runs
+        known = runs.get(run_id)
+        if known is not None:
+            then(known)
+            return
+        status = wf.closed[run_id].status
+
+        def read(found: ClosedRun | str) -> None:
+            if isinstance(found, str):
+                self.answer(request, r.Refused("ODR-134", found, run_id, status))
+            else:
+                then(found)
+
+        parts = wf.closed[run_id].archive
+        if run_id in runs.reading:
+            runs.reading[run_id].append(read)
+        elif not parts:
+            read(f'ODR-134: the history of closed workflow "{wf.id}" (run {run_id}) was not archived')
+        elif len(runs.reading) >= READS_MAX:
+            message = f'ODR-108: workflow "{wf.id}" cannot answer now: {READS_MAX} closed runs are being read already'
+            self.answer(request, r.Refused("ODR-108", message, run_id, status))
+        else:
+            runs.reading[run_id] = [read]
+            self.writer.outbox.append(ReadArchive(wf.id, run_id, parts, partial(runs.have_read, wf.id, run_id)))
 
     def on_await(self, wf: Workflow, item: InboxItem, body: r.AwaitResult) -> None:
         if not self.wait_for_result(wf, body.run_id, body.request):
@@ -422,7 +441,7 @@ class Inputs(Attempts):
             self.answer(body.request, description)
 
     def on_history(self, wf: Workflow, item: InboxItem, body: r.FetchHistory) -> None:
-        live = self._run_in_memory(wf, body.run_id)
+        live = self.run_in_memory(wf, body.run_id)
         if live is not None:
             events = list(self.events(live))
             page = history_page(live, events, body.first_event, self.config.history_page_bytes, self.config.codec)
@@ -550,19 +569,14 @@ def _late(item: InboxItem, request: r.Request | None, origin: r.MessageOrigin | 
     return None
 
 
-def _is_meant(live: LiveRun, run_id: str | None) -> bool:
-    """A run ID names a run, or the chain that began with it; None means whatever is open."""
-    if run_id is None or run_id == live.run.run_id:
-        return True
-    return live.run.started is not None and live.run.started.first_run_id == run_id
-
-
 _HANDLERS: dict[type, Callable[[Inputs, Workflow, InboxItem, Any], None]] = {
     r.StartWorkflow: Inputs.on_start,
     r.SignalWorkflow: Inputs.on_signal,
     r.CancelWorkflow: Inputs.on_cancel,
     r.TerminateWorkflow: Inputs.on_terminate,
-    r.QueryWorkflow: Inputs.on_query,
+    r.QueryWorkflow: queries.on_query,
+    r.UpdateWorkflow: updates.on_update,
+    r.AwaitUpdate: updates.on_await_update,
     r.AwaitResult: Inputs.on_await,
     r.DescribeWorkflow: Inputs.on_describe,
     r.FetchHistory: Inputs.on_history,

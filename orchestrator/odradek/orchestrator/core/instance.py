@@ -6,7 +6,6 @@ Deciding and replaying are the same call, so a replay is a comparison of what ca
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import dataclasses
 from asyncio import events
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -23,12 +22,13 @@ from odradek.exceptions import ApplicationError, FailureError, is_cancelled_exce
 from odradek.orchestrator.core.cancelled_calls import RunCancellation, as_the_code_hears_it
 from odradek.orchestrator.core.child_calls import Children
 from odradek.orchestrator.core.facts import info_of
+from odradek.orchestrator.core.handler_calls import HandlerCalls
 from odradek.orchestrator.core.loop import CallTask, DeterministicLoop, DurableTimer
 from odradek.orchestrator.core.run import MESSAGE_LIFETIME_MS, REMOVED, upserted
 from odradek.orchestrator.core.step_calls import StepCalls
 from odradek.schemas import records as r
 from odradek.workflow.children import ChildCall, ChildWorkflowHandle
-from odradek.workflow.definition import Definition, Handler
+from odradek.workflow.definition import Definition
 from odradek.workflow.metrics import ReplaySafeMeter
 from odradek.workflow.runtime import (
     DEFAULT_VERSION,
@@ -46,6 +46,7 @@ from odradek.workflow.steps import StepCall
 CODE_INPUTS = (
     r.RunStarted
     | r.SignalReceived
+    | r.UpdateAccepted
     | r.CancelRequested
     | r.ActivityCompleted
     | r.ActivityFailed
@@ -59,7 +60,7 @@ CODE_INPUTS = (
 """Events that reach the code."""
 COMMANDS = (
     r.ActivityScheduled | r.ActivityCancelRequested | r.TimerStarted | r.TimerCancelled | r.MessageSent
-    | r.ChildScheduled | r.SearchAttributesUpserted | r.MemoUpserted
+    | r.ChildScheduled | r.SearchAttributesUpserted | r.MemoUpserted | r.UpdateCompleted
     | r.RunCompleted | r.RunFailed | r.RunCancelled | r.RunContinued
 )  # fmt: skip
 """Events that the code answers with."""
@@ -113,7 +114,7 @@ class WorkflowInstance(Runtime):
         self._main: asyncio.Task[Any] | None = None
         self._bug: BaseException | None = None
         self._ended = False
-        self._early_signals: list[r.SignalReceived] = []
+        self._handlers: HandlerCalls | None = None
         self._versions: dict[str, int] = {}
         self.instance: Any = None
 
@@ -133,6 +134,8 @@ class WorkflowInstance(Runtime):
         self._run()
         if self._ended:
             _end_with_closing(self._commands)
+            if self._handlers is not None and not self.replaying:
+                self._warn_of_unfinished(self._handlers)
         self.history_length += len(self._commands)
         return self._commands
 
@@ -177,7 +180,7 @@ class WorkflowInstance(Runtime):
         self._conditions.clear()
         self._activities.clear()
         self._messages.clear()
-        self._children = self.steps = None
+        self._children = self._handlers = self.steps = None
         self._timers.clear()
         del self._loop
 
@@ -228,37 +231,57 @@ class WorkflowInstance(Runtime):
 
     # ------------------------------------------------------------------------------------------ inputs
 
-    def _on_started(self, event: r.RunStarted) -> None:
+    def construct(self, event: r.RunStarted, time_ms: int) -> None:
+        """Make the user's object, before the run's first input."""
+        self._time_ms = max(self._time_ms, time_ms)
         self._started = event
         self.version = self.version or event.version
         self._started_ms = self._time_ms
         self._recorded_ms = self._recorded_ms or self._time_ms
         definition = self.definition
-        arguments = self._decode(event.input, definition.run_arg_types, f'input of workflow "{event.workflow_type}"')
+        self._run_arguments = self._decode(
+            event.input, definition.run_arg_types, f'input of workflow "{event.workflow_type}"'
+        )
         before = events._get_running_loop()
         events._set_running_loop(self._loop)
         try:
-            self.instance = definition.cls(*arguments) if definition.init_takes_input else definition.cls()
+            self.instance = definition.cls(*self._run_arguments) if definition.init_takes_input else definition.cls()
         except Exception as error:
             raise _bug_of(error) from error
         finally:
             events._set_running_loop(before)
+
+    def _on_started(self, event: r.RunStarted) -> None:
+        if self.instance is None:
+            self.construct(event, self._time_ms)
+        self._started = event
         for signal in event.signals:
             self._on_signal(signal)
-        coroutine = definition.run(self.instance, *arguments)
+        if event.update is not None:
+            self._on_update(event.update)
+        coroutine = self.definition.run(self.instance, *self._run_arguments)
+        self._run_arguments = []
         self._main = self._loop.create_task(self._guard(coroutine, is_main=True), name="main")
 
+    _run_arguments: Sequence[Any] = ()
+
     def _on_signal(self, event: r.SignalReceived) -> None:
-        handlers = self.definition.signals
-        handler = handlers.get(event.name)
-        if handler is not None:
-            arguments = self._decode(event.input, handler.arg_types, f'input of signal "{event.name}"')
-        elif (handler := handlers.get(None)) is not None:
-            arguments = [event.name, [self.converter.from_payload(p) for p in event.input]]
-        else:
-            self._early_signals.append(event)
-            return
-        self._loop.create_task(self._guard(_call(handler, self.instance, arguments)), name=f"signal-{event.name}")
+        self.handlers.take_signal(event)
+
+    def _on_update(self, event: r.UpdateAccepted) -> None:
+        self.handlers.take_update(event)
+
+    @property
+    def handlers(self) -> HandlerCalls:
+        if self._handlers is None:
+            self._handlers = HandlerCalls(self)
+        return self._handlers
+
+    def _warn_of_unfinished(self, handlers: HandlerCalls) -> None:
+        try:
+            handlers.warn_of_unfinished()
+        except Warning as warning:  # where warnings are errors
+            raise WorkflowBug(_describe(warning)) from warning
 
     def _on_cancel(self, event: r.CancelRequested) -> None:
         if self.cancel_reason is not None:
@@ -463,6 +486,7 @@ class WorkflowInstance(Runtime):
 
     @property
     def random(self) -> Random:
+        self._may_command()
         if self._random is None:
             self._random = Random(self.random_seed)
         return self._random
@@ -614,7 +638,7 @@ class WorkflowInstance(Runtime):
                 static_summary=before.static_summary,
                 static_details=before.static_details,
                 version=self._version_that_follows(call),
-                signals=[dataclasses.replace(s, request=None, origin=None) for s in self._early_signals],
+                signals=[dataclasses.replace(s, request=None, origin=None) for s in self.handlers.buffered],
             )
         )
 
@@ -677,7 +701,9 @@ class WorkflowInstance(Runtime):
         if self._closed:
             raise _Suspended
         if querying.get():
-            raise ReadOnlyContextError("ODR-068: a query handler may only read: start and wait elsewhere")
+            raise ReadOnlyContextError(
+                "ODR-068: a query handler or an update validator may only read: start and wait elsewhere"
+            )
 
     def waited_for(self) -> list[Callable[[], bool]]:
         """The conditions that the code waits for now."""
@@ -689,32 +715,21 @@ class WorkflowInstance(Runtime):
         """Run a query handler; what it raises is the answer's failure. Raises ``LookupError`` if there is none."""
         counted = self._payload_bytes
         try:
-            return self._query(name, payloads)
+            return self.handlers.query(name, payloads)
         finally:
             self._payload_bytes = counted  # a replay knows of no queries
 
-    def _query(self, name: str, payloads: Sequence[r.Payload]) -> r.QueryAnswer:
-        handlers = self.definition.queries
-        handler = handlers.get(name)
-        if handler is not None:
-            arguments = self._decode(payloads, handler.arg_types, f'input of query "{name}"')
-        elif (handler := handlers.get(None)) is not None:
-            arguments = [name, [self.converter.from_payload(p) for p in payloads]]
-        else:
-            known = ", ".join(sorted(key for key in handlers if key)) or "none"
-            raise LookupError(f'workflow type "{self.definition.name}" has no query "{name}" (it has: {known})')
-        return contextvars.copy_context().run(self._answer, handler, arguments)
-
-    def _answer(self, handler: Handler, arguments: Sequence[Any]) -> r.QueryAnswer:
-        querying.set(True)
-        before = events._get_running_loop()
-        events._set_running_loop(self._loop)
+    def rejection(self, update: r.UpdateAccepted, time_ms: int) -> r.Failure | None:
+        """Why the update is not accepted, by its name, its input or its validator; None if it is. Never in a replay."""
+        self._time_ms = max(self._time_ms, time_ms)
+        counted = self._payload_bytes
         try:
-            return r.QueryAnswer(self._encode_one(handler.function(self.instance, *arguments), "result of the query"))
-        except Exception as error:
-            return r.QueryAnswer(None, self._failures.to_failure(error, self.converter))
+            return self.handlers.rejection(update)
         finally:
-            events._set_running_loop(before)
+            self._payload_bytes = counted
+
+    spoiled = False
+    """A query or a validator changed something: the instance must be made anew."""
 
     # ------------------------------------------------------------------------------------------ values
 
@@ -758,6 +773,7 @@ _RETRY_DEFAULT = RetryPolicy().to_record()
 _APPLY: dict[type, Callable[[Any, Any], None]] = {
     r.RunStarted: WorkflowInstance._on_started,
     r.SignalReceived: WorkflowInstance._on_signal,
+    r.UpdateAccepted: WorkflowInstance._on_update,
     r.CancelRequested: WorkflowInstance._on_cancel,
     r.ActivityCompleted: WorkflowInstance._on_activity_completed,
     r.ActivityFailed: WorkflowInstance._on_activity_failed,
@@ -771,23 +787,23 @@ _APPLY: dict[type, Callable[[Any, Any], None]] = {
 
 
 def _end_with_closing(commands: list[Any]) -> None:
-    """Nothing follows the end of a run, even if another of its tasks went on within the same step."""
+    """Nothing follows the end of a run, even if another of its tasks went on within the same step.
+
+    Answers to updates that are ready in that step stand before it.
+    """
     for place, command in enumerate(commands):
         if isinstance(command, r.RunCompleted | r.RunFailed | r.RunCancelled | r.RunContinued):
-            del commands[place + 1 :]
+            answers = [later for later in commands[place + 1 :] if isinstance(later, r.UpdateCompleted)]
+            commands[place:] = [*answers, command]
             return
-
-
-async def _call(handler: Handler, instance: Any, arguments: Sequence[Any]) -> None:
-    outcome = handler.function(instance, *arguments)
-    if asyncio.iscoroutine(outcome):
-        await outcome
 
 
 def _same_command(recorded: Any, made: Any) -> None:
     same = type(recorded) is type(made) and getattr(recorded, "seq", None) == getattr(made, "seq", None)
     if same and isinstance(recorded, r.ActivityScheduled):
         same = recorded.activity_type == made.activity_type
+    elif same and isinstance(recorded, r.UpdateCompleted):
+        same = recorded.update_id == made.update_id
     elif same and isinstance(recorded, r.ChildScheduled):
         same = (recorded.workflow_type, recorded.workflow_id) == (made.workflow_type, made.workflow_id)
     if not same:
@@ -813,6 +829,8 @@ def _name(command: Any) -> str:
         return f'{kind}({command.seq}, "{command.activity_type}")'
     if isinstance(command, r.ChildScheduled):
         return f'{kind}({command.seq}, {command.workflow_type} "{command.workflow_id}")'
+    if isinstance(command, r.UpdateCompleted):
+        return f'{kind}("{command.update_id}")'
     seq = getattr(command, "seq", None)
     return kind if seq is None else f"{kind}({seq})"
 

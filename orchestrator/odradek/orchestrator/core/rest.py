@@ -24,7 +24,7 @@ WITHOUT_EFFECT = frozenset("pm")
 
 def at_rest(shard: ShardState) -> Rest | None:
     """None while something is under way: an append, a step, an attempt of an activity that was dispatched."""
-    if shard.writer.in_flight or shard.touched:
+    if shard.writer.in_flight or shard.touched or shard.closed_runs.reading:
         return None
     dues: list[int] = []
     for workflow in shard.workflows.values():

@@ -182,6 +182,8 @@ class Run:
     activities: dict[int, Activity] = field(default_factory=dict)
     messages: dict[int, r.MessageSent] = field(default_factory=dict)
     children: dict[int, Child] = field(default_factory=dict)
+    updates: dict[str, bool] | None = None
+    """Accepted updates, and whether they have completed; None: there are none."""
     deferred: int = 0
     starts_at_ms: int | None = None
     """A start that was delayed reaches its code then."""
@@ -246,6 +248,15 @@ class Run:
         return self.started_ms + (started.start_delay_ms or 0 if started else 0)
 
 
+UPDATE_CANNOT_END = r.Failure(
+    r.FailureKind.APPLICATION,
+    "The workflow has ended, and this update had not completed",
+    "AcceptedUpdateCompletedWorkflow",
+    non_retryable=True,
+)
+"""How an accepted update ends if its run does so first."""
+
+
 def fold(run: Run, event: r.Event) -> None:
     """Take one event into the run's state."""
     body = event.body
@@ -262,6 +273,26 @@ def _started(run: Run, event: r.Event, body: r.RunStarted) -> None:
     run.remembered.request(body.request, run.run_id)
     if body.start_delay_ms:
         run.starts_at_ms = event.time_ms + body.start_delay_ms
+    if body.update is not None:
+        _update_accepted(run, event, body.update)
+
+
+def _update_accepted(run: Run, event: r.Event, body: r.UpdateAccepted) -> None:
+    if run.updates is None:
+        run.updates = {}
+    run.updates[body.update_id] = False
+    run.remembered.request(body.request, run.run_id)
+    run.remembered.tidy(event.time_ms)
+
+
+def _update_rejected(run: Run, event: r.Event, body: r.UpdateRejected) -> None:
+    run.remembered.request(body.request, run.run_id)
+    run.remembered.tidy(event.time_ms)
+
+
+def _update_completed(run: Run, event: r.Event, body: r.UpdateCompleted) -> None:
+    assert run.updates is not None
+    run.updates[body.update_id] = True
 
 
 def _joined(run: Run, event: r.Event, body: r.RequestJoined) -> None:
@@ -373,6 +404,9 @@ _FOLD: dict[type, Callable[[Run, r.Event, Any], None]] = {
     r.RequestRefused: _refused,
     r.SignalReceived: _addressed,
     r.CancelRequested: _addressed,
+    r.UpdateAccepted: _update_accepted,
+    r.UpdateRejected: _update_rejected,
+    r.UpdateCompleted: _update_completed,
     r.ActivityScheduled: _scheduled,
     r.ActivityCompleted: _activity_ended,
     r.ActivityFailed: _activity_ended,

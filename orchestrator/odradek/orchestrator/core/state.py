@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from odradek.converter import FailureConverter, PayloadConverter
 from odradek.orchestrator.core import keys, workflow
+from odradek.orchestrator.core.closed_runs import ClosedRuns
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry, HistoryWriter
@@ -96,7 +97,8 @@ class ShardState(ABC):
         self.touched: dict[str, LiveRun] = {}
         """Runs for which this batch has something to write."""
         self.waiters: dict[str, dict[str, r.Request]] = {}
-        """Who waits for the result of a run, by run and request."""
+        """Who waits for the result of a run or of an update, by run (and update) and request."""
+        self.closed_runs = ClosedRuns()
         self.parked: dict[str, LiveRun] = {}
         self.holders: dict[str, set[tuple[str, int]]] = {}
         """worker → activities (workflow, number) that it holds"""

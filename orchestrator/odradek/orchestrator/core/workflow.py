@@ -73,6 +73,12 @@ class LiveRun:
     inbox_written: int = -1
     """The inbox offset that the last complete transition's record carries."""
 
+    def is_meant(self, run_id: str | None) -> bool:
+        """A run ID names a run, or the chain that began with it; None means whatever is open."""
+        if run_id is None or run_id == self.run.run_id:
+            return True
+        return self.run.started is not None and self.run.started.first_run_id == run_id
+
     def push_due(self, due_ms: int, kind: str, number: int) -> None:
         if not self.due or due_ms < self.due[0][0]:
             self.due_moved = True

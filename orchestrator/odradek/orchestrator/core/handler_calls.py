@@ -1,0 +1,272 @@
+"""The signal, query and update handlers of one run: which there are, and which are under way.
+
+A validator and a query only read: what they change is refused, or thrown away with the instance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import json
+import warnings
+from asyncio import events
+from collections.abc import Callable, Coroutine, Sequence
+from types import MethodType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from odradek.common import RawValue
+from odradek.exceptions import ApplicationError, CancelledError
+from odradek.schemas import records as r
+from odradek.workflow.definition import Handler, HandlerUnfinishedPolicy
+from odradek.workflow.handlers import (
+    Handlers,
+    Kind,
+    UnfinishedSignalHandlersWarning,
+    UnfinishedUpdateHandlersWarning,
+    UpdateInfo,
+    current_update,
+)
+from odradek.workflow.runtime import ReadOnlyContextError, querying
+
+if TYPE_CHECKING:
+    from odradek.orchestrator.core.instance import WorkflowInstance
+
+
+class _UnderWay(NamedTuple):
+    handler: Handler
+    event: r.SignalReceived | r.UpdateAccepted
+
+
+class HandlerCalls(Handlers):
+    """Made when a run first has to do with a handler."""
+
+    def __init__(self, instance: WorkflowInstance) -> None:
+        definition = instance.definition
+        self._instance = instance
+        self._tables: dict[Kind, dict[str | None, Handler]] = {
+            "signal": definition.signals,
+            "query": definition.queries,
+            "update": definition.updates,
+        }
+        self.buffered: list[r.SignalReceived] = []
+        """Signals that nobody handles yet."""
+        self._under_way: dict[int, _UnderWay] = {}
+        self._begun = 0
+
+    # ------------------------------------------------------------------------------------------ which there are
+
+    def get(self, kind: Kind, name: str | None) -> Callable[..., Any] | None:
+        handler = self._tables[kind].get(name)
+        return None if handler is None else self._bound(handler.function, handler)
+
+    def set(
+        self,
+        kind: Kind,
+        name: str | None,
+        function: Callable[..., Any] | None,
+        validator: Callable[..., Any] | None = None,
+    ) -> None:
+        self._instance._may_command()
+        table = self._tables[kind] = dict(self._tables[kind])
+        if function is None:
+            table.pop(name, None)
+            return
+        table[name] = Handler(name, function, inspect.getdoc(function) or "", validator=validator, is_method=False)
+        if kind == "signal" and self.buffered:
+            waiting, self.buffered = self.buffered, []
+            for event in waiting:
+                self.take_signal(event)
+
+    def _find(self, kind: Kind, name: str) -> Handler | None:
+        table = self._tables[kind]
+        return table.get(name) or table.get(None)
+
+    def known(self, kind: Kind) -> str:
+        return ", ".join(sorted(name for name in self._tables[kind] if name)) or "none"
+
+    def _bound(self, function: Callable[..., Any], handler: Handler) -> Callable[..., Any]:
+        return MethodType(function, self._instance.instance) if handler.is_method else function
+
+    def _arguments(self, handler: Handler, kind: Kind, name: str, payloads: Sequence[r.Payload]) -> list[Any]:
+        if handler.name is None:
+            return [name, [RawValue(payload) for payload in payloads]]
+        return self._instance._decode(payloads, handler.arg_types, f'input of {kind} "{name}"')
+
+    # ------------------------------------------------------------------------------------------ signals and updates
+
+    def take_signal(self, event: r.SignalReceived) -> None:
+        handler = self._find("signal", event.name)
+        if handler is None:
+            self.buffered.append(event)
+            return
+        function = self._bound(handler.function, handler)
+        arguments = self._arguments(handler, "signal", event.name, event.input)
+        self._begin(handler, event, _awaited(function, arguments), f"signal-{event.name}")
+
+    def take_update(self, event: r.UpdateAccepted) -> None:
+        handler = self._find("update", event.name)
+        if handler is None:
+            raise LookupError(self._no_update(event.name))
+        function = self._bound(handler.function, handler)
+        arguments = self._arguments(handler, "update", event.name, event.input)
+        self._begin(handler, event, self._update(event, function, arguments), f"update-{event.name}")
+
+    def _begin(
+        self,
+        handler: Handler,
+        event: r.SignalReceived | r.UpdateAccepted,
+        coroutine: Coroutine[Any, Any, None],
+        name: str,
+    ) -> None:
+        self._begun += 1
+        self._under_way[self._begun] = _UnderWay(handler, event)
+        instance = self._instance
+        instance._loop.create_task(instance._guard(self._watched(coroutine, self._begun)), name=name)
+
+    async def _watched(self, coroutine: Coroutine[Any, Any, None], number: int) -> None:
+        try:
+            await coroutine
+        finally:
+            del self._under_way[number]
+
+    async def _update(self, event: r.UpdateAccepted, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
+        instance = self._instance
+        current_update.set(UpdateInfo(event.update_id, event.name))
+        try:
+            value = function(*arguments)
+            if inspect.isawaitable(value):
+                value = await value
+            completed = r.UpdateCompleted(
+                event.update_id, instance._encode_one(value, f'result of update "{event.name}"')
+            )
+        except asyncio.CancelledError:
+            completed = self._failed(event, CancelledError("Update cancelled"))
+        except Exception as error:
+            if not instance.fails_with(error):
+                raise
+            completed = self._failed(event, error)
+        instance._commands.append(completed)
+
+    def _failed(self, event: r.UpdateAccepted, error: Exception) -> r.UpdateCompleted:
+        instance = self._instance
+        return r.UpdateCompleted(event.update_id, None, instance._failures.to_failure(error, instance.converter))
+
+    # ------------------------------------------------------------------------------------------ the validator
+
+    def rejection(self, update: r.UpdateAccepted) -> r.Failure | None:
+        """Why the update is not accepted; None if it is."""
+        instance = self._instance
+        try:
+            handler = self._find("update", update.name)
+            if handler is None:
+                raise ApplicationError(self._no_update(update.name), type="UnknownUpdate", non_retryable=True)
+            function = self._bound(handler.function, handler)
+            arguments = self._arguments(handler, "update", update.name, update.input)
+            inspect.signature(function).bind(*arguments)
+            if handler.validator is not None:
+                check = self._bound(handler.validator, handler)
+                self._read_only(check, arguments, UpdateInfo(update.update_id, update.name))
+        except Exception as error:  # whatever a validator raises is its refusal
+            return instance._failures.to_failure(error, instance.converter)
+        return None
+
+    def _no_update(self, name: str) -> str:
+        return (
+            f'ODR-138: workflow type "{self._instance.definition.name}" has no update "{name}" '
+            f"(it has: {self.known('update')}): correct the name, or let the workflow handle it"
+        )
+
+    # ------------------------------------------------------------------------------------------ queries
+
+    def query(self, name: str, payloads: Sequence[r.Payload]) -> r.QueryAnswer:
+        """Run a query handler; what it raises is the answer's failure. Raises ``LookupError`` if there is none."""
+        instance = self._instance
+        handler = self._find("query", name)
+        if handler is None:
+            raise LookupError(
+                f'workflow type "{instance.definition.name}" has no query "{name}" (it has: {self.known("query")})'
+            )
+        arguments = self._arguments(handler, "query", name, payloads)
+        try:
+            value = self._read_only(self._bound(handler.function, handler), arguments, None)
+            return r.QueryAnswer(instance._encode_one(value, "result of the query"))
+        except Exception as error:
+            return r.QueryAnswer(None, instance._failures.to_failure(error, instance.converter))
+
+    def _read_only(self, function: Callable[..., Any], arguments: Sequence[Any], update: UpdateInfo | None) -> Any:
+        return contextvars.copy_context().run(self._reading, function, arguments, update)
+
+    def _reading(self, function: Callable[..., Any], arguments: Sequence[Any], update: UpdateInfo | None) -> Any:
+        querying.set(True)
+        current_update.set(update)
+        loop = self._instance._loop
+        before = events._get_running_loop()
+        events._set_running_loop(loop)
+        try:
+            value = function(*arguments)
+            if inspect.iscoroutine(value):
+                value = _without_waiting(value)
+        finally:
+            events._set_running_loop(before)
+            if loop._ready:
+                self._instance.spoiled = True
+        if self._instance.spoiled:
+            raise ReadOnlyContextError(
+                "ODR-068: a query handler or an update validator may only read: this one has started or woken a task"
+            )
+        return value
+
+    # ------------------------------------------------------------------------------------------ the end
+
+    @property
+    def all_finished(self) -> bool:
+        return not self._under_way
+
+    def warn_of_unfinished(self) -> None:
+        """The run has ended: what is under way is abandoned."""
+        signals: dict[str, int] = {}
+        updates: list[dict[str, str]] = []
+        for handler, event in self._under_way.values():
+            if handler.unfinished_policy is HandlerUnfinishedPolicy.ABANDON:
+                continue
+            if isinstance(event, r.UpdateAccepted):
+                updates.append({"name": event.name, "id": event.update_id})
+            else:
+                signals[event.name] = signals.get(event.name, 0) + 1
+        where = f'workflow "{self._instance._ids[1]}" (run {self._instance._ids[2]}) has ended'
+        if updates:
+            warnings.warn(
+                f"{where} while update handlers were under way, and their senders get an error: {json.dumps(updates)}. "
+                f"{_REMEDY.format('update')}",
+                UnfinishedUpdateHandlersWarning,
+                stacklevel=2,
+            )
+        if signals:
+            counted = [{"name": name, "count": count} for name, count in signals.items()]
+            warnings.warn(
+                f"{where} while signal handlers were under way: {json.dumps(counted)}. {_REMEDY.format('signal')}",
+                UnfinishedSignalHandlersWarning,
+                stacklevel=2,
+            )
+
+
+_REMEDY = (
+    "Let them finish with await workflow.wait_condition(workflow.all_handlers_finished), or say with "
+    "@workflow.{}(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON) that they may be abandoned"
+)
+
+
+async def _awaited(function: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    outcome = function(*arguments)
+    if inspect.isawaitable(outcome):
+        await outcome
+
+
+def _without_waiting(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise ReadOnlyContextError("ODR-068: a query handler may only read: this one waits for something")
