@@ -168,6 +168,9 @@ class SimulatedOwner:
             case fx.ReadGap(first=first, end=end):
                 writer.gap_read([world.read(offset) for offset in range(first, end)])
                 self.shard.flush()
+            case fx.ReadArchive(parts=parts, on_read=on_read):
+                blocks = b"".join(world.partition.archive[part.offset][1] for part in parts)
+                on_read(list(Codec().decode_events(blocks)))
             case fx.InboxDone() | fx.RunStep() | fx.CancelStep():
                 pass
             case _:

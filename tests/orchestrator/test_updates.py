@@ -261,7 +261,8 @@ def test_who_waits_for_an_update_hears_that_its_run_ended_first() -> None:
 
 
 def run_of(partition: Partition) -> str:
-    return next(e.body.run_id for e in partition.emitted if isinstance(e, fx.Reply) and hasattr(e.body, "run_id"))
+    replies = [e.body for e in partition.emitted if isinstance(e, fx.Reply)]
+    return next(body.run_id for body in replies if isinstance(body, r.Accepted | r.UpdateOutcome))
 
 
 @workflow.defn

@@ -204,6 +204,16 @@ def init(fn: F) -> F:
     return _mark(fn, _INIT, True)
 
 
+@overload
+def signal(fn: F, /) -> F: ...
+@overload
+def signal(
+    *,
+    name: str | None = None,
+    dynamic: bool = False,
+    description: str = "",
+    unfinished_policy: HandlerUnfinishedPolicy = HandlerUnfinishedPolicy.WARN_AND_ABANDON,
+) -> Callable[[F], F]: ...
 def signal(
     fn: F | None = None,
     /,
@@ -220,6 +230,10 @@ def signal(
     return _handler(_SIGNAL, "signal", fn, name, dynamic, description, unfinished_policy)
 
 
+@overload
+def query(fn: F, /) -> F: ...
+@overload
+def query(*, name: str | None = None, dynamic: bool = False, description: str = "") -> Callable[[F], F]: ...
 def query(fn: F | None = None, /, *, name: str | None = None, dynamic: bool = False, description: str = "") -> Any:
     """Mark a method as the handler of a query: it reads and returns. An ``async`` one is deprecated, and cannot wait.
 
