@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from odradek import workflow
-from odradek.common import RetryPolicy, WorkflowIDReusePolicy
+from odradek.common import (
+    Priority,
+    RetryPolicy,
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDReusePolicy,
+)
+from odradek.converter import decode_typed_search_attributes
 from odradek.exceptions import (
     ApplicationError,
     CancelledError,
@@ -26,7 +34,7 @@ from odradek.orchestrator.core.children import child_run_id
 from odradek.orchestrator.core.describe import describe
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
-from odradek.workflow import ChildWorkflowCancellationType, ParentClosePolicy
+from odradek.workflow import ChildWorkflowCancellationType, ChildWorkflowConfig, ParentClosePolicy
 from tests.orchestrator.partition import Owner, Partition
 
 
@@ -523,6 +531,77 @@ def test_result_that_reaches_a_parked_parent_is_kept_for_it() -> None:
     partition.hosted["Family"] = family
     owner.pass_time(60)
     assert partition.result(request)[:2] == [40, 42]
+
+
+KEY = SearchAttributeKey.for_keyword("Region")
+CONFIG: ChildWorkflowConfig = {
+    "id": "child",
+    "task_queue": "elsewhere",
+    "execution_timeout": timedelta(hours=3),
+    "run_timeout": timedelta(hours=2),
+    "task_timeout": timedelta(seconds=5),
+    "retry_policy": RetryPolicy(maximum_attempts=4),
+    "memo": {"note": "fragile"},
+    "search_attributes": TypedSearchAttributes([SearchAttributePair(KEY, "north")]),
+    "static_summary": "doubles",
+    "static_details": "a number",
+    "priority": Priority(priority_key=2),
+    "versioning_intent": None,
+}
+
+
+@workflow.defn
+class Careful:
+    @workflow.run
+    async def run(self) -> int:
+        return await workflow.execute_child_workflow(Double.run, 4, **CONFIG)
+
+
+def test_options_of_a_child_reach_it() -> None:
+    partition, owner = run(Careful, Double)
+    request = partition.start("parent", "Careful")
+    owner.run()
+    assert partition.result(request) == 8
+    started = archived(partition, "child")[0]
+    assert isinstance(started, r.RunStarted)
+    assert (started.workflow_type, started.task_queue, started.priority) == ("Double", "elsewhere", 2)
+    limits = (started.execution_timeout_ms, started.run_timeout_ms, started.task_timeout_ms)
+    assert limits == (3 * 3_600_000, 2 * 3_600_000, 5000)
+    assert started.retry_policy is not None
+    assert started.retry_policy.maximum_attempts == 4
+    assert partition.converter.payload_converter.from_payload(started.memo["note"]) == "fragile"
+    assert decode_typed_search_attributes(started.search_attributes)[KEY] == "north"
+    assert (started.static_summary, started.static_details) == ("doubles", "a number")
+
+
+@workflow.defn
+class Mistaken:
+    """Calls that cannot be right fail where they are made, and start nothing."""
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        wrong: list[tuple[Any, dict[str, Any]]] = [
+            (Double.run, {"arg": 1, "args": [1]}),
+            (Double.run, {"arg": 1, "id": "a\0b"}),
+            (Double.run, {"arg": 1, "run_timeout": timedelta(seconds=-1)}),
+            (str, {}),
+        ]
+        found = []
+        for called, options in wrong:
+            try:
+                await workflow.execute_child_workflow(called, **options)
+            except (TypeError, ValueError) as error:
+                found.append(str(error).split(":", maxsplit=1)[0])
+        return found
+
+
+def test_calls_that_cannot_be_right() -> None:
+    partition, owner = run(Mistaken, Double)
+    request = partition.start("parent", "Mistaken")
+    owner.run()
+    negative = "run_timeout of a child workflow is -1 day, 23"
+    assert partition.result(request) == ["ODR-063", "ODR-135", negative, "str is no workflow"]
+    assert [b for b in sent(partition, r.StartWorkflow) if b.origin is not None] == []
 
 
 def history(owner: Owner, workflow_id: str) -> list[r.Event]:

@@ -118,7 +118,7 @@ class Abroad:
                 waiting, there.waiting = there.waiting, {}
                 for message in waiting.values():
                     if not message.writer.fenced:
-                        self._deliver(message, there.namespace)
+                        self.send(message)
             elif there.waiting and (there.missing or expiring):
                 self._refuse_some(there)
                 there.open()
