@@ -6,7 +6,7 @@ Activities, timers, conditions, other workflows, and facts that are the same in 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NoReturn, TypedDict, TypeVar
@@ -209,14 +209,50 @@ async def wait_condition(
 
 
 async def wait(
-    fs: Sequence[Any], *, timeout: float | None = None, return_when: str = asyncio.ALL_COMPLETED
+    fs: Iterable[asyncio.Future[Any]], *, timeout: float | None = None, return_when: str = asyncio.ALL_COMPLETED
 ) -> tuple[list[Any], list[Any]]:
-    """``asyncio.wait`` that keeps the order of what it was given."""
+    """``asyncio.wait`` that keeps the order of what it was given: lists of those done and of those pending.
+
+    Futures and tasks only, as there. ``timeout`` in seconds; a durable timer.
+    """
     unique = list(dict.fromkeys(fs))
     if not unique:
         raise ValueError("Sequence of tasks/futures must not be empty.")
     done, _ = await asyncio.wait(unique, timeout=timeout, return_when=return_when)
     return [f for f in unique if f in done], [f for f in unique if f not in done]
+
+
+def as_completed(fs: Iterable[Awaitable[T]], *, timeout: float | None = None) -> Iterator[Awaitable[T]]:
+    """``asyncio.as_completed`` in an order that a replay repeats, for coroutines, too: they begin in their order here.
+
+    What it yields is to be awaited, and gives the results as they come; ``asyncio.TimeoutError`` after ``timeout``
+    (seconds; a durable timer for all of them).
+    """
+    pending = dict.fromkeys([asyncio.ensure_future(f) for f in dict.fromkeys(fs)])
+    count = len(pending)
+    done: asyncio.Queue[asyncio.Future[T] | None] = asyncio.Queue()
+
+    def completed(future: asyncio.Future[T]) -> None:
+        if pending.pop(future, future) is None:
+            done.put_nowait(future)
+            if not pending and timer is not None:
+                timer.cancel()
+
+    def timed_out() -> None:
+        for _ in range(len(pending)):
+            done.put_nowait(None)
+        pending.clear()
+
+    async def next_one() -> T:
+        future = await done.get()
+        if future is None:
+            raise TimeoutError
+        return future.result()
+
+    for future in pending:
+        future.add_done_callback(completed)
+    timer = asyncio.get_running_loop().call_later(timeout, timed_out) if timeout is not None and pending else None
+    return (next_one() for _ in range(count))
 
 
 def now() -> datetime:
