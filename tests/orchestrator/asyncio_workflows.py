@@ -208,7 +208,8 @@ class Ways:
 
     async def clocks(self) -> Any:
         loop = asyncio.get_running_loop()
-        began, called = loop.time(), []
+        began = loop.time()
+        called: list[str] = []
         loop.call_later(2, called.append, "later")
         loop.call_soon(called.append, "soon")
         await asyncio.sleep(3)

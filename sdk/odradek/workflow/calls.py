@@ -228,12 +228,13 @@ def as_completed(fs: Iterable[Awaitable[T]], *, timeout: float | None = None) ->
     What it yields is to be awaited, and gives the results as they come; ``asyncio.TimeoutError`` after ``timeout``
     (seconds; a durable timer for all of them).
     """
-    pending = dict.fromkeys([asyncio.ensure_future(f) for f in dict.fromkeys(fs)])
+    pending: dict[asyncio.Future[T], None] = dict.fromkeys([asyncio.ensure_future(f) for f in dict.fromkeys(fs)])
     count = len(pending)
     done: asyncio.Queue[asyncio.Future[T] | None] = asyncio.Queue()
 
     def completed(future: asyncio.Future[T]) -> None:
-        if pending.pop(future, future) is None:
+        if future in pending:
+            del pending[future]
             done.put_nowait(future)
             if not pending and timer is not None:
                 timer.cancel()
