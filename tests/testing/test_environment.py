@@ -169,6 +169,36 @@ async def test_backoffs_between_attempts_are_skipped(
     assert seconds >= (1 + 2 + 4 + 8) * 3600
 
 
+@pytest.mark.parametrize("inline", [True, False])
+async def test_backoffs_of_steps_are_skipped(
+    odradek_env: WorkflowEnvironment, odradek_worker: WorkerFactory, inline: bool
+) -> None:
+    tries: list[int] = []
+
+    def third_time() -> int:
+        tries.append(len(tries))
+        if len(tries) < 3:
+            raise ApplicationError("not yet")
+        return len(tries)
+
+    async def third_time_async() -> int:
+        return third_time()
+
+    @workflow.defn(name="Stepping")
+    class Stepping:
+        @workflow.run
+        async def run(self) -> tuple[int, float]:
+            began = workflow.time()
+            policy = RetryPolicy(initial_interval=timedelta(days=1), backoff_coefficient=1.0)
+            function = third_time if inline else third_time_async
+            return await workflow.step(function, retry_policy=policy), workflow.time() - began
+
+    async with odradek_worker(workflows=[Stepping]) as worker:
+        result = await odradek_env.client.execute_workflow("Stepping", id="w", task_queue=worker.task_queue)
+    assert result[0] == 3
+    assert 2 * 86_400 <= result[1] < 3 * 86_400
+
+
 async def test_no_time_is_skipped_while_an_activity_runs(
     odradek_env: WorkflowEnvironment, odradek_worker: WorkerFactory
 ) -> None:

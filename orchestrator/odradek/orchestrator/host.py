@@ -224,7 +224,10 @@ class Orchestrator:
             if rest is None:
                 return False
             rests.append(rest)
-        return self._clock.skip_to(min((rest.due_ms for rest in rests if rest.due_ms is not None), default=None))
+        moved = self._clock.skip_to(min((rest.due_ms for rest in rests if rest.due_ms is not None), default=None))
+        if moved:
+            self.steps.time_moved()
+        return moved
 
     def _idle_seconds(self) -> float:
         """How long nothing needs to be done: until the next timer, at most the polling interval."""

@@ -119,6 +119,8 @@ class StepRunner:
         self._shutdown = Flag()
         self._waiting: deque[_Running] = deque()
         self._attempts: dict[_Running, None] = {}
+        self._backing_off: dict[_Running, Callable[[_Running], None]] = {}
+        """What happens to each when its next attempt is due."""
         self._sweep: asyncio.TimerHandle | None = None
         self._open = 0
         self._newest = 0.0
@@ -156,6 +158,11 @@ class StepRunner:
             taken.append(self._ended.popleft())
         self._open -= len(taken)
         return taken
+
+    def time_moved(self) -> None:
+        """The clock has skipped: begin what is due now."""
+        if self._open:
+            self._order(self._start_due)
 
     @property
     def has_news(self) -> bool:
@@ -338,7 +345,7 @@ class StepRunner:
             self._tell(running, _CANCEL_REQUESTED)
         elif running.timer is not None or running in self._waiting:
             if running.timer is not None:
-                running.timer.cancel()
+                self._back_on(running)
             else:
                 self._waiting.remove(running)
             self._give_up(running)
@@ -402,21 +409,37 @@ class StepRunner:
         self._leave(running)
         running.scheduled_ms = self._clock_ms() + delay_ms
         loop = self._opened_loop()
-        if not running.call.inline:
-            running.timer = loop.call_later(delay_ms / 1000, self._start_again, running)
-            return
+        due = self._inline_due if running.call.inline else self._start_again
 
         def later() -> None:
-            running.timer = loop.call_later(delay_ms / 1000, self._inline_due, running)
+            running.timer = loop.call_later(delay_ms / 1000, due, running)
+            self._backing_off[running] = due
+            running.step.retry_at_ms = running.scheduled_ms
 
-        self._order(later)
+        if running.call.inline:
+            self._order(later)
+        else:
+            later()
+
+    def _start_due(self) -> None:
+        now_ms = self._clock_ms()
+        for running, due in list(self._backing_off.items()):
+            if running.scheduled_ms <= now_ms:
+                due(running)
+
+    def _back_on(self, running: _Running) -> None:
+        """It backs off no longer."""
+        if running.timer is not None:
+            running.timer.cancel()
+        self._backing_off.pop(running, None)
+        running.timer = running.step.retry_at_ms = None
 
     def _start_again(self, running: _Running) -> None:
-        running.timer = None
+        self._back_on(running)
         self._start(running)
 
     def _inline_due(self, running: _Running) -> None:
-        running.timer = None
+        self._back_on(running)
         self._inline_again.append(running)
         if self._listening:
             self._news.set()

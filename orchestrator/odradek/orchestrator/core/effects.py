@@ -152,9 +152,11 @@ class RunStep:
     call: StepCall
     asked_ms: int
     attempt: int = 0
-    """Kept by the host, as the next two, for whoever asks what the run waits for."""
+    """Kept by the host, as the next three, for whoever asks what the run waits for."""
     last_failure: r.Failure | None = None
     running: Any = None
+    retry_at_ms: int | None = None
+    """Between attempts: when the next one begins."""
 
 
 @dataclass(slots=True)

@@ -31,8 +31,12 @@ def at_rest(shard: ShardState) -> Rest | None:
         live = workflow.live
         if live is None:
             continue
-        if live.barrier or live.waiting or live.steps or any(_attempts_under_way(live)):
+        if live.barrier or live.waiting or any(_attempts_under_way(live)):
             return None
+        for step in live.steps.values():
+            if step.retry_at_ms is None:
+                return None
+            dues.append(step.retry_at_ms)
         dues += [entry[0] for entry in live.due if entry[1] not in WITHOUT_EFFECT and live.is_true(entry)]
     return Rest(min(dues, default=None))
 
