@@ -58,10 +58,9 @@ def closing_messages(run: Run, namespace: str, outcome: r.RunOutcome, now_ms: in
     Messages without an answer once more: the owner that sent them may have died on it. To each open child what its
     parent close policy says. To the parent the result, unless a successor goes on.
     """
-    if not (run.messages or run.children) and parent_of(run) is None:
-        return []
     messages = [message(run, namespace, number, now_ms) for number in run.unanswered()]
-    messages += _to_children(run, namespace, now_ms)
+    if run.children:
+        messages += _to_children(run, namespace, now_ms)
     parent = parent_of(run)
     if parent is not None and getattr(run.closing, "next", None) is None:
         body = r.ChildResult(parent.run_id, parent.number, run.run_id, outcome.status, outcome.result, outcome.failure)
