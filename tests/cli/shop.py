@@ -37,6 +37,12 @@ class Order:
     def approve(self, by: str) -> None:
         self.approved_by = by
 
+    @workflow.update
+    def rename(self, order: str) -> str:
+        if not order:
+            raise ApplicationError("an order needs a name", type="Nameless")
+        return f"renamed {order}"
+
     @workflow.query
     def approved(self) -> str:
         return self.approved_by

@@ -22,6 +22,26 @@ def test_order_from_start_to_result(fleet: Fleet) -> None:
     assert fleet.run("workflow", "show", "order-1").stdout.startswith("Completed ")
 
 
+def test_updates_print_their_answer(fleet: Fleet) -> None:
+    fleet.start("Order", "order-9", "--input", '"A9"')
+    updated = fleet.run("workflow", "update", "order-9", "rename", "--input", '"B9"', "--update-id", "u1")
+    assert (updated.exit_code, updated.stdout) == (0, '"renamed B9"\n')
+    accepted = fleet.run("workflow", "update", "order-9", "rename", "--input", '"C9"', "--wait-for", "accepted")
+    assert (accepted.exit_code, accepted.stdout) == (0, "")
+    failed = fleet.run("workflow", "update", "order-9", "rename", "--input", '""')
+    assert failed.exit_code == 1
+    assert "Nameless: an order needs a name" in failed.stderr
+    unknown = fleet.run("workflow", "update", "order-9", "nonsense")
+    assert unknown.exit_code == 1
+    assert "ODR-138" in unknown.stderr
+    story = fleet.run("workflow", "history", "order-9").stdout
+    for words in ("Update accepted", "Update completed", "Update rejected", "rename"):
+        assert words in story
+    fleet.run("workflow", "signal", "order-9", "approve", "--input", '"Bob"')
+    fleet.run("workflow", "result", "order-9")
+    assert fleet.run("workflow", "query", "order-9", "approved").stdout == '"Bob"\n', "of a closed run"
+
+
 def test_history_is_a_story_and_json(fleet: Fleet) -> None:
     fleet.start("Order", "order-2", "--input", '"A2"')
     fleet.run("workflow", "signal", "order-2", "approve", "--input", '"Bob"')

@@ -157,7 +157,7 @@ def explain(error: BaseException) -> Explained:
         return Explained("Interrupted.", ExitCode.INTERRUPTED, expected=True)
     coded = text.startswith("ODR-")
     exit_code = _by_status(error) or _BY_NAME.get(name)
-    if name == "WorkflowFailureError":
+    if name in ("WorkflowFailureError", "WorkflowUpdateFailedError"):
         return Explained(_causes(error), ExitCode.FAILED, expected=True)
     if exit_code is not None or coded:
         fallback = ExitCode.USAGE if isinstance(error, ValueError) else ExitCode.FAILED
@@ -176,6 +176,7 @@ _BY_NAME = {
     "WorkflowAlreadyStartedError": ExitCode.CONFLICT,
     "WorkflowQueryFailedError": ExitCode.FAILED,
     "WorkflowQueryRejectedError": ExitCode.FAILED,
+    "WorkflowUpdateRPCTimeoutOrCancelledError": ExitCode.TIMEOUT,
 }
 _BY_STATUS = {
     "INVALID_ARGUMENT": ExitCode.USAGE,

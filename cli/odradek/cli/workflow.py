@@ -212,6 +212,48 @@ def signal(
     click.echo(f'signal "{name}" was received by workflow "{workflow_id}"', err=True)
 
 
+@workflow.command(epilog="\b\nExample:\n  odradek workflow update order-77 add --input '\"tea\"' --update-id tea-1\n")
+@click.argument("workflow_id", metavar="ID")
+@click.argument("name")
+@input_option
+@run_id_option
+@click.option("--update-id", help="Sent again with the same one, it counts once in a run. Default: random.")
+@click.option("--wait-for", type=click.Choice(["accepted", "completed"]), default="completed", show_default=True)
+@seconds_option("--timeout", "How long to wait. Default: for as long as it takes.")
+@pass_common
+def update(
+    common: Common,
+    workflow_id: str,
+    name: str,
+    input: tuple[Any, ...],
+    run_id: str | None,
+    update_id: str | None,
+    wait_for: str,
+    timeout: timedelta | None,
+) -> None:
+    """Send the update NAME, wait for its answer, and print that as JSON.
+
+    An update that was rejected or failed: exit code 1, and why.
+    """
+
+    async def updating(client: Client) -> tuple[str, Any]:
+        from odradek.client import WorkflowUpdateStage
+
+        stage = WorkflowUpdateStage[wait_for.upper()]
+        sent = await handle_of(client, workflow_id, run_id).start_update(
+            name, args=input, id=update_id, wait_for_stage=stage, rpc_timeout=timeout
+        )
+        if stage is WorkflowUpdateStage.ACCEPTED:
+            return sent.id, None
+        return sent.id, await sent.result(rpc_timeout=timeout)
+
+    sent_id, answer = ask(common, updating)
+    if wait_for == "completed":
+        print_json(answer)
+    else:
+        click.echo(f'update "{name}" ({sent_id}) was accepted by workflow "{workflow_id}"', err=True)
+
+
 @workflow.command()
 @click.argument("workflow_id", metavar="ID")
 @click.argument("name")

@@ -1,7 +1,7 @@
 """What services use to start workflows and to speak with them: ``Client.connect("kafka://…")``."""
 
 from odradek.client.archive import archived_histories
-from odradek.client.client import Client, ClientConfig, WorkflowOptions
+from odradek.client.client import Client, ClientConfig
 from odradek.client.connection import Connection
 from odradek.client.description import (
     ParkedInfo,
@@ -12,10 +12,13 @@ from odradek.client.description import (
     WorkflowExecutionDescription,
 )
 from odradek.client.errors import (
+    RPCTimeoutOrCancelledError,
     WorkflowContinuedAsNewError,
     WorkflowFailureError,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from odradek.client.filter_parsing import FilterError
 from odradek.client.handle import WorkflowHandle
@@ -31,11 +34,18 @@ from odradek.client.interceptor import (
     QueryWorkflowInput,
     SignalWorkflowInput,
     StartWorkflowInput,
+    StartWorkflowUpdateInput,
+    StartWorkflowUpdateWithStartInput,
     TerminateWorkflowInput,
+    UpdateWithStartStartWorkflowInput,
+    UpdateWithStartUpdateWorkflowInput,
 )
 from odradek.client.iterators import WorkflowExecutionAsyncIterator, WorkflowHistoryEventAsyncIterator
+from odradek.client.options import WorkflowOptions
 from odradek.client.policy import RequestPolicy
-from odradek.client.status import WorkflowExecutionStatus
+from odradek.client.status import WorkflowExecutionStatus, WorkflowUpdateStage
+from odradek.client.update import WorkflowUpdateHandle
+from odradek.client.with_start import WithStartWorkflowOperation
 
 __all__ = [
     "CancelWorkflowInput",
@@ -52,10 +62,16 @@ __all__ = [
     "ParkedInfo",
     "PendingWait",
     "QueryWorkflowInput",
+    "RPCTimeoutOrCancelledError",
     "RequestPolicy",
     "SignalWorkflowInput",
     "StartWorkflowInput",
+    "StartWorkflowUpdateInput",
+    "StartWorkflowUpdateWithStartInput",
     "TerminateWorkflowInput",
+    "UpdateWithStartStartWorkflowInput",
+    "UpdateWithStartUpdateWorkflowInput",
+    "WithStartWorkflowOperation",
     "WorkflowContinuedAsNewError",
     "WorkflowExecution",
     "WorkflowExecutionAsyncIterator",
@@ -70,5 +86,9 @@ __all__ = [
     "WorkflowOptions",
     "WorkflowQueryFailedError",
     "WorkflowQueryRejectedError",
+    "WorkflowUpdateFailedError",
+    "WorkflowUpdateHandle",
+    "WorkflowUpdateRPCTimeoutOrCancelledError",
+    "WorkflowUpdateStage",
     "archived_histories",
 ]

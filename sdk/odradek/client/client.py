@@ -19,16 +19,14 @@ from odradek.client.interceptor import (
     StartWorkflowInput,
 )
 from odradek.client.iterators import WorkflowExecutionAsyncIterator
+from odradek.client.options import WorkflowOptions
 from odradek.client.outbound import WireOutbound
 from odradek.client.policy import RequestPolicy
+from odradek.client.status import WorkflowUpdateStage
+from odradek.client.update import WorkflowUpdateHandle
+from odradek.client.with_start import WithStartWorkflowOperation, input_of
 from odradek.common import (
-    Priority,
     QueryRejectCondition,
-    RetryPolicy,
-    SearchAttributes,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
 )
 from odradek.common.identifiers import checked_id
 from odradek.converter import DataConverter
@@ -38,40 +36,6 @@ S = TypeVar("S")
 A = TypeVar("A")
 R = TypeVar("R")
 P = ParamSpec("P")
-
-
-class WorkflowOptions(TypedDict, total=False):
-    """What ``start_workflow`` and ``execute_workflow`` take beside the workflow and its arguments."""
-
-    id: Required[str]
-    """Unique among the open workflows of the namespace."""
-    task_queue: Required[str]
-    """The default queue of its activities."""
-    execution_timeout: timedelta | None
-    """Of the workflow with all its retries and continuations."""
-    run_timeout: timedelta | None
-    """Of each run."""
-    task_timeout: timedelta | None
-    """How long the code may compute between two waits."""
-    id_reuse_policy: WorkflowIDReusePolicy
-    id_conflict_policy: WorkflowIDConflictPolicy
-    retry_policy: RetryPolicy | None
-    """Of the workflow as a whole; None: it is not retried."""
-    memo: Mapping[str, Any] | None
-    search_attributes: TypedSearchAttributes | SearchAttributes | None
-    static_summary: str | None
-    static_details: str | None
-    start_delay: timedelta | None
-    cron_schedule: str
-    """When to run again and again, as in "30 9 * * MON-FRI"; in UTC, or with "CRON_TZ=Europe/Berlin " in front."""
-    start_signal: str | None
-    """A signal that the workflow gets with its start; an open run gets it alone."""
-    start_signal_args: Sequence[Any]
-    priority: Priority | None
-    rpc_timeout: timedelta | None
-    """How long to wait until the start is durable; 10 s by default. A result has no limit."""
-    request_id: str | None
-    """Of two starts with the same one only one counts; random by default."""
 
 
 class ClientConfig(TypedDict, total=False):
@@ -325,6 +289,50 @@ class Client:
         with self._connection.clock.awaiting():
             handle = await self._outbound.start_workflow(input)
             return await handle.result()
+
+    async def start_update_with_start_workflow(
+        self,
+        update: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
+        wait_for_stage: WorkflowUpdateStage,
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowUpdateHandle[Any]:
+        """Send an update to a workflow, and start the workflow if it does not run: both, or neither, are taken in.
+
+        A fresh run begins the update's handler before its main method. A rejected update leaves the run started.
+        Options and errors are those of ``WorkflowHandle.start_update`` and of ``start_workflow``.
+        """
+        sent = input_of(update, arguments(arg, args), wait_for_stage, id, result_type, rpc_timeout)
+        return await self._outbound.start_update_with_start_workflow(start_workflow_operation.input_with(sent, self))
+
+    async def execute_update_with_start_workflow(
+        self,
+        update: str | Callable[..., Any],
+        arg: Any = UNSET,
+        *,
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> Any:
+        """As ``start_update_with_start_workflow``, and wait for the update's answer."""
+        handle = await self.start_update_with_start_workflow(
+            update,
+            arg,
+            start_workflow_operation=start_workflow_operation,
+            wait_for_stage=WorkflowUpdateStage.COMPLETED,
+            args=args,
+            id=id,
+            result_type=result_type,
+            rpc_timeout=rpc_timeout,
+        )
+        return await handle.result(rpc_timeout=rpc_timeout)
 
     def get_workflow_handle(
         self,

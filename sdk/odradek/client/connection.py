@@ -21,7 +21,7 @@ from odradek.client.refusals import closed, no_answer, record_too_large
 from odradek.log import AppendQueueFull, Log, RecordTooLarge, open_log
 from odradek.log.clock import WALL, Clock
 from odradek.log.namespace import Namespace, open_namespace
-from odradek.schemas.records import InboxRecord, Request
+from odradek.schemas.records import InboxRecord, Request, StartWorkflow
 
 RECORD_OVERHEAD_BYTES = 100
 """What a broker counts beside key and value, with room to spare."""
@@ -181,6 +181,8 @@ class Lane:
     async def ask_for_two(self, question: Question) -> tuple[Answer, Exchange]:
         """The first answer, and the exchange that gets the second; ``forget`` it when that is not wanted any more."""
         exchange = self._exchange(question)
+        if question.timeout_seconds is None:
+            exchange.renew = self._renewal(question)
         exchange.outcome = exchange.loop.create_future()
         try:
             return await self._answer(exchange, question), exchange
@@ -220,7 +222,10 @@ class Lane:
             assert question.body.request is not None
             expires_ms = self._now_ms() + int(self.policy.lifetime_seconds * 1000)
             request = replace(question.body.request, expires_ms=expires_ms)
-            return self.namespace.codec.encode(InboxRecord(self._now_ms(), replace(question.body, request=request)))
+            body = replace(question.body, request=request)
+            if isinstance(body, StartWorkflow) and body.update is not None:
+                body = replace(body, update=replace(body.update, request=request))
+            return self.namespace.codec.encode(InboxRecord(self._now_ms(), body))
 
         return renewed
 

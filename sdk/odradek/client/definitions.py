@@ -13,6 +13,7 @@ from typing import Any, Final
 _WORKFLOW: Final = "__odradek_workflow_definition__"
 _SIGNAL: Final = "__odradek_signal_definition__"
 _QUERY: Final = "__odradek_query_definition__"
+_UPDATE: Final = "__odradek_update_definition__"
 
 
 def workflow_of(workflow: str | Callable[..., Any]) -> tuple[str, Any]:
@@ -28,6 +29,11 @@ def signal_of(signal: str | Callable[..., Any]) -> str:
 def query_of(query: str | Callable[..., Any]) -> tuple[str, Any]:
     """The query's name, and the type of its answer where it says one. Raises ``TypeError``."""
     return (query, None) if isinstance(query, str) else _handler(query, _QUERY, "query")
+
+
+def update_of(update: str | Callable[..., Any]) -> tuple[str, Any]:
+    """The update's name, and the type of its answer where it says one. Raises ``TypeError``."""
+    return (update, None) if isinstance(update, str) else _handler(update, _UPDATE, "update")
 
 
 @lru_cache(1024)

@@ -3,6 +3,9 @@
 OdradekError
 ├── WorkflowFailureError         the workflow closed without a result; ``cause`` says how
 ├── WorkflowContinuedAsNewError  the run went on as a new one, and the caller did not want to follow
+├── WorkflowUpdateFailedError    the update was rejected, or its handler failed; ``cause`` says why
+├── RPCTimeoutOrCancelledError
+│   └── WorkflowUpdateRPCTimeoutOrCancelledError  the call ended before the update did; nothing is said about that
 ├── WorkflowQueryRejectedError   the run is in a state that the reject condition names
 └── WorkflowQueryFailedError     the query handler raised, or does not exist
 """
@@ -24,6 +27,30 @@ class WorkflowFailureError(OdradekError):
     def cause(self) -> BaseException:
         assert self.__cause__ is not None
         return self.__cause__
+
+
+class WorkflowUpdateFailedError(OdradekError):
+    """The update was rejected, its handler failed, or its run ended first: ``cause`` is the exception that says so."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__("Workflow update failed")
+        self.__cause__ = cause
+
+    @property
+    def cause(self) -> BaseException:
+        assert self.__cause__ is not None
+        return self.__cause__
+
+
+class RPCTimeoutOrCancelledError(OdradekError):
+    """A call was cancelled or ran out of time, which says nothing about what it was about."""
+
+
+class WorkflowUpdateRPCTimeoutOrCancelledError(RPCTimeoutOrCancelledError):
+    """The call was cancelled or ran out of time; the update may be accepted, and complete, nevertheless."""
+
+    def __init__(self) -> None:
+        super().__init__("Timeout or cancellation waiting for update")
 
 
 class WorkflowContinuedAsNewError(OdradekError):

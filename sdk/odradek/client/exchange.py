@@ -10,6 +10,7 @@ from typing import TypeAlias
 from odradek.schemas.records import (
     Accepted,
     AwaitResult,
+    AwaitUpdate,
     CancelWorkflow,
     DescribeWorkflow,
     FetchHistory,
@@ -19,6 +20,8 @@ from odradek.schemas.records import (
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
+    UpdateOutcome,
+    UpdateWorkflow,
 )
 
 RequestBody: TypeAlias = (
@@ -30,6 +33,8 @@ RequestBody: TypeAlias = (
     | AwaitResult
     | DescribeWorkflow
     | FetchHistory
+    | UpdateWorkflow
+    | AwaitUpdate
 )
 
 
@@ -55,10 +60,15 @@ APPENDED = Appended()
 EXPIRED = Expired()
 
 
+def is_first_of_two(answer: Answer) -> bool:
+    """The request is accepted; where its sender waits for more, another answer follows."""
+    return isinstance(answer, Accepted) or (isinstance(answer, UpdateOutcome) and not answer.completed)
+
+
 class Exchange:
     """Belongs to the event loop that made it; the connection's threads read it and set its plain fields.
 
-    ``answer`` gets the first answer. With ``outcome`` a second one is awaited there: how the run ended.
+    ``answer`` gets the first answer. With ``outcome`` a second one is awaited there: how the run, or the update, ended.
     Neither future ever carries an exception, so one that nobody awaits leaves no complaint behind.
     """
 
@@ -116,7 +126,7 @@ class Exchange:
 
     def settle(self, answer: Answer) -> None:
         """In the loop. An answer that comes twice, or too late, changes nothing."""
-        if self.outcome is not None and not isinstance(answer, Accepted):
+        if self.outcome is not None and not is_first_of_two(answer):
             if not self.outcome.done():
                 self.outcome.set_result(answer)
             if isinstance(answer, RunOutcome):

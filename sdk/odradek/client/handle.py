@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from odradek.client.definitions import query_of, signal_of
+from odradek.client.definitions import query_of, signal_of, update_of
 from odradek.client.errors import WorkflowContinuedAsNewError
 from odradek.client.exchange import Exchange
 from odradek.client.history import WorkflowHistory
@@ -17,9 +17,12 @@ from odradek.client.interceptor import (
     FetchWorkflowHistoryEventsInput,
     QueryWorkflowInput,
     SignalWorkflowInput,
+    StartWorkflowUpdateInput,
     TerminateWorkflowInput,
 )
 from odradek.client.results import ask_for_outcome, outcome_of_start, value_of
+from odradek.client.status import WorkflowUpdateStage
+from odradek.client.update import WorkflowUpdateHandle, checked_stage
 from odradek.common import QueryRejectCondition
 from odradek.schemas.records import RunStatus
 
@@ -43,6 +46,14 @@ def arguments(arg: Any, args: Sequence[Any]) -> Sequence[Any]:
     if args:
         raise TypeError("give either one argument or args=, not both")
     return (arg,)
+
+
+class UpdateMethod(Protocol[P, R_co]):
+    """A method with ``@workflow.update``."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co | Awaitable[R_co]: ...
+
+    def validator(self, vfunc: Callable[P, None], /) -> Callable[P, None]: ...
 
 
 class WorkflowHandle(Generic[S, R_co]):
@@ -245,6 +256,169 @@ class WorkflowHandle(Generic[S, R_co]):
                 rpc_timeout=rpc_timeout,
                 consistent=consistent,
             )
+        )
+
+    @overload
+    async def execute_update(
+        self,
+        update: UpdateMethod[[S], R],
+        *,
+        id: str | None = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> R: ...
+    @overload
+    async def execute_update(
+        self,
+        update: UpdateMethod[[S, A], R],
+        arg: A,
+        *,
+        id: str | None = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> R: ...
+    @overload
+    async def execute_update(
+        self,
+        update: UpdateMethod[Concatenate[S, P], R],
+        *,
+        args: Sequence[Any],
+        id: str | None = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> R: ...
+    @overload
+    async def execute_update(
+        self,
+        update: str,
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> Any: ...
+    async def execute_update(
+        self,
+        update: str | UpdateMethod[..., Any],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> Any:
+        """Send an update and wait for its answer; errors are those of ``start_update`` and of the handle's ``result``.
+
+        ``id`` (random by default) counts once in a run: sent again, the update is answered again and not done again.
+        """
+        sent = self._update(update, arguments(arg, args), WorkflowUpdateStage.COMPLETED, id, result_type, rpc_timeout)
+        handle = await self._client.outbound.start_workflow_update(sent)
+        return await handle.result(rpc_timeout=rpc_timeout)
+
+    @overload
+    async def start_update(
+        self,
+        update: UpdateMethod[[S], R],
+        *,
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowUpdateHandle[R]: ...
+    @overload
+    async def start_update(
+        self,
+        update: UpdateMethod[[S, A], R],
+        arg: A,
+        *,
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowUpdateHandle[R]: ...
+    @overload
+    async def start_update(
+        self,
+        update: UpdateMethod[Concatenate[S, P], R],
+        *,
+        args: Sequence[Any],
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowUpdateHandle[R]: ...
+    @overload
+    async def start_update(
+        self,
+        update: str,
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowUpdateHandle[Any]: ...
+    async def start_update(
+        self,
+        update: str | UpdateMethod[..., Any],
+        arg: Any = UNSET,
+        *,
+        args: Sequence[Any] = (),
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowUpdateHandle[Any]:
+        """Send an update, and return its handle when it is accepted (or rejected), or has completed.
+
+        While the workflow is parked, or its start is delayed, the update is sent again; without ``rpc_timeout`` as long
+        as it takes. A rejection is raised by the handle's ``result``. Raises
+        ``WorkflowUpdateRPCTimeoutOrCancelledError``, and ``RPCError``: NOT_FOUND for a workflow that is closed.
+        """
+        sent = self._update(update, arguments(arg, args), wait_for_stage, id, result_type, rpc_timeout)
+        return await self._client.outbound.start_workflow_update(sent)
+
+    def _update(
+        self,
+        update: str | UpdateMethod[..., Any],
+        args: Sequence[Any],
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None,
+        result_type: Any,
+        rpc_timeout: timedelta | None,
+    ) -> StartWorkflowUpdateInput:
+        name, known_type = update_of(update)
+        return StartWorkflowUpdateInput(
+            id=self._id,
+            run_id=self._run_id,
+            first_execution_run_id=self._first_execution_run_id,
+            update_id=id,
+            update=name,
+            args=args,
+            wait_for_stage=checked_stage(wait_for_stage),
+            ret_type=result_type or known_type,
+            rpc_timeout=rpc_timeout,
+        )
+
+    def get_update_handle(
+        self, id: str, *, workflow_run_id: str | None = None, result_type: Any = None
+    ) -> WorkflowUpdateHandle[Any]:
+        """A handle to an update that was sent before. Asks nobody: it may not exist.
+
+        Update IDs count within a run; ``workflow_run_id`` None is this handle's, else the current run.
+        """
+        return WorkflowUpdateHandle(
+            self._client, id, self._id, workflow_run_id=workflow_run_id or self._run_id, result_type=result_type
+        )
+
+    def get_update_handle_for(
+        self, update: UpdateMethod[..., R], id: str, *, workflow_run_id: str | None = None
+    ) -> WorkflowUpdateHandle[R]:
+        """As ``get_update_handle``, typed by the update's method."""
+        name, known_type = update_of(update)
+        return WorkflowUpdateHandle(
+            self._client,
+            id,
+            self._id,
+            name=name,
+            workflow_run_id=workflow_run_id or self._run_id,
+            result_type=known_type,
         )
 
     async def cancel(self, *, reason: str = "", rpc_timeout: timedelta | None = None, wait: bool = True) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from odradek.client.status import WorkflowUpdateStage
 from odradek.common import (
     Payload,
     Priority,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from odradek.client.description import WorkflowExecutionCount, WorkflowExecutionDescription
     from odradek.client.handle import WorkflowHandle
     from odradek.client.iterators import WorkflowExecutionAsyncIterator, WorkflowHistoryEventAsyncIterator
+    from odradek.client.update import WorkflowUpdateHandle
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,6 +84,52 @@ class QueryWorkflowInput:
     ret_type: Any = None
     rpc_timeout: timedelta | None = None
     consistent: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class StartWorkflowUpdateInput:
+    """Input for :py:meth:`OutboundInterceptor.start_workflow_update`."""
+
+    id: str
+    run_id: str | None
+    first_execution_run_id: str | None = None
+    update_id: str | None = None
+    """None: random."""
+    update: str
+    args: Sequence[Any]
+    wait_for_stage: WorkflowUpdateStage
+    headers: Mapping[str, Payload] = field(default_factory=dict)
+    ret_type: Any = None
+    rpc_timeout: timedelta | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class UpdateWithStartUpdateWorkflowInput:
+    """The update of a :py:class:`StartWorkflowUpdateWithStartInput`."""
+
+    update_id: str | None = None
+    update: str
+    args: Sequence[Any]
+    wait_for_stage: WorkflowUpdateStage
+    headers: Mapping[str, Payload] = field(default_factory=dict)
+    ret_type: Any = None
+    rpc_timeout: timedelta | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class UpdateWithStartStartWorkflowInput(StartWorkflowInput):
+    """The start of a :py:class:`StartWorkflowUpdateWithStartInput`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class StartWorkflowUpdateWithStartInput:
+    """Input for :py:meth:`OutboundInterceptor.start_update_with_start_workflow`."""
+
+    start_workflow_input: UpdateWithStartStartWorkflowInput
+    update_workflow_input: UpdateWithStartUpdateWorkflowInput
+    _on_start: Callable[[str], None]
+    """Called with the run ID once the workflow is known to run."""
+    _on_start_error: Callable[[BaseException], None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,6 +215,16 @@ class OutboundInterceptor:
 
     async def query_workflow(self, input: QueryWorkflowInput) -> Any:
         return await self.next.query_workflow(input)
+
+    async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:
+        """For ``WorkflowHandle.start_update`` and ``execute_update``."""
+        return await self.next.start_workflow_update(input)
+
+    async def start_update_with_start_workflow(
+        self, input: StartWorkflowUpdateWithStartInput
+    ) -> WorkflowUpdateHandle[Any]:
+        """For ``Client.start_update_with_start_workflow`` and ``execute_update_with_start_workflow``."""
+        return await self.next.start_update_with_start_workflow(input)
 
     async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
         return await self.next.cancel_workflow(input)

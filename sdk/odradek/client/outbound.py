@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -24,11 +25,16 @@ from odradek.client.interceptor import (
     QueryWorkflowInput,
     SignalWorkflowInput,
     StartWorkflowInput,
+    StartWorkflowUpdateInput,
+    StartWorkflowUpdateWithStartInput,
     TerminateWorkflowInput,
+    UpdateWithStartUpdateWorkflowInput,
 )
 from odradek.client.iterators import WorkflowExecutionAsyncIterator, WorkflowHistoryEventAsyncIterator
 from odradek.client.listing import Run, count_runs, read_runs, understood
 from odradek.client.refusals import expect, payload_too_large
+from odradek.client.status import WorkflowUpdateStage
+from odradek.client.update import Patience, WorkflowUpdateHandle, new_update_id, send_update, send_with_start
 from odradek.common import QueryRejectCondition
 from odradek.common.cron import CronSchedule
 from odradek.common.identifiers import checked_id
@@ -44,9 +50,12 @@ from odradek.schemas.records import (
     Payload,
     QueryAnswer,
     QueryWorkflow,
+    Request,
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
+    UpdateOutcome,
+    UpdateWorkflow,
 )
 from odradek.service import RPCError, RPCStatusCode
 
@@ -146,6 +155,68 @@ class WireOutbound(OutboundInterceptor):
             cause = await self._client.data_converter.decode_failure(answer.failure)
             raise WorkflowQueryFailedError(getattr(cause, "message", str(cause))) from cause
         return await self._client.value(answer.result, input.ret_type)
+
+    async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:
+        lane = await self._lane()
+        patience = Patience(input.rpc_timeout)
+        request = lane.request(self._client.identity, timeout_seconds=patience.left_seconds())
+        body = await self._update_body(lane, input, request, input.id)
+        body = replace(body, run_id=input.run_id)
+        with patience:
+            outcome = await send_update(self._client, lane, checked_id(input.id), body, patience)
+        return self._update_handle(input, input.id, body, outcome)
+
+    async def start_update_with_start_workflow(
+        self, input: StartWorkflowUpdateWithStartInput
+    ) -> WorkflowUpdateHandle[Any]:
+        start, update = input.start_workflow_input, input.update_workflow_input
+        try:
+            lane = await self._lane()
+            patience = Patience(update.rpc_timeout or start.rpc_timeout)
+            starting = await self._start_body(lane, start, self._timeout(lane, start.rpc_timeout))
+            body = await self._update_body(lane, update, starting.request, start.id)
+            starting = replace(starting, update=body)
+            with patience:
+                outcome = await send_with_start(
+                    self._client, lane, checked_id(start.id), starting, patience, input._on_start
+                )
+        except BaseException as error:
+            input._on_start_error(error)
+            raise
+        return self._update_handle(update, start.id, body, outcome)
+
+    async def _update_body(
+        self,
+        lane: Lane,
+        input: StartWorkflowUpdateInput | UpdateWithStartUpdateWorkflowInput,
+        request: Request,
+        workflow_id: str,
+    ) -> UpdateWorkflow:
+        return UpdateWorkflow(
+            request,
+            input.update_id or new_update_id(),
+            input.update,
+            await self._arguments(lane, workflow_id, input.args, f'an argument of update "{input.update}"'),
+            dict(input.headers),
+            wait_completed=input.wait_for_stage is WorkflowUpdateStage.COMPLETED,
+        )
+
+    def _update_handle(
+        self,
+        input: StartWorkflowUpdateInput | UpdateWithStartUpdateWorkflowInput,
+        workflow_id: str,
+        body: UpdateWorkflow,
+        outcome: UpdateOutcome,
+    ) -> WorkflowUpdateHandle[Any]:
+        return WorkflowUpdateHandle(
+            self._client,
+            body.update_id,
+            workflow_id,
+            name=input.update,
+            workflow_run_id=outcome.run_id,
+            result_type=input.ret_type,
+            known_outcome=outcome if outcome.completed else None,
+        )
 
     async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
         lane = await self._lane()

@@ -19,12 +19,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from odradek.client.exchange import APPENDED, EXPIRED, Answer, Closed, Exchange, settle_all
+from odradek.client.exchange import APPENDED, EXPIRED, Answer, Closed, Exchange, is_first_of_two, settle_all
 from odradek.client.policy import RequestPolicy
 from odradek.log import Appender, AppendFailed, Log, LogError, OffsetOutOfRange, Reader, Record
 from odradek.schemas.codec import Codec
 from odradek.schemas.errors import SchemaError
-from odradek.schemas.records import EVERYBODY, Accepted, PartitionTaken, ReplyRecord
+from odradek.schemas.records import EVERYBODY, PartitionTaken, ReplyRecord
 
 ACK_POLL_SECONDS: Final = 0.0005
 ACK_POLL_SECONDS_MAX: Final = 0.016
@@ -172,7 +172,7 @@ class Pump:
 
     def _answered(self, exchange: Exchange, answer: Answer) -> None:
         exchange.answered = True
-        if exchange.outcome is None or not isinstance(answer, Accepted):
+        if exchange.outcome is None or not is_first_of_two(answer):
             self.forget(exchange)
 
     def _append_again(self, now: float) -> None:

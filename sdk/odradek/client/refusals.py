@@ -12,6 +12,7 @@ from odradek.exceptions import OdradekError, WorkflowAlreadyStartedError
 from odradek.log.namespace import Namespace
 from odradek.schemas.records import (
     AwaitResult,
+    AwaitUpdate,
     CancelWorkflow,
     DescribeWorkflow,
     FetchHistory,
@@ -20,6 +21,7 @@ from odradek.schemas.records import (
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
+    UpdateWorkflow,
 )
 from odradek.service import RPCError, RPCStatusCode
 
@@ -33,6 +35,8 @@ _STATUSES: Final[Mapping[str, RPCStatusCode]] = {
     "ODR-105": RPCStatusCode.INVALID_ARGUMENT,
     "ODR-108": RPCStatusCode.FAILED_PRECONDITION,
     "ODR-110": RPCStatusCode.FAILED_PRECONDITION,
+    "ODR-134": RPCStatusCode.NOT_FOUND,
+    "ODR-139": RPCStatusCode.NOT_FOUND,
     "ODR-160": RPCStatusCode.FAILED_PRECONDITION,
 }
 
@@ -69,7 +73,7 @@ def no_answer(
     where = f"(namespace {namespace.topics.namespace}, inbox partition {exchange.partition})"
     within = f"within {timeout_seconds or 0:g} s"
     about = subject(workflow_id, body)
-    changes = isinstance(body, StartWorkflow | SignalWorkflow | CancelWorkflow | TerminateWorkflow)
+    changes = isinstance(body, StartWorkflow | SignalWorkflow | UpdateWorkflow | CancelWorkflow | TerminateWorkflow)
     if not exchange.durable:
         reason = exchange.error or "the log has not acknowledged it"
         later = "it may still be written and taken in" if changes else "nothing was changed"
@@ -126,6 +130,10 @@ def subject(workflow_id: str, body: RequestBody) -> str:
             return f'signal "{body.name}" of workflow "{workflow_id}"'
         case QueryWorkflow():
             return f'query "{body.name}" of workflow "{workflow_id}"'
+        case UpdateWorkflow():
+            return f'update "{body.name}" (ID {body.update_id}) of workflow "{workflow_id}"'
+        case AwaitUpdate():
+            return f'the question for the outcome of update {body.update_id} of workflow "{workflow_id}"'
         case CancelWorkflow():
             return f'the request to cancel workflow "{workflow_id}"'
         case TerminateWorkflow():

@@ -21,6 +21,16 @@ class WorkflowExecutionStatus(IntEnum):
     TIMED_OUT = 7
 
 
+class WorkflowUpdateStage(IntEnum):
+    """How far an update has come. ``ADMITTED``, sent and not looked at yet, cannot be waited for."""
+
+    ADMITTED = 1
+    ACCEPTED = 2
+    """Durable, and passed by its validator."""
+    COMPLETED = 3
+    """Its handler has returned or failed, or its run has ended."""
+
+
 _STATUSES: Final[Mapping[str, WorkflowExecutionStatus]] = {
     RunStatus.RUNNING: WorkflowExecutionStatus.RUNNING,
     RunStatus.COMPLETED: WorkflowExecutionStatus.COMPLETED,

@@ -1,0 +1,50 @@
+"""What starts of workflows take beside the workflow and its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Required, TypedDict
+
+from odradek.common import (
+    Priority,
+    RetryPolicy,
+    SearchAttributes,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+
+
+class WorkflowOptions(TypedDict, total=False):
+    """What ``start_workflow`` and ``execute_workflow`` take beside the workflow and its arguments."""
+
+    id: Required[str]
+    """Unique among the open workflows of the namespace."""
+    task_queue: Required[str]
+    """The default queue of its activities."""
+    execution_timeout: timedelta | None
+    """Of the workflow with all its retries and continuations."""
+    run_timeout: timedelta | None
+    """Of each run."""
+    task_timeout: timedelta | None
+    """How long the code may compute between two waits."""
+    id_reuse_policy: WorkflowIDReusePolicy
+    id_conflict_policy: WorkflowIDConflictPolicy
+    retry_policy: RetryPolicy | None
+    """Of the workflow as a whole; None: it is not retried."""
+    memo: Mapping[str, Any] | None
+    search_attributes: TypedSearchAttributes | SearchAttributes | None
+    static_summary: str | None
+    static_details: str | None
+    start_delay: timedelta | None
+    cron_schedule: str
+    """When to run again and again, as in "30 9 * * MON-FRI"; in UTC, or with "CRON_TZ=Europe/Berlin " in front."""
+    start_signal: str | None
+    """A signal that the workflow gets with its start; an open run gets it alone."""
+    start_signal_args: Sequence[Any]
+    priority: Priority | None
+    rpc_timeout: timedelta | None
+    """How long to wait until the start is durable; 10 s by default. A result has no limit."""
+    request_id: str | None
+    """Of two starts with the same one only one counts; random by default."""
