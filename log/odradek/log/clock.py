@@ -14,7 +14,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 class Clock:
     """The host's time. One that never skips: the other methods do nothing."""
 
-    can_skip = False
+    is_wanted_to_skip = False
+    """Somebody waits for time to pass, at any speed."""
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
@@ -24,7 +25,7 @@ class Clock:
         return nullcontext()
 
     def attend(self, wake: Callable[[], None]) -> None:
-        """Somebody acts on this clock from now on: call ``wake``, from any thread, when time has moved by itself."""
+        """Somebody acts on this clock from now on: ``wake`` is called, from any thread, when time may be skipped."""
 
     def leave(self, wake: Callable[[], None]) -> None:
         """The end of ``attend``."""
@@ -44,8 +45,6 @@ class VirtualClock(Clock):
     or a ``Sleep``) and whoever acts on this clock says that nothing can happen before a certain time.
     """
 
-    can_skip = True
-
     def __init__(self) -> None:
         self.skips = True
         """Whether time is skipped while somebody awaits a result."""
@@ -57,6 +56,10 @@ class VirtualClock(Clock):
 
     def now_ms(self) -> int:
         return super().now_ms() + self._ahead_ms
+
+    @property
+    def is_wanted_to_skip(self) -> bool:  # type: ignore[override]
+        return bool(self._sleeping) or (self._awaiting > 0 and self.skips)
 
     @contextmanager
     def awaiting(self) -> Iterator[None]:

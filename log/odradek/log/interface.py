@@ -126,7 +126,7 @@ class MembershipListener(Protocol):
     """What a group tells its member, from within ``Membership.poll``."""
 
     def assigned(self, partitions: Sequence[int]) -> None:
-        """These partitions have been added; none, when the group's first answer holds none for this member."""
+        """These partitions have been added. None: the group has answered, and has none for this member now."""
 
     def revoked(self, partitions: Sequence[int]) -> None:
         """These go to another member as soon as this call returns: the place for an orderly hand-over."""

@@ -201,7 +201,7 @@ class Orchestrator:
             return
         waiting = self.history.in_flight
         idle = not waiting and not acked and not self.steps.has_news
-        if idle and self._clock.can_skip and self._skip_time():
+        if idle and self._clock.is_wanted_to_skip and self._skip_time():
             return
         records = self._poll(self._idle_seconds() if idle else 0)
         if records:

@@ -201,7 +201,7 @@ def _around(
     client_options: Mapping[str, Any],
 ) -> WorkflowEnvironment:
     settings = settings or OrchestratorSettings(claim_again_seconds=0.05)
-    if clock.can_skip:
+    if isinstance(clock, VirtualClock):
         settings = replace(settings, summary_retention_seconds=CENTURY_SECONDS)
     connection = Connection(
         log,
