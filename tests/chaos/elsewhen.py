@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from odradek.client import Client
+from odradek.log.clock import Clock
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.worker import Worker
 from tests.chaos.shop import ASK_AGAIN
 from tests.chaos.sleepers import Holder, Sleeper, hold
 
 
-class Clock:
+class FastClock(Clock):
     """Runs as the wall clock does, so many milliseconds ahead of it."""
 
     def __init__(self, ahead_ms: int = 0) -> None:
         self.ahead_ms = ahead_ms
 
-    def __call__(self) -> int:
-        return time.time_ns() // 1_000_000 + self.ahead_ms
+    def now_ms(self) -> int:
+        return super().now_ms() + self.ahead_ms
 
 
 @asynccontextmanager
@@ -37,14 +37,14 @@ async def serving(address: str, namespace: str, clock: Clock, store: Path | None
             workflows=[Sleeper, Holder],
             activities=[hold],
             orchestrator_settings=settings,
-            clock_ms=clock,
+            clock=clock,
         )
         async with worker:
             yield client
 
 
 async def main(address: str, namespace: str, ahead_ms: str, store: str) -> None:
-    async with serving(address, namespace, Clock(int(ahead_ms)), Path(store)):
+    async with serving(address, namespace, FastClock(int(ahead_ms)), Path(store)):
         await asyncio.Event().wait()
 
 

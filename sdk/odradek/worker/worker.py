@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from odradek.client import Client
+from odradek.log.clock import Clock
 from odradek.orchestrator.host import Orchestrator
 from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
@@ -63,12 +64,14 @@ class Worker:
         identity: str | None = None,
         orchestrator_settings: OrchestratorSettings | None = None,
         worker_settings: WorkerSettings | None = None,
+        clock: Clock | None = None,
         **other: Any,
     ) -> None:
         if not workflows and not activities:
             raise ValueError("ODR-077: a worker needs workflows or activities to run")
         _warn_of(other)
         self._client = client
+        self._clock = clock or client.connection.clock
         self.task_queue = task_queue
         self._workflows = workflows
         self._activities = activities
@@ -154,7 +157,7 @@ class Worker:
             data_converter=self._client.data_converter,
             identity=self._identity,
             settings=self._settings,
-            clock=self._client.connection.clock,
+            clock=self._clock,
         )
 
     def _activity_worker(self, namespace: Any) -> ActivityWorker:
@@ -169,7 +172,7 @@ class Worker:
             identity=self._identity,
             client=self._client,
             settings=self._worker_settings,
-            clock=self._client.connection.clock,
+            clock=self._clock,
         )
 
 
