@@ -46,12 +46,13 @@ class CatalogueImport:
 
         async def region(name: str, count: int) -> int:
             try:
-                return await workflow.execute_child_workflow(
+                articles: int = await workflow.execute_child_workflow(
                     RegionImport.run, args=[name, count], id=f"{own_id}/{name}"
                 )
             except ChildWorkflowError as error:
                 workflow.logger.warning("region %s was not imported: %s", name, error.cause)
                 return -1
+            return articles
 
         counts = await asyncio.gather(*(region(name, count) for name, count in pages.items()))
         return dict(zip(pages, counts, strict=True))

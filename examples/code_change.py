@@ -26,6 +26,6 @@ async def send_mail(address: str) -> str:
 class Greeting:
     @workflow.run
     async def run(self, address: str) -> str:
-        if workflow.patched("mail-instead-of-letters"):
-            return await workflow.execute_activity(send_mail, address, start_to_close_timeout=SOON)
-        return await workflow.execute_activity(post_letter, address, start_to_close_timeout=SOON)
+        way = send_mail if workflow.patched("mail-instead-of-letters") else post_letter
+        greeted: str = await workflow.execute_activity(way, address, start_to_close_timeout=SOON)
+        return greeted

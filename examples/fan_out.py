@@ -38,7 +38,7 @@ class FanOut:
         async def one(item: int) -> None:
             async with places:
                 try:
-                    report.total += await workflow.execute_activity(
+                    weight: int = await workflow.execute_activity(
                         process,
                         -1 - item if item in broken else item,
                         start_to_close_timeout=timedelta(seconds=30),
@@ -46,6 +46,8 @@ class FanOut:
                     )
                 except ActivityError:
                     report.failed.append(item)
+                else:
+                    report.total += weight  # never "+= await": the old total would be read before the wait
 
         async with asyncio.TaskGroup() as items:
             for item in range(count):

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from odradek import activity, workflow
 from odradek.client import Client
+from odradek.service import RPCError, RPCStatusCode
 
 PATIENCE = timedelta(days=5)
 
@@ -55,5 +56,9 @@ class PartnerJob:
 
 
 async def on_callback(client: Client, callback_id: str, callback: Callback) -> None:
-    """Returns when the callback is durable, so that the handler may answer 200."""
-    await client.get_workflow_handle_for(PartnerJob.run, callback_id).signal(PartnerJob.called_back, callback)
+    """Returns when the callback is durable, or comes too late to matter, so that the handler may answer 200."""
+    try:
+        await client.get_workflow_handle_for(PartnerJob.run, callback_id).signal(PartnerJob.called_back, callback)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
