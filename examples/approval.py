@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -45,7 +44,7 @@ class Approval:
             await workflow.wait_condition(
                 lambda: self.decision is not None, timeout=DEADLINE, timeout_summary="the approver's 14 days"
             )
-        except asyncio.TimeoutError:
+        except TimeoutError:
             await self._tell(f"nobody decided on {purchase.id} within {DEADLINE.days} days")
             return "expired"
         assert self.decision is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 from odradek import activity, workflow
@@ -47,7 +46,7 @@ class Batcher:
     async def _fill(self) -> None:
         try:
             await workflow.wait_condition(lambda: len(self.waiting) >= BATCH_MAX or self.finishing, timeout=AGE_MAX)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return
 
     @workflow.signal

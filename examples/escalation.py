@@ -40,7 +40,7 @@ class Ticket:
             await workflow.execute_activity(page, args=[level, title], start_to_close_timeout=timedelta(minutes=1))
             try:
                 await workflow.wait_condition(lambda: self.taken_by is not None, timeout=REMINDER)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 continue
             assert self.taken_by is not None
             return self.taken_by

@@ -34,7 +34,9 @@ class Monitor:
             if await workflow.execute_activity(is_ready, watch.job, start_to_close_timeout=timedelta(seconds=30)):
                 return workflow.now()
             if workflow.now() >= watch.until:
-                raise ApplicationError(f"job {watch.job} was not ready by {watch.until:%Y-%m-%d %H:%M}", type="NotReady")
+                raise ApplicationError(
+                    f"job {watch.job} was not ready by {watch.until:%Y-%m-%d %H:%M}", type="NotReady"
+                )
             left = (watch.until - workflow.now()).total_seconds()
             await workflow.sleep(min(watch.pause_seconds, left), summary=f"before asking for {watch.job} again")
             watch.pause_seconds = min(watch.pause_seconds * 2, PAUSE_MAX.total_seconds())

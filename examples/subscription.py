@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -42,7 +41,7 @@ class SubscriptionWorkflow:
             self.state.periods_paid += 1
             try:
                 await workflow.wait_condition(lambda: self.state.cancelled, timeout=PERIOD)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 if workflow.info().is_continue_as_new_suggested() or self.state.periods_paid % 12 == 0:
                     await workflow.wait_condition(workflow.all_handlers_finished)
                     workflow.continue_as_new(self.state)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -43,7 +42,7 @@ class PartnerJob:
         await workflow.execute_activity(ask_partner, args=[what, own_id], start_to_close_timeout=soon)
         try:
             await workflow.wait_condition(lambda: self.answer is not None, timeout=PATIENCE)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             await workflow.execute_activity(withdraw, own_id, start_to_close_timeout=soon)
             return "withdrawn"
         assert self.answer is not None

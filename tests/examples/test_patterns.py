@@ -243,5 +243,3 @@ def test_runs_from_before_the_change_replay_and_new_ones_take_the_new_way() -> N
             await Replayer(workflows=[code_change.Greeting]).replay_workflow(new)
 
     run(body())
-
-

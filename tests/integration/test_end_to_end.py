@@ -6,10 +6,9 @@ import asyncio
 import dataclasses
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, TypeGuard
 
 import pytest
@@ -181,17 +180,6 @@ class Herald:
 
 WORKFLOWS = [Shopping, Conversation, Deterministic, Refused, Failing, Cancelling, Herald]
 ACTIVITIES: list[Callable[..., Any]] = [total, in_a_thread, fails_twice, declined, waits_for_cancellation]
-
-
-@pytest.fixture(params=["memory", "sqlite", "kafka"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    match request.param:
-        case "memory":
-            yield f"memory://{uuid.uuid4().hex}"
-        case "sqlite":
-            yield f"sqlite:///{tmp_path}/log.db"
-        case _:
-            yield f"kafka://{request.getfixturevalue('kafka_broker')}"
 
 
 @asynccontextmanager
