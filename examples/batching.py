@@ -1,4 +1,4 @@
-"""Batching: many small items arrive as signals and leave together, when enough have come or the oldest is old enough."""
+"""Batching: many small items arrive as signals and leave together: when enough have come, or after half a minute."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,18 +27,18 @@ async def is_ready(job: str) -> bool:
 
 @workflow.defn
 class Monitor:
-    """Returns when the job was seen to be ready. Raises ``ApplicationError`` of type ``NotReady`` at the last moment."""
+    """Returns when the job was seen to be ready. Raises ``ApplicationError`` of type ``NotReady`` when it is too late."""
 
     @workflow.run
     async def run(self, watch: Watch) -> datetime:
-        for _ in range(POLLS_PER_RUN):
+        for poll in itertools.count():
+            if poll == POLLS_PER_RUN:
+                workflow.continue_as_new(watch)
             if await workflow.execute_activity(is_ready, watch.job, start_to_close_timeout=timedelta(seconds=30)):
                 return workflow.now()
             if workflow.now() >= watch.until:
-                raise ApplicationError(
-                    f"job {watch.job} was not ready by {watch.until:%Y-%m-%d %H:%M}", type="NotReady"
-                )
+                raise ApplicationError(f"job {watch.job} was not ready by {watch.until}", type="NotReady")
             left = (watch.until - workflow.now()).total_seconds()
             await workflow.sleep(min(watch.pause_seconds, left), summary=f"before asking for {watch.job} again")
             watch.pause_seconds = min(watch.pause_seconds * 2, PAUSE_MAX.total_seconds())
-        workflow.continue_as_new(watch)
+        raise AssertionError("counting never ends")

@@ -31,9 +31,11 @@ Calls = list[tuple[Any, ...]]
 async def served(
     workflows: Sequence[type], activities: Sequence[Callable[..., Any]]
 ) -> AsyncIterator[WorkflowEnvironment]:
-    async with await WorkflowEnvironment.start_time_skipping() as env:
-        async with Worker(env.client, task_queue=QUEUE, workflows=workflows, activities=activities):
-            yield env
+    async with (
+        await WorkflowEnvironment.start_time_skipping() as env,
+        Worker(env.client, task_queue=QUEUE, workflows=workflows, activities=activities),
+    ):
+        yield env
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:

@@ -34,7 +34,8 @@ class Parcel:
     async def run(self, item: str) -> str:
         if item == "piano":
             raise ApplicationError(f"{item} is too heavy", type="TooHeavy")
-        return await workflow.execute_activity(ship, item, **SOON)
+        shipped: str = await workflow.execute_activity(ship, item, **SOON)
+        return shipped
 
 
 @workflow.defn
