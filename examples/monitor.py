@@ -27,7 +27,7 @@ async def is_ready(job: str) -> bool:
 
 @workflow.defn
 class Monitor:
-    """Returns when the job was seen to be ready. Raises ``ApplicationError`` (type ``NotReady``) when it is too late."""
+    """Returns when the job was seen to be ready. Raises ``ApplicationError`` (type ``NotReady``) if that is late."""
 
     @workflow.run
     async def run(self, watch: Watch) -> datetime:
