@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 from odradek import activity, workflow
-from odradek.client import Client, WorkflowFailureError, WorkflowQueryFailedError
+from odradek.client import Client, WorkflowFailureError, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from odradek.common import RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from odradek.exceptions import ActivityError, ApplicationError, CancelledError, WorkflowAlreadyStartedError
 from odradek.log import open_log
@@ -93,6 +93,15 @@ class Conversation:
     async def say(self, word: str, times: int) -> None:
         await asyncio.sleep(0)
         self.heard += [word] * times
+
+    @workflow.update
+    async def rephrase(self, word: str) -> int:
+        return self.heard.count(word)
+
+    @rephrase.validator
+    def is_a_word(self, word: str) -> None:
+        if not word:
+            raise ApplicationError("say something")
 
     @workflow.query
     def words(self, prefix: str) -> list[str]:
@@ -236,10 +245,14 @@ async def _conversation(client: Client) -> None:
     assert await handle.query(Conversation.words, ">") == [">hi"] * 3
     with pytest.raises(Exception, match="cannot say"):
         await handle.query(Conversation.broken)
+    assert await handle.execute_update(Conversation.rephrase, "hi") == 3
+    with pytest.raises(WorkflowUpdateFailedError):
+        await handle.execute_update(Conversation.rephrase, "")
     with pytest.raises(WorkflowQueryFailedError, match="it has: broken, words"):
         await handle.query("unknown")
     assert await client.execute_workflow(Herald.run, "talk", id="herald", task_queue=QUEUE) == "told"
     assert await handle.result() == ["hi"] * 3 + ["herald"] * 2
+    assert await handle.query(Conversation.words, "<") == ["<hi"] * 3 + ["<herald"] * 2, "closed, from the archive"
     with pytest.raises(RPCError, match="ODR-102"):
         await handle.signal(Conversation.say, args=["late", 1])
     with pytest.raises(RPCError, match="ODR-100"):

@@ -13,9 +13,11 @@ from datetime import timedelta
 from typing import Any
 
 from odradek import workflow
+from odradek.exceptions import ApplicationError
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.children import child_run_id
+from odradek.orchestrator.core.run import UPDATE_CANNOT_END
 from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.core.store import MemoryStore, Store
 from odradek.orchestrator.core.writer import Entry
@@ -34,10 +36,22 @@ class Trip:
 
     def __init__(self) -> None:
         self.signals: list[str] = []
+        self.asked: list[str] = []
 
     @workflow.signal
     def note(self, text: str) -> None:
         self.signals.append(text)
+
+    @workflow.update
+    async def ask(self, text: str) -> list[Any]:
+        self.asked.append(text)
+        await asyncio.sleep(len(self.asked))
+        return [workflow.time_ns(), *self.asked]
+
+    @ask.validator
+    def enough(self, text: str) -> None:
+        if len(self.asked) >= 2:
+            raise ApplicationError("enough")
 
     @workflow.query
     def notes(self) -> list[str]:
@@ -56,6 +70,7 @@ class Trip:
             await workflow.wait_condition(lambda: len(self.signals) >= signals)
             if fails:
                 await workflow.execute_activity("fail", workflow.time_ns(), **SOON)
+        await workflow.wait_condition(workflow.all_handlers_finished)
         return [workflow.time_ns(), *self.signals]
 
 
@@ -209,6 +224,8 @@ class World:
         self.decided: dict[tuple[str, int], Any] = {}
         self.outcomes: dict[str, Any] = {}
         self.answers: dict[str, Any] = {}
+        self.updated: dict[str, r.UpdateOutcome] = {}
+        """The final answer to each request about an update."""
         self.effects: Counter[tuple[str, int]] = Counter()
         self.requests: dict[str, tuple[str, Any]] = {}
         self.started: dict[str, r.Request] = {}
@@ -229,6 +246,8 @@ class World:
         self.started[workflow_id] = self.partition.start(workflow_id, "Trip", *arguments)
         for number in range(signals):
             self.signal(workflow_id, f"{workflow_id}/{number}")
+        for _ in range(self.random.randrange(4)):
+            self.update(workflow_id, f"update-{self.random.randrange(4)}")
 
     def _start_household(self, workflow_id: str) -> None:
         fails = self.households[workflow_id] = [self.random.random() < 0.3 for _ in range(self.random.randrange(1, 4))]
@@ -240,6 +259,17 @@ class World:
         self.requests[request.id] = (workflow_id, text)
         for _ in range(self.random.choice((1, 1, 2))):  # clients send again when no answer comes
             self.partition.send(workflow_id, body)
+
+    def update(self, workflow_id: str, update_id: str) -> None:
+        """Sent again like a signal, and now and then anew with the same update ID."""
+        request = self.partition.request()
+        body = r.UpdateWorkflow(
+            request, update_id, "ask", [self.partition.payload(update_id)], wait_completed=self.random.random() < 0.5
+        )
+        for _ in range(self.random.choice((1, 1, 2))):
+            self.partition.send(workflow_id, body)
+        if self.random.random() < 0.5:
+            self.partition.send(workflow_id, r.AwaitUpdate(self.partition.request(), update_id))
 
     def work(self, task: r.TaskRecord) -> None:
         partition = self.partition
@@ -268,6 +298,10 @@ class World:
             case fx.Reply(request_id=request_id, body=r.RunOutcome() as outcome):
                 known = self.outcomes.setdefault(outcome.run_id, outcome)
                 assert known == outcome, "two outcomes of one run"
+            case fx.Reply(request_id=request_id, body=r.UpdateOutcome() as outcome):
+                if outcome.completed:
+                    known = self.updated.setdefault(request_id, outcome)
+                    assert known == outcome, f"two answers to an update: {known} and {outcome}"
             case fx.Reply(request_id=request_id, body=body) if request_id:
                 known = self.answers.setdefault(request_id, body)
                 assert type(known) is type(body), f"two answers: {known} and {body}"
@@ -412,6 +446,18 @@ class World:
             notes = [convert.from_payload(b.input[0]) for b in child if isinstance(b, r.SignalReceived)]
             assert notes == [f"{workflow_id}/{number}/note"], "a message between workflows was lost or came twice"
 
+    def check_updates(self, run_id: str, bodies: list[Any]) -> None:
+        """Each was accepted once, and answered with what its handler returned; or it stands there as rejected."""
+        accepted = [b.update_id for b in bodies if isinstance(b, r.UpdateAccepted)]
+        assert len(accepted) == len(set(accepted)) <= 2, "an update was accepted twice"
+        completed = {b.update_id: (b.result, b.failure) for b in bodies if isinstance(b, r.UpdateCompleted)}
+        assert set(completed) <= set(accepted)
+        rejected = [(b.update_id, b.failure) for b in bodies if isinstance(b, r.UpdateRejected)]
+        for outcome in self.updated.values():
+            if outcome.run_id == run_id and (outcome.update_id, outcome.failure) not in rejected:
+                ended = (None, UPDATE_CANNOT_END) if outcome.update_id in accepted else None
+                assert completed.get(outcome.update_id, ended) == (outcome.result, outcome.failure)
+
     def check_run(self, workflow_id: str, bodies: list[Any]) -> None:
         run_id = bodies[0].first_run_id
         scheduled = {
@@ -431,6 +477,7 @@ class World:
         ]  # fmt: skip
         assert len(texts) == len(set(texts)), "a signal was taken in twice"
         assert set(taken) <= set(texts) <= set(wanted), "an acknowledged signal is lost"
+        self.check_updates(run_id, bodies)
         kinds = [b.activity_type for b in bodies if isinstance(b, r.ActivityScheduled)]
         if isinstance(bodies[-1], r.RunFailed):
             undone = [

@@ -143,7 +143,8 @@ async def send_update(
         left = patience.left_seconds()
         if answer.code != _CANNOT_NOW or (left is not None and left <= pause):
             raise _refused(answer, workflow_id, body)
-        await asyncio.sleep(pause)
+        with client.connection.clock.awaiting():
+            await asyncio.sleep(pause)
         pause = min(2 * pause, _PAUSE_SECONDS_MAX)
 
 

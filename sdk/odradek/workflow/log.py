@@ -6,6 +6,7 @@ import logging
 from collections.abc import MutableMapping
 from typing import Any
 
+from odradek.workflow.handlers import current_update
 from odradek.workflow.runtime import current_or_none
 
 
@@ -45,6 +46,9 @@ class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
             "workflow_id": facts.workflow_id,
             "workflow_type": facts.workflow_type,
         }
+        update = current_update.get()
+        if update is not None:
+            details |= {"update_id": update.id, "update_name": update.name}
         extra = dict(kwargs.get("extra") or {})
         if self.workflow_info_on_extra:
             extra.update(details, odradek_workflow=details)

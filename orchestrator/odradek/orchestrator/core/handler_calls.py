@@ -102,7 +102,7 @@ class HandlerCalls(Handlers):
             return
         function = self._bound(handler.function, handler)
         arguments = self._arguments(handler, "signal", event.name, event.input)
-        self._begin(handler, event, _awaited(function, arguments), f"signal-{event.name}")
+        self._begin(handler, event, self._signal(function, arguments, self._begun + 1), f"signal-{event.name}")
 
     def take_update(self, event: r.UpdateAccepted) -> None:
         handler = self._find("update", event.name)
@@ -110,7 +110,7 @@ class HandlerCalls(Handlers):
             raise LookupError(self._no_update(event.name))
         function = self._bound(handler.function, handler)
         arguments = self._arguments(handler, "update", event.name, event.input)
-        self._begin(handler, event, self._update(event, function, arguments), f"update-{event.name}")
+        self._begin(handler, event, self._update(event, function, arguments, self._begun + 1), f"update-{event.name}")
 
     def _begin(
         self,
@@ -122,15 +122,19 @@ class HandlerCalls(Handlers):
         self._begun += 1
         self._under_way[self._begun] = _UnderWay(handler, event)
         instance = self._instance
-        instance._loop.create_task(instance._guard(self._watched(coroutine, self._begun)), name=name)
+        instance._loop.create_task(instance._guard(coroutine), name=name)
 
-    async def _watched(self, coroutine: Coroutine[Any, Any, None], number: int) -> None:
+    async def _signal(self, function: Callable[..., Any], arguments: Sequence[Any], number: int) -> None:
         try:
-            await coroutine
+            outcome = function(*arguments)
+            if inspect.isawaitable(outcome):
+                await outcome
         finally:
             del self._under_way[number]
 
-    async def _update(self, event: r.UpdateAccepted, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    async def _update(
+        self, event: r.UpdateAccepted, function: Callable[..., Any], arguments: Sequence[Any], number: int
+    ) -> None:
         instance = self._instance
         current_update.set(UpdateInfo(event.update_id, event.name))
         try:
@@ -146,6 +150,8 @@ class HandlerCalls(Handlers):
             if not instance.fails_with(error):
                 raise
             completed = self._failed(event, error)
+        finally:
+            del self._under_way[number]
         instance._commands.append(completed)
 
     def _failed(self, event: r.UpdateAccepted, error: Exception) -> r.UpdateCompleted:
@@ -255,12 +261,6 @@ _REMEDY = (
     "Let them finish with await workflow.wait_condition(workflow.all_handlers_finished), or say with "
     "@workflow.{}(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON) that they may be abandoned"
 )
-
-
-async def _awaited(function: Callable[..., Any], arguments: Sequence[Any]) -> None:
-    outcome = function(*arguments)
-    if inspect.isawaitable(outcome):
-        await outcome
 
 
 def _without_waiting(coroutine: Coroutine[Any, Any, Any]) -> Any:
