@@ -9,6 +9,7 @@ from odradek.worker.replayer import (
     WorkflowReplayResult,
     WorkflowReplayResults,
 )
+from odradek.worker.runners import UnsandboxedWorkflowRunner, WorkflowRunner
 from odradek.worker.worker import Worker
 from odradek.workers import ActivityWorker, WorkerSettings
 
@@ -19,9 +20,11 @@ __all__ = [
     "Registry",
     "ReplayFailed",
     "Replayer",
+    "UnsandboxedWorkflowRunner",
     "Worker",
     "WorkerSettings",
     "WorkflowReplayResult",
     "WorkflowReplayResults",
+    "WorkflowRunner",
     "workflows_in",
 ]

@@ -36,6 +36,17 @@ _WITHOUT_MEANING = frozenset(
         "disable_eager_activity_execution",
         "debug_mode",
         "tuner",
+        "build_id",
+        "use_worker_versioning",
+        "deployment_config",
+        "shared_state_manager",
+        "no_remote_activities",
+        "workflow_task_poller_behavior",
+        "activity_task_poller_behavior",
+        "max_heartbeat_throttle_interval",
+        "default_heartbeat_throttle_interval",
+        "max_activities_per_second",
+        "max_task_queue_activities_per_second",
     }
 )
 _warned: set[str] = set()
