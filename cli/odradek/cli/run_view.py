@@ -29,6 +29,7 @@ def run_json(run: WorkflowExecution) -> dict[str, Any]:
         "status": status_word(run).lower().replace(" ", "-"),
         "start_time": time_text(run.start_time),
         "close_time": time_text(run.close_time),
+        "version": run.version or None,
         "parked": _parked_json(run),
         "parent": _parent_json(run),
         "search_attributes": {pair.key.name: pair.value for pair in run.typed_search_attributes},
@@ -46,6 +47,7 @@ def description_json(run: WorkflowExecutionDescription, memo: Mapping[str, Any],
         "memo": dict(memo),
         "summary": run.recorded_summary or None,
         "details": run.recorded_details or None,
+        "current_details": run.current_details or None,
     }
 
 
@@ -61,6 +63,7 @@ def facts_table(run: WorkflowExecutionDescription, memo: Mapping[str, Any]) -> T
         "run": run.run_id,
         "first run": first,
         "type": run.workflow_type,
+        "version": run.version,
         "task queue": run.task_queue,
         "namespace": run.namespace,
         "parent": _parent(run),
@@ -69,6 +72,7 @@ def facts_table(run: WorkflowExecutionDescription, memo: Mapping[str, Any]) -> T
         "history": f"{run.history_length} events{size}",
         "summary": run.recorded_summary,
         "details": run.recorded_details,
+        "now": run.current_details,
         **{f"memo {name}": str(value) for name, value in memo.items()},
         **{pair.key.name: str(pair.value) for pair in run.typed_search_attributes},
     }

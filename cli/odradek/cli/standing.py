@@ -47,6 +47,8 @@ def wait_words(wait: PendingWait, now: datetime) -> str:
             return f"{named}, attempt {wait.attempt}, {_activity_state(wait, now)}"
         case "child":
             return f"child {wait.name}" + (", which is being started" if wait.state == "starting" else "")
+        case "condition":
+            return f"condition {wait.name}"
         case "message":
             return f"the answer to message {wait.name}"
         case _:

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from odradek.common.prometheus import PrometheusMeter
 from odradek.converter import DataConverter
 from odradek.log import Appender, Committed, LogError, LogUnavailable, OffsetOutOfRange, Record
 from odradek.log.clock import WALL, Clock
@@ -538,6 +539,7 @@ class Orchestrator:
             parked_runs_fail_waits=self.settings.parked_runs_fail_waits,
             replays_each_activation=self.settings.replays_each_activation,
             versions=self.registry.versions,
+            meter=PrometheusMeter(),
         )
 
     def commit(self, partition: int, position: Committed) -> None:

@@ -89,6 +89,8 @@ class WorkflowExecution:
     start_time: datetime
     close_time: datetime | None
     parked: ParkedInfo | None
+    version: str = ""
+    """Of the workflow's code that the run is on; empty where the class names none."""
     data_converter: DataConverter = field(repr=False)
     memo_payloads: Mapping[str, Payload] = field(repr=False)
     search_attribute_payloads: Mapping[str, Payload] = field(repr=False)
@@ -156,6 +158,7 @@ class WorkflowExecution:
             start_time=time_of(record.started_ms),
             close_time=_time_or_none(record.closed_ms),
             parked=ParkedInfo.of(record.parked),
+            version=record.version,
             data_converter=converter,
             memo_payloads=record.memo,
             search_attribute_payloads=record.search_attributes,
@@ -176,6 +179,9 @@ class WorkflowExecutionDescription(WorkflowExecution):
     """What the run waits for now."""
     recorded_summary: str
     recorded_details: str
+    current_details: str = ""
+    """What ``workflow.set_current_details`` said last; empty where the code is not in memory at the moment."""
+    cron_schedule: str | None = None
 
     async def static_summary(self) -> str | None:
         """The summary given at the start."""
@@ -199,6 +205,7 @@ class WorkflowExecutionDescription(WorkflowExecution):
             start_time=time_of(description.started_ms),
             close_time=_time_or_none(description.closed_ms),
             parked=ParkedInfo.of(description.parked),
+            version=description.version,
             data_converter=converter,
             memo_payloads=description.memo,
             search_attribute_payloads=description.search_attributes,
@@ -209,6 +216,8 @@ class WorkflowExecutionDescription(WorkflowExecution):
             waits=[await PendingWait.of(wait, converter) for wait in description.waits],
             recorded_summary=description.static_summary,
             recorded_details=description.static_details,
+            current_details=description.current_details,
+            cron_schedule=description.cron_schedule or None,
         )
 
 

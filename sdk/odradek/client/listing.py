@@ -33,6 +33,8 @@ class Run(dict[str, Value]):
             StartTime=time_of(record.started_ms),
             Parked=record.parked is not None,
         )
+        if record.version:
+            self["WorkflowVersion"] = record.version
         if record.parent is not None:
             self.update(ParentWorkflowId=record.parent.workflow_id, ParentRunId=record.parent.run_id)
         if record.closed_ms is not None:

@@ -56,9 +56,10 @@ class Worker:
     """Runs workflows and activities of a task queue until it is shut down: ``async with`` it, or await ``run()``.
 
     Workflow code is hosted for the whole namespace: every orchestrator of a namespace must host all of its workflow
-    types. Activities without workflows make a plain activity worker, and the other way round. Options that people know
-    from elsewhere and that have no meaning here are accepted with one warning. Raises ``ValueError`` when there is
-    nothing to run.
+    types. Activities without workflows make a plain activity worker, and the other way round. Exceptions of
+    ``workflow_failure_exception_types`` fail the workflows hosted here; others, but for ``FailureError``, park them.
+    Options that people know from elsewhere and that have no meaning here are accepted with one warning. Raises
+    ``ValueError`` when there is nothing to run.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Worker:
         max_concurrent_activities: int | None = None,
         max_cached_workflows: int | None = None,
         graceful_shutdown_timeout: timedelta = timedelta(),
+        workflow_failure_exception_types: Sequence[type[BaseException]] = (),
         identity: str | None = None,
         orchestrator_settings: OrchestratorSettings | None = None,
         worker_settings: WorkerSettings | None = None,
@@ -85,6 +87,7 @@ class Worker:
         self._clock = clock or client.connection.clock
         self.task_queue = task_queue
         self._workflows = workflows
+        self._failure_types = tuple(workflow_failure_exception_types)
         self._activities = activities
         self._executor = activity_executor
         self._concurrent = max_concurrent_activities or 100
@@ -160,7 +163,7 @@ class Worker:
             self._task.result()
 
     def _orchestrator(self, namespace: Any) -> Orchestrator:
-        self._registry.add(self._workflows, self.task_queue)
+        self._registry.add(self._workflows, self.task_queue, self._failure_types)
         self._registry.add_activities(self._activities)
         return Orchestrator(
             namespace,

@@ -35,10 +35,12 @@ from odradek.workflow.children import (
 )
 from odradek.workflow.definition import (
     Definition,
+    DynamicWorkflowConfig,
     HandlerUnfinishedPolicy,
     InvalidWorkflow,
     UpdateMethodMultiParam,
     defn,
+    dynamic_config,
     init,
     query,
     run,
@@ -127,6 +129,7 @@ __all__ = [
     "ContinueAsNewError",
     "ContinueAsNewVersioningBehavior",
     "Definition",
+    "DynamicWorkflowConfig",
     "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",
     "Info",
@@ -150,6 +153,7 @@ __all__ = [
     "current_update_info",
     "defn",
     "deprecate_patch",
+    "dynamic_config",
     "execute_activity",
     "execute_activity_class",
     "execute_activity_method",

@@ -22,17 +22,15 @@ def condition_name(predicate: Callable[[], Any]) -> str:
 
 
 def _lambda_text(code: Any) -> str:
-    """The lambda as it stands in its file, on one line."""
-    columns = [(line, end_line, start, end) for line, end_line, start, end in code.co_positions() if line and end]
+    """The lambda as it stands in its file, on one line; without the file, no more than that it is one."""
+    places = [place for place in code.co_positions() if None not in place and place[3] > 0]
     first = code.co_firstlineno
-    last = max((end_line or first for _, end_line, _, _ in columns), default=first)
-    lines = [linecache.getline(code.co_filename, number) for number in range(first, last + 1)]
-    if not "".join(lines).strip():
+    last = max((end_line for _, end_line, _, _ in places), default=first)
+    lines = [linecache.getline(code.co_filename, number).encode() for number in range(first, last + 1)]
+    if not places or not all(lines):
         return "lambda"
-    ends = [end for _, end_line, _, end in columns if end_line == last and end is not None]
-    if ends:
-        lines[-1] = lines[-1].encode()[: max(ends)].decode(errors="replace")
-    text = " ".join(" ".join(lines).split())
-    found = text.rfind("lambda", 0, text.find("lambda") + 6) if text.count("lambda") == 1 else text.find("lambda")
-    text = text[max(found, 0) :]
+    lines[-1] = lines[-1][: max(end for _, end_line, _, end in places if end_line == last)]
+    begins = min((start for line, _, start, _ in places if line == first), default=len(lines[0]))
+    lines[0] = lines[0][max(lines[0].rfind(b"lambda", 0, begins), 0) :]
+    text = " ".join(b" ".join(lines).decode(errors="replace").split())
     return text if len(text) <= TEXT_LENGTH_MAX else text[: TEXT_LENGTH_MAX - 1] + "…"

@@ -29,6 +29,7 @@ DEFINITION = "__odradek_workflow_definition__"
 _RUN = "__odradek_workflow_run__"
 _INIT = "__odradek_workflow_init__"
 _SIGNAL = "__odradek_signal_definition__"
+_DYNAMIC_CONFIG = "__odradek_workflow_dynamic_config__"
 _QUERY = "__odradek_query_definition__"
 _UPDATE = "__odradek_update_definition__"
 _VALIDATOR = "__odradek_update_validator__"
@@ -115,6 +116,15 @@ class UpdateMethodMultiParam(Protocol[P, R_co]):
         ...
 
 
+@dataclass(frozen=True)
+class DynamicWorkflowConfig:
+    """What a dynamic workflow decides when it stands in for a type; see ``dynamic_config``."""
+
+    failure_exception_types: Sequence[type[BaseException]] = ()
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
+    """Accepted, and of no effect: the class's own counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Definition:
     """A workflow type. ``name`` None is a dynamic workflow, which runs every type that no other class claims."""
@@ -131,6 +141,7 @@ class Definition:
     init_takes_input: bool = False
     version: str = ""
     versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
+    dynamic_config: Callable[[Any], DynamicWorkflowConfig] | None = None
 
     @staticmethod
     def of(workflow_class: type) -> Definition:
@@ -185,6 +196,7 @@ def defn(
         definition = dataclasses.replace(
             _define(cls, type_name, tuple(failure_exception_types)),
             version=version,
+            dynamic_config=_dynamic_config(cls, dynamic),
             versioning_behavior=VersioningBehavior(versioning_behavior),
         )
         setattr(cls, DEFINITION, definition)
@@ -270,6 +282,19 @@ def update(
     ``name`` and ``dynamic`` are as for ``signal``.
     """
     return _handler(_UPDATE, "update", fn, name, dynamic, description, unfinished_policy)
+
+
+def dynamic_config(fn: F) -> F:
+    """Mark a method of a dynamic workflow that returns a ``DynamicWorkflowConfig``; called before its run method."""
+    return _mark(fn, _DYNAMIC_CONFIG, True)
+
+
+def _dynamic_config(cls: type, dynamic: bool) -> Callable[[Any], DynamicWorkflowConfig] | None:
+    members: list[Any] = [member for _, member in inspect.getmembers(cls, callable)]
+    found = [member for member in members if getattr(member, _DYNAMIC_CONFIG, False)]
+    if found and not dynamic:
+        raise InvalidWorkflow(cls.__qualname__, "@workflow.dynamic_config is for dynamic workflows: add dynamic=True")
+    return found[0] if found else None
 
 
 def _mark(fn: F, mark: str, value: object) -> F:

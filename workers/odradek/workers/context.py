@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from odradek.activity._context import ActivityCancellationDetails, Info
 from odradek.activity._flag import Flag
 from odradek.common import MetricMeter, Priority, RetryPolicy
+from odradek.common.prometheus import PrometheusMeter
 from odradek.converter import DataConverter, PayloadConverter
 from odradek.log.clock import WALL
 from odradek.schemas.records import ActivityHeartbeat, Payload, TaskRecord
@@ -113,7 +114,10 @@ class AttemptContext:
 
     @property
     def metric_meter(self) -> MetricMeter:
-        return MetricMeter.noop
+        task = self._attempt.task
+        return PrometheusMeter(
+            {"namespace": task.namespace, "task_queue": task.task_queue, "activity_type": task.activity_type}
+        )
 
     def shield_thread_cancel_exception(self) -> AbstractContextManager[None]:
         return self.thread.shielded() if self.thread else nullcontext()

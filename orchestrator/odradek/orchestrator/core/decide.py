@@ -230,6 +230,7 @@ class Decide(Transitions):
             config.failures,
             config.payload_bytes_max,
         )
+        instance.meter = config.meter
         if definition.version != run.version:
             instance.moves_to = definition.version
         return instance

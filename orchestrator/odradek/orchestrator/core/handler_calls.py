@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from odradek.common import RawValue
 from odradek.exceptions import ApplicationError, CancelledError
+from odradek.orchestrator.core.questions import BUILT_IN
 from odradek.schemas import records as r
 from odradek.workflow.definition import Handler, HandlerUnfinishedPolicy
 from odradek.workflow.handlers import (
@@ -77,6 +78,9 @@ class HandlerCalls(Handlers):
             waiting, self.buffered = self.buffered, []
             for event in waiting:
                 self.take_signal(event)
+
+    def all_of(self, kind: Kind) -> list[Handler]:
+        return list(self._tables[kind].values())
 
     def _find(self, kind: Kind, name: str) -> Handler | None:
         table = self._tables[kind]
@@ -189,6 +193,8 @@ class HandlerCalls(Handlers):
         """Run a query handler; what it raises is the answer's failure. Raises ``LookupError`` if there is none."""
         instance = self._instance
         handler = self._find("query", name)
+        if name in BUILT_IN and (handler is None or handler.name is None):
+            return r.QueryAnswer(instance._encode_one(BUILT_IN[name](instance), "result of the query"))
         if handler is None:
             raise LookupError(
                 f'workflow type "{instance.definition.name}" has no query "{name}" (it has: {self.known("query")})'

@@ -16,7 +16,14 @@ from random import Random
 from typing import Any, NoReturn
 from zlib import crc32
 
-from odradek.common import MetricMeter, RetryPolicy, SearchAttributes, SearchAttributeUpdate, VersioningBehavior
+from odradek.common import (
+    MetricMeter,
+    RawValue,
+    RetryPolicy,
+    SearchAttributes,
+    SearchAttributeUpdate,
+    VersioningBehavior,
+)
 from odradek.converter import FailureConverter, PayloadConverter, encode_search_attribute, encode_search_attributes
 from odradek.exceptions import ApplicationError, FailureError, is_cancelled_exception
 from odradek.orchestrator.core.cancelled_calls import RunCancellation, as_the_code_hears_it
@@ -28,7 +35,7 @@ from odradek.orchestrator.core.run import MESSAGE_LIFETIME_MS, REMOVED, upserted
 from odradek.orchestrator.core.step_calls import StepCalls
 from odradek.schemas import records as r
 from odradek.workflow.children import ChildCall, ChildWorkflowHandle
-from odradek.workflow.definition import Definition
+from odradek.workflow.definition import Definition, DynamicWorkflowConfig
 from odradek.workflow.metrics import ReplaySafeMeter
 from odradek.workflow.runtime import (
     DEFAULT_VERSION,
@@ -239,13 +246,13 @@ class WorkflowInstance(Runtime):
         self._started_ms = self._time_ms
         self._recorded_ms = self._recorded_ms or self._time_ms
         definition = self.definition
-        self._run_arguments = self._decode(
-            event.input, definition.run_arg_types, f'input of workflow "{event.workflow_type}"'
-        )
+        self._run_arguments = self._input_of_run(event)
         before = events._get_running_loop()
         events._set_running_loop(self._loop)
         try:
             self.instance = definition.cls(*self._run_arguments) if definition.init_takes_input else definition.cls()
+            if definition.dynamic_config is not None:
+                self._configure(definition.dynamic_config(self.instance))
         except Exception as error:
             raise _bug_of(error) from error
         finally:
@@ -264,6 +271,13 @@ class WorkflowInstance(Runtime):
         self._main = self._loop.create_task(self._guard(coroutine, is_main=True), name="main")
 
     _run_arguments: Sequence[Any] = ()
+
+    def _input_of_run(self, event: r.RunStarted) -> list[Any]:
+        definition = self.definition
+        if definition.name is None:
+            self._payload_bytes += sum(len(payload.data) for payload in event.input)
+            return [[RawValue(payload) for payload in event.input]]
+        return self._decode(event.input, definition.run_arg_types, f'input of workflow "{event.workflow_type}"')
 
     def _on_signal(self, event: r.SignalReceived) -> None:
         self.handlers.take_signal(event)
@@ -464,6 +478,11 @@ class WorkflowInstance(Runtime):
 
     def may_change(self) -> None:
         self._may_command()
+
+    def _configure(self, config: DynamicWorkflowConfig) -> None:
+        """What a dynamic workflow decides for the type that it stands in for."""
+        types = (*self.definition.failure_exception_types, *config.failure_exception_types)
+        self.definition = dataclasses.replace(self.definition, failure_exception_types=types)
 
     def fails_with(self, error: BaseException) -> bool:
         return isinstance(error, (FailureError, *self.definition.failure_exception_types))
@@ -704,6 +723,10 @@ class WorkflowInstance(Runtime):
             raise ReadOnlyContextError(
                 "ODR-068: a query handler or an update validator may only read: start and wait elsewhere"
             )
+
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """Those that wait."""
+        return [task for task in self._loop.tasks if not task.done()]
 
     def waited_for(self) -> list[Callable[[], bool]]:
         """The conditions that the code waits for now."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
+from odradek.common import MetricMeter
 from odradek.converter import FailureConverter, PayloadConverter
 from odradek.orchestrator.core import keys, workflow
 from odradek.orchestrator.core.closed_runs import ClosedRuns
@@ -60,6 +61,8 @@ class ShardConfig:
     """After each activation the run is replayed from its start, and parked if that says something else."""
     versions: Callable[[str, str], Sequence[str]] = lambda task_queue, workflow_type: ()
     """(task queue, workflow type) → the versions that this process has."""
+    meter: MetricMeter = MetricMeter.noop
+    """What workflow code counts with."""
 
 
 class InboxItem(NamedTuple):
