@@ -13,6 +13,7 @@ from odradek.activity._context import ActivityCancellationDetails, Info, _contex
 from odradek.activity._definition import InvalidActivity, defn
 from odradek.activity._definition import _Definition as _Definition
 from odradek.activity._logger import LoggerAdapter, logger
+from odradek.common import MetricMeter
 from odradek.converter import PayloadConverter
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "is_cancelled",
     "is_worker_shutdown",
     "logger",
+    "metric_meter",
     "payload_converter",
     "shield_thread_cancel_exception",
     "wait_for_cancelled",
@@ -100,6 +102,11 @@ def shield_thread_cancel_exception() -> AbstractContextManager[None]:
 def payload_converter() -> PayloadConverter:
     """The worker's converter between values and payloads."""
     return _context().payload_converter
+
+
+def metric_meter() -> MetricMeter:
+    """Makes counters, histograms and gauges for Prometheus, labelled with namespace, task queue and activity type."""
+    return _context().metric_meter
 
 
 def client() -> Any:
