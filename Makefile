@@ -10,8 +10,11 @@ STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | tr ' ' '-')
 # The demo's log: sqlite (a file), kafka (a broker is started), or kafka://host:port. Other options go into ARGS.
 LOG ?= sqlite
 ARGS ?=
+# Random workflows: how many, and from which one on.
+SEEDS ?= 1000
+FIRST ?= 0
 
-.PHONY: help venv demo test lint format types imports pytest schemas reference bench crowd clean
+.PHONY: help venv demo test lint format types imports pytest schemas reference properties bench crowd clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -52,6 +55,9 @@ schemas: $(STAMP) ## Write the Avro schemas under development anew from the reco
 
 reference: $(STAMP) ## Make the generated parts of docs/reference anew
 	for page in records metrics cli; do $(BIN)/python docs/reference/make_$$page.py || exit 1; done
+
+properties: $(STAMP) ## Random workflows: make properties SEEDS=10000 [FIRST=0]
+	$(BIN)/python -m tests.orchestrator.random_workflows $(FIRST) $(SEEDS)
 
 bench: $(STAMP) ## Steps per second of a chain of activities: make bench LOG=kafka
 	$(BIN)/python -m benchmarks.chain --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from datetime import timedelta
 from typing import Any
 
@@ -312,3 +313,45 @@ def test_a_cancelled_run_replays(way: str) -> None:
     complete(partition, owner, 2 if way == "cleans_up" else 1)
     assert not owner.shard.parked
     assert owner.shard.workflow("w").live is None
+
+
+@workflow.defn
+class CleaningUpAtLength:
+    @workflow.run
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(100))
+                await asyncio.sleep(100)
+        finally:
+            await undo()
+
+
+@workflow.defn
+class Innocent:
+    @workflow.run
+    async def run(self) -> list[int]:
+        gc.collect()
+        await work()
+        gc.collect()
+        return [workflow.info().get_current_history_length()]
+
+
+def test_what_is_left_of_a_dropped_run_does_not_act_in_the_name_of_another() -> None:
+    """Its cleanup awaits, so one closing does not end it; the collector would end it inside whatever runs then."""
+    partition = Partition([CleaningUpAtLength, Innocent])
+    owner = Owner(partition)
+    owner.activities = {"work": lambda: None}
+    partition.start("dropped", "CleaningUpAtLength")
+    owner.run()
+    live = owner.shard.workflow("dropped").live
+    assert live is not None
+    gc.disable()
+    try:
+        owner.shard.drop_instance(live)
+        request = partition.start("innocent", "Innocent")
+        owner.run()
+    finally:
+        gc.enable()
+    assert partition.result(request) == [3]
+    assert events(partition, owner).count("ActivityScheduled") == 1

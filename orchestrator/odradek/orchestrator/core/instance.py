@@ -30,7 +30,7 @@ from odradek.orchestrator.core.cancelled_calls import RunCancellation, as_the_co
 from odradek.orchestrator.core.child_calls import Children
 from odradek.orchestrator.core.facts import info_of
 from odradek.orchestrator.core.handler_calls import HandlerCalls
-from odradek.orchestrator.core.loop import CallTask, DeterministicLoop, DurableTimer
+from odradek.orchestrator.core.loop import CallTask, DeterministicLoop, DurableTimer, Suspended
 from odradek.orchestrator.core.run import MESSAGE_LIFETIME_MS, REMOVED, upserted
 from odradek.orchestrator.core.step_calls import StepCalls
 from odradek.schemas import records as r
@@ -77,10 +77,6 @@ PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
 
 class WorkflowBug(Exception):
     """The code raised something that is not a failure of the run; ``__cause__`` is what it raised."""
-
-
-class _Suspended(BaseException):
-    """Raised into code that goes on although its run has left this process."""
 
 
 class WorkflowInstance(Runtime):
@@ -718,7 +714,7 @@ class WorkflowInstance(Runtime):
 
     def _may_command(self) -> None:
         if self._closed:
-            raise _Suspended
+            raise Suspended
         if querying.get():
             raise ReadOnlyContextError(
                 "ODR-068: a query handler or an update validator may only read: start and wait elsewhere"

@@ -8,7 +8,6 @@ import sys
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
@@ -37,6 +36,10 @@ class DurableTimer(asyncio.TimerHandle):
     seq: int
     due_ms: int
     summary: str
+
+
+class Suspended(BaseException):
+    """Raised into code that goes on although its run has left this process."""
 
 
 class LoopTask(OrderedTask[T]):
@@ -130,6 +133,9 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, Any], *, name: object = None, context: Context | None = None
     ) -> asyncio.Task[Any]:
+        if self.closed:
+            coro.close()
+            raise Suspended
         caller = sys._getframe(1)
         if caller.f_code is ENSURE_FUTURE:
             refuse_unordered(caller)
@@ -182,13 +188,23 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             events._set_running_loop(before)
 
 
+CLOSES_MAX = 100
+_UNDYING: list[Any] = []
+"""Coroutines that no closing ends."""
+
+
 def _close(task: asyncio.Task[Any]) -> None:
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     coroutine = task.get_coro()
     if coroutine is None:
         return
-    with suppress(BaseException):  # cleanup code of a run that goes on elsewhere has no say here, and no way to stop us
-        coroutine.close()
+    for _ in range(CLOSES_MAX):
+        try:
+            coroutine.throw(Suspended())  # not close(), which leaves what awaits in its cleanup to the collector
+        except BaseException:  # cleanup code of a run that goes on elsewhere has no say here, and no way to stop us
+            return
+    # Left to the collector, what remains of it would run in the middle of another workflow, and act in its name.
+    _UNDYING.append(coroutine)
 
 
 for _name in INSTEAD:
