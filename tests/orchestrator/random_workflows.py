@@ -30,7 +30,7 @@ KINDS = (
     "shield", "await", "locked", "queue", "cancel", "cleanup", "catch", "child", "barrier",
 )  # fmt: skip
 CANCELLATION_TYPES = [str(kind) for kind in workflow.ActivityCancellationType]
-COMMAND_TYPES = COMMANDS.__args__  # type: ignore[attr-defined]
+COMMAND_TYPES = COMMANDS.__args__
 
 
 def node(chance: Random, depth: int) -> Node:
@@ -62,7 +62,7 @@ class Program:
         await asyncio.sleep(seconds)
         self.say("poked")
 
-    @workflow.update(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
+    @workflow.update(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)  # type: ignore[arg-type]
     async def change(self, n: int) -> int:
         async with self.lock:
             await workflow.step(lambda: n, name="changing")
@@ -374,7 +374,7 @@ def replayed(partition: Partition, workflow_id: str, run_id: str, events: Sequen
         ended_from_outside = isinstance(events[-1].body, r.RunTerminated | r.RunTimedOut)
         instance.replay(events[:-1] if ended_from_outside else events)
     finally:
-        del instance.apply  # type: ignore[method-assign]
+        del instance.apply
         instance.close()
     return made
 
