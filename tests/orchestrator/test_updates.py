@@ -614,3 +614,79 @@ def test_requests_that_come_too_late_are_refused() -> None:
     owner.run()
     assert partition.replies(request)[-1].code == "ODR-104"
     assert partition.request().expires_ms == NEVER_MS
+
+
+@workflow.defn(dynamic=True)
+class Anything:
+    """Runs every type that no other class claims."""
+
+    @workflow.run
+    async def run(self, args: Sequence[RawValue]) -> str:
+        convert = workflow.payload_converter()
+        values = [convert.from_payload(raw.payload) for raw in args]
+        return f"{workflow.info().workflow_type}{values}"
+
+
+def test_a_dynamic_workflow_takes_its_input_as_raw_values() -> None:
+    partition = Partition()
+    partition.hosted = {"Whatever": workflow.Definition.of(Anything)}
+    owner = Owner(partition)
+    started = partition.start("w", "Whatever", 1, "two")
+    owner.run()
+    assert partition.result(started) == "Whatever[1, 'two']"
+
+
+class TestDefinitions:
+    """What cannot be is said when the class is defined."""
+
+    def test_a_dynamic_workflow_needs_raw_values(self) -> None:
+        class Wrong:
+            @workflow.run
+            async def run(self, x: int) -> None: ...
+
+        with pytest.raises(workflow.InvalidWorkflow, match="Sequence\\[RawValue\\]"):
+            workflow.defn(dynamic=True)(Wrong)
+
+    def test_a_dynamic_handler_needs_a_name_and_raw_values(self) -> None:
+        with pytest.raises(workflow.InvalidWorkflow, match="name: str"):
+
+            @workflow.signal(dynamic=True)
+            def wrong(self: Any, x: int) -> None: ...
+
+    def test_a_validator_takes_what_its_update_takes(self) -> None:
+        @workflow.update
+        def change(self: Any, x: int) -> None: ...
+
+        with pytest.raises(workflow.InvalidWorkflow, match="same parameters"):
+
+            @change.validator  # type: ignore[arg-type]
+            def check(self: Any, x: str) -> None: ...
+
+    def test_init_takes_what_run_takes_and_only_init_may(self) -> None:
+        class Fewer:
+            @workflow.init
+            def __init__(self) -> None: ...
+
+            @workflow.run
+            async def run(self, x: int) -> None: ...
+
+        class Bare:
+            def __init__(self, x: int) -> None: ...
+
+            @workflow.run
+            async def run(self, x: int) -> None: ...
+
+        class Elsewhere:
+            @workflow.init
+            def prepare(self, x: int) -> None: ...
+
+            @workflow.run
+            async def run(self, x: int) -> None: ...
+
+        for cls, problem in (
+            (Fewer, "same parameters"),
+            (Bare, "needs arguments"),
+            (Elsewhere, "__init__ method only"),
+        ):
+            with pytest.raises(workflow.InvalidWorkflow, match=problem):
+                workflow.defn(cls)

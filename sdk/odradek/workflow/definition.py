@@ -365,6 +365,10 @@ def _define(cls: type, name: str | None, failure_types: Sequence[type[BaseExcept
     if not inspect.iscoroutinefunction(runs[0]):
         raise InvalidWorkflow(where, f'"{runs[0].__name__}" must be an async method to be @workflow.run')
     signature = Signature.of(runs[0])
+    if name is None and not (
+        signature.arg_types and len(signature.arg_types) == 1 and _is_raw_values(signature.arg_types[0])
+    ):
+        raise InvalidWorkflow(where, "the run method of a dynamic workflow takes self and a Sequence[RawValue]")
     if any(getattr(member, _INIT, False) and member.__name__ != "__init__" for member in members):
         raise InvalidWorkflow(where, "@workflow.init is for the __init__ method only")
     constructor: Any = cls.__init__  # type: ignore[misc]

@@ -13,7 +13,7 @@ import warnings
 from asyncio import events
 from collections.abc import Callable, Coroutine, Sequence
 from types import MethodType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from odradek.common import RawValue
 from odradek.exceptions import ApplicationError, CancelledError
@@ -34,11 +34,6 @@ if TYPE_CHECKING:
     from odradek.orchestrator.core.instance import WorkflowInstance
 
 
-class _UnderWay(NamedTuple):
-    handler: Handler
-    event: r.SignalReceived | r.UpdateAccepted
-
-
 class HandlerCalls(Handlers):
     """Made when a run first has to do with a handler."""
 
@@ -52,7 +47,7 @@ class HandlerCalls(Handlers):
         }
         self.buffered: list[r.SignalReceived] = []
         """Signals that nobody handles yet."""
-        self._under_way: dict[int, _UnderWay] = {}
+        self._under_way: dict[int, tuple[Handler, r.SignalReceived | r.UpdateAccepted]] = {}
         self._begun = 0
 
     # ------------------------------------------------------------------------------------------ which there are
@@ -94,6 +89,7 @@ class HandlerCalls(Handlers):
 
     def _arguments(self, handler: Handler, kind: Kind, name: str, payloads: Sequence[r.Payload]) -> list[Any]:
         if handler.name is None:
+            self._instance._payload_bytes += sum(len(payload.data) for payload in payloads)
             return [name, [RawValue(payload) for payload in payloads]]
         return self._instance._decode(payloads, handler.arg_types, f'input of {kind} "{name}"')
 
@@ -124,14 +120,14 @@ class HandlerCalls(Handlers):
         name: str,
     ) -> None:
         self._begun += 1
-        self._under_way[self._begun] = _UnderWay(handler, event)
+        self._under_way[self._begun] = (handler, event)
         instance = self._instance
         instance._loop.create_task(instance._guard(coroutine), name=name)
 
     async def _signal(self, function: Callable[..., Any], arguments: Sequence[Any], number: int) -> None:
         try:
             outcome = function(*arguments)
-            if inspect.isawaitable(outcome):
+            if outcome is not None and inspect.isawaitable(outcome):
                 await outcome
         finally:
             del self._under_way[number]
@@ -183,7 +179,7 @@ class HandlerCalls(Handlers):
 
     def _no_update(self, name: str) -> str:
         return (
-            f'ODR-138: workflow type "{self._instance.definition.name}" has no update "{name}" '
+            f'ODR-138: workflow type "{self._instance.workflow_type}" has no update "{name}" '
             f"(it has: {self.known('update')}): correct the name, or let the workflow handle it"
         )
 
@@ -197,7 +193,7 @@ class HandlerCalls(Handlers):
             return r.QueryAnswer(instance._encode_one(BUILT_IN[name](instance), "result of the query"))
         if handler is None:
             raise LookupError(
-                f'workflow type "{instance.definition.name}" has no query "{name}" (it has: {self.known("query")})'
+                f'workflow type "{instance.workflow_type}" has no query "{name}" (it has: {self.known("query")})'
             )
         arguments = self._arguments(handler, "query", name, payloads)
         try:

@@ -282,6 +282,10 @@ class WorkflowInstance(Runtime):
         self.handlers.take_update(event)
 
     @property
+    def workflow_type(self) -> str:
+        return self._started.workflow_type if self._started else str(self.definition.name)
+
+    @property
     def handlers(self) -> HandlerCalls:
         if self._handlers is None:
             self._handlers = HandlerCalls(self)
