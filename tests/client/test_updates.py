@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -284,3 +285,31 @@ def test_updates_pass_through_interceptors() -> None:
 
     asyncio.run(main())
     assert seen == ["add"]
+
+
+def test_a_history_that_is_not_archived_any_more_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the partition goes on meanwhile, however long the read takes."""
+    reading = threading.Event()
+
+    def gone(namespace: object, workflow_id: str, places: object) -> list[Any]:
+        reading.wait(30)
+        raise RPCError(f'ODR-134: the history of closed workflow "{workflow_id}" is gone', RPCStatusCode.NOT_FOUND)
+
+    monkeypatch.setattr("odradek.orchestrator.archives.read_archive", gone)
+
+    async def body(client: Client) -> None:
+        ended = await client.start_workflow(Cart.run, 9, id="cart", task_queue="q")
+        await ended.terminate()
+        asking = asyncio.create_task(ended.query(Cart.content))
+        cart = await client.start_workflow(Cart.run, 9, id="other", task_queue="q")
+        assert await cart.execute_update(Cart.add, "tea") == 1
+        assert not asking.done()
+        reading.set()
+        with pytest.raises(RPCError) as missing:
+            await asking
+        assert (missing.value.status, missing.value.code) == (RPCStatusCode.NOT_FOUND, "ODR-134")
+
+    try:
+        run(body)
+    finally:
+        reading.set()

@@ -690,3 +690,43 @@ class TestDefinitions:
         ):
             with pytest.raises(workflow.InvalidWorkflow, match=problem):
                 workflow.defn(cls)
+
+
+@workflow.defn
+class Renewed:
+    def __init__(self) -> None:
+        self.renew = False
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: self.renew)
+        workflow.continue_as_new()
+
+    @workflow.update
+    async def wait(self, seconds: float) -> str:
+        await workflow.sleep(seconds)
+        return workflow.info().run_id
+
+    @workflow.signal
+    def go_on(self) -> None:
+        self.renew = True
+
+
+@pytest.mark.filterwarnings("ignore::odradek.workflow.UnfinishedUpdateHandlersWarning")
+def test_an_update_does_not_follow_into_the_next_run() -> None:
+    """It fails with its run; the next one does not know its ID."""
+    partition = Partition([Renewed])
+    owner = Owner(partition)
+    partition.start("w", "Renewed")
+    first = update(partition, "wait", 50.0)
+    owner.run()
+    run_id = outcome(partition, first.request).run_id
+    signal(partition, "go_on")
+    owner.run()
+    for request in (first.request, _run(owner, ask(partition, run_id=run_id))):
+        failure = outcome(partition, request).failure
+        assert failure is not None
+        assert failure.type == "AcceptedUpdateCompletedWorkflow"
+    second = update(partition, "wait", 0.0)
+    owner.run()
+    assert value(partition, outcome(partition, second.request)) == outcome(partition, second.request).run_id != run_id

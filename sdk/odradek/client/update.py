@@ -209,8 +209,10 @@ async def _completion(
     client: Client, workflow_id: str, run_id: str | None, update_id: str, patience: Patience
 ) -> UpdateOutcome:
     lane = await client.connection.lane(client.namespace)
-    body = AwaitUpdate(lane.request(client.identity, timeout_seconds=patience.left_seconds()), update_id, run_id)
-    while True:
+    request_id: str | None = None
+    while True:  # with one request ID, or the orchestrator would collect a waiter for each time that it is asked
+        request = lane.request(client.identity, request_id=request_id, timeout_seconds=patience.left_seconds())
+        body, request_id = AwaitUpdate(request, update_id, run_id), request.id
         question = patience.question(workflow_id, body)
         answer, exchange = await lane.ask_for_two(question)
         try:
