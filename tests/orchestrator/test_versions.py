@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from odradek import workflow
+from odradek.client import WorkflowHistory
 from odradek.common import RetryPolicy, VersioningBehavior
 from odradek.exceptions import ApplicationError
 from odradek.orchestrator.core import effects as fx
@@ -18,6 +19,8 @@ from odradek.orchestrator.core.state import ShardConfig
 from odradek.orchestrator.core.versions import natural
 from odradek.orchestrator.registry import Registry
 from odradek.schemas import records as r
+from odradek.worker import Replayer
+from odradek.worker.replayer import ReplayFailed
 from odradek.workflow.definition import Definition, InvalidWorkflow
 from tests.orchestrator.partition import Owner, Partition
 
@@ -64,10 +67,10 @@ def outcome(partition: Partition, owner: Owner, workflow_id: str) -> Any:
     return partition.result(request)
 
 
-def events(owner: Owner, workflow_id: str, kind: type) -> list[Any]:
+def events(owner: Owner, workflow_id: str, kind: type, *, whole: bool = False) -> list[Any]:
     live = owner.shard.workflow(workflow_id).live
     assert live is not None
-    return [event.body for event in owner.shard.events(live) if isinstance(event.body, kind)]
+    return [event if whole else event.body for event in owner.shard.events(live) if isinstance(event.body, kind)]
 
 
 def evict(owner: Owner) -> None:
@@ -598,3 +601,28 @@ def test_exceptions_that_the_worker_names_fail_the_runs_of_all_its_types() -> No
     closed = partition.replies(request)[-1]
     assert closed.status == r.RunStatus.FAILED
     assert closed.failure.type == "KeyError"
+
+
+async def test_a_replayer_takes_the_version_that_a_run_was_on_and_says_which_side_is_gone() -> None:
+    partition = Versioned(versioned("1"))
+    owner = served(partition)
+    partition.start("a", "Order")
+    owner.run()
+    history = WorkflowHistory("a", events(owner, "a", object, whole=True))
+    changed = versioned("2")
+
+    @workflow.defn(name="Order", version="1")
+    class Different:
+        @workflow.run
+        async def run(self) -> None:
+            await note("another")
+
+    assert (await Replayer(workflows=[changed, versioned("1")]).replay_workflow(history)).replay_failure is None
+    with pytest.raises(workflow.NondeterminismError, match="note"):
+        await Replayer(workflows=[changed, Different]).replay_workflow(history)
+    other, owner = opened(ThreeSides)
+    other.start("m", "Many")
+    owner.run()
+    history = WorkflowHistory("m", events(owner, "m", object, whole=True))
+    with pytest.raises(ReplayFailed, match="ODR-150: this run is on version 3"):
+        await Replayer(workflows=[TwoSides]).replay_workflow(history)

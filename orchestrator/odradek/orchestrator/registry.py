@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -67,10 +67,12 @@ class Registry:
 
     def find(self, task_queue: str, workflow_type: str, version: str | None = None) -> Definition | None:
         """The class of this version; without one, of the newest."""
-        for versions in self._tables(task_queue, workflow_type):
-            found = next(iter(versions.values())) if version is None else versions.get(version)
-            if found is not None:
-                return found
+        for name in (workflow_type, None):
+            queued, shared = self._by_queue.get((task_queue, name)), self._by_type.get(name)
+            if version is None and (table := queued or shared):
+                return next(iter(table.values()))
+            if version is not None and (queued or shared):
+                return (queued.get(version) if queued else None) or (shared.get(version) if shared else None)
         return None
 
     def add_activities(self, activities: Iterable[Callable[..., Any]]) -> None:
@@ -94,14 +96,11 @@ class Registry:
 
     def versions(self, task_queue: str, workflow_type: str) -> list[str]:
         """The versions of a type that this process hosts, the newest first; empty text for a class without one."""
-        return list(dict.fromkeys(name for table in self._tables(task_queue, workflow_type) for name in table))
-
-    def _tables(self, task_queue: str, workflow_type: str) -> Iterator[Versions]:
         for name in (workflow_type, None):
-            found = [table for table in (self._by_queue.get((task_queue, name)), self._by_type.get(name)) if table]
-            yield from found
+            found = {**self._by_type.get(name, {}), **self._by_queue.get((task_queue, name), {})}
             if found:
-                return
+                return sorted(found, key=natural, reverse=True)
+        return []
 
 
 def _add(versions: Versions, definition: Definition) -> None:

@@ -176,6 +176,8 @@ class Replayer:
         try:
             instance.replay(history.events)
         except NondeterminismError as error:
+            if error is instance.noticed:
+                raise ReplayFailed(history.workflow_id, run_id, str(error)) from error
             raise _mismatch(history, instance) from error
         except WorkflowBug as error:
             problem = f"the code raises {error}, which would park the run"

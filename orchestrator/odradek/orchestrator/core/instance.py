@@ -499,9 +499,12 @@ class WorkflowInstance(Runtime):
             self._meter = ReplaySafeMeter(self.meter.with_additional_attributes(labels), self)
         return self._meter
 
+    noticed: NondeterminismError | None = None
+    """What the code itself found not to fit its history."""
+
     def nondeterminism(self, message: str) -> NondeterminismError:
-        self._bug = NondeterminismError(message)
-        return self._bug
+        self._bug = self.noticed = NondeterminismError(message)
+        return self.noticed
 
     @property
     def random(self) -> Random:
