@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from odradek import workflow
+from odradek.exceptions import ApplicationError
 from odradek.schemas import records as r
 from tests.orchestrator.asyncio_workflows import GOOD, Ways, histories, run_to_the_end
 from tests.orchestrator.partition import Owner, Partition
@@ -193,3 +195,32 @@ def test_tasks_of_a_workflow_do_not_disturb_other_loops() -> None:
     thread.start()
     thread.join(30)
     assert found == [2]
+
+
+@workflow.defn
+class Careless:
+    @workflow.run
+    async def run(self) -> str:
+        for _ in range(40):  # so many that the loop forgets those that are done
+            asyncio.create_task(fail())  # noqa: RUF006 - that nobody keeps it is the point
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        gc.collect()
+        await asyncio.sleep(1)
+        await asyncio.sleep(1)
+        return "done"
+
+
+async def fail() -> None:
+    raise ApplicationError("nobody hears of it")
+
+
+def test_a_failure_that_nobody_awaits_does_not_park_the_run_when_the_collector_finds_it() -> None:
+    """It would at a moment that differs from process to process."""
+    partition = Partition([Careless])
+    owner = Owner(partition)
+    request = partition.start("careless", "Careless")
+    owner.run()
+    owner.pass_time(1)
+    owner.pass_time(1)
+    assert partition.result(request) == "done"
