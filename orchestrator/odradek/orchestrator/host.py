@@ -524,7 +524,7 @@ class Orchestrator:
             self._topic_id,
             partition,
             self.namespace.codec,
-            self._converter.payload_converter,
+            self._converter.in_workflows,
             self._converter.failure_converter,
             self.registry.find,
             self.registry.hosted,

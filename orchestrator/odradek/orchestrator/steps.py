@@ -370,7 +370,7 @@ class StepRunner:
         assert context is not None
         payload = None
         if value is not None:
-            payload = self._converter.payload_converter.to_payload(value)
+            payload = self._converter.in_workflows.to_payload(value)
             limit = min(running.taker.payload_bytes_max, PAYLOAD_BYTES_MAX)
             if len(payload.data) > limit:
                 raise _too_large("result", step.call.name, len(payload.data), limit)
@@ -497,7 +497,7 @@ class StepRunner:
     def _failure(self, error: BaseException) -> r.Failure:
         converter = self._converter
         try:
-            return converter.failure_converter.to_failure(error, converter.payload_converter)
+            return converter.failure_converter.to_failure(error, converter.in_workflows)
         except Exception as conversion:
             _log.exception("the failure of a step cannot be converted")
             message = f"{type(error).__name__}: {error} (and it could not be converted: {conversion})"

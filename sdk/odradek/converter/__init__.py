@@ -4,8 +4,10 @@ from odradek.converter.codec import PayloadCodec
 from odradek.converter.data import DataConverter, default
 from odradek.converter.errors import (
     CodecMismatch,
+    CodecTooSlow,
     ConverterError,
     EncodingUnknown,
+    KeyUnknown,
     PayloadUnreadable,
     SearchAttributeInvalid,
     ValueNotConvertible,
@@ -37,6 +39,7 @@ __all__ = [
     "BinaryNullPayloadConverter",
     "BinaryPlainPayloadConverter",
     "CodecMismatch",
+    "CodecTooSlow",
     "CompositePayloadConverter",
     "ConverterError",
     "DataConverter",
@@ -49,6 +52,7 @@ __all__ = [
     "FailureConverter",
     "JSONPlainPayloadConverter",
     "JSONTypeConverter",
+    "KeyUnknown",
     "Payload",
     "PayloadCodec",
     "PayloadConverter",

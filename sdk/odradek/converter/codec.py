@@ -15,7 +15,9 @@ Transform = Callable[[Sequence[Payload]], Awaitable[list[Payload]]]
 class PayloadCodec(ABC):
     """Encodes payloads before they leave this process and decodes them when they come back.
 
-    Applied outside of workflow code, so it may do I/O. Where payloads stand in named places it gets them one by one.
+    One that computes costs what it computes. One that waits for something (a key service) may do so in clients and
+    workers; for a workflow its whole partition waits with it, at most 10 s. Where payloads stand in named places it
+    gets them one by one.
     """
 
     @abstractmethod

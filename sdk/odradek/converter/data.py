@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 from odradek.converter.codec import PayloadCodec
+from odradek.converter.coded import CodedPayloadConverter
 from odradek.converter.failures import DefaultFailureConverter, FailureConverter
 from odradek.converter.payloads import DefaultPayloadConverter, PayloadConverter
 from odradek.schemas.records import Failure, Payload
@@ -16,7 +18,8 @@ from odradek.schemas.records import Failure, Payload
 class DataConverter:
     """How a client and a worker write values. Both sides, and every process of a namespace, need equal ones.
 
-    The payload and failure converters run inside workflows; the codec runs outside. ``default`` has no codec.
+    The payload and failure converters run inside workflows, and so does the codec: see ``in_workflows``. ``default``
+    has no codec.
     """
 
     payload_converter_class: type[PayloadConverter] = DefaultPayloadConverter
@@ -32,6 +35,12 @@ class DataConverter:
     def __post_init__(self) -> None:
         object.__setattr__(self, "payload_converter", self.payload_converter_class())
         object.__setattr__(self, "failure_converter", self.failure_converter_class())
+
+    @cached_property
+    def in_workflows(self) -> PayloadConverter:
+        """The payload converter with the codec behind it, for where nothing can be awaited."""
+        codec = self.payload_codec
+        return self.payload_converter if codec is None else CodedPayloadConverter(self.payload_converter, codec)
 
     async def encode(self, values: Sequence[Any]) -> list[Payload]:
         """The values as payloads, encoded by the codec if there is one."""

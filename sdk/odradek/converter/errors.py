@@ -5,6 +5,8 @@ ConverterError
 ├── EncodingUnknown         ODR-041  no converter reads this encoding
 ├── PayloadUnreadable       ODR-042  also a ValueError: the payload is not what the type hint says
 ├── CodecMismatch           ODR-043  a codec gave back another number of payloads
+├── CodecTooSlow            ODR-045  a codec made workflow code wait for too long
+├── KeyUnknown              ODR-046  a payload is encrypted with a key that is not there
 └── SearchAttributeInvalid  ODR-044  also a TypeError: the value does not fit the attribute's type
 """
 
@@ -80,6 +82,32 @@ class CodecMismatch(ConverterError):
             f"encode and decode must return one payload for each that they get"
         )
         self.codec, self.given, self.returned = codec, given, returned
+
+
+class CodecTooSlow(ConverterError):
+    """A codec that waits for something did not come to its end in time."""
+
+    code: ClassVar[str] = "ODR-045"
+
+    def __init__(self, codec: str, seconds: float) -> None:
+        super().__init__(
+            f"{self.code}: {codec} took longer than {seconds:g} s to encode or decode for a workflow, which waits with "
+            "its whole partition meanwhile: fetch keys ahead, or keep large data elsewhere"
+        )
+        self.codec, self.seconds = codec, seconds
+
+
+class KeyUnknown(ConverterError):
+    """A payload was encrypted with a key that this process does not have."""
+
+    code: ClassVar[str] = "ODR-046"
+
+    def __init__(self, key_id: str, known: list[str]) -> None:
+        super().__init__(
+            f'{self.code}: a payload is encrypted with key "{key_id}", and the key ring has {", ".join(known)}: '
+            "give every process of the namespace the old keys, too, for as long as histories are kept"
+        )
+        self.key_id, self.known = key_id, known
 
 
 class SearchAttributeInvalid(ConverterError, TypeError):

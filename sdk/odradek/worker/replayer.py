@@ -170,7 +170,7 @@ class Replayer:
             history.workflow_id,
             run_id,
             self._namespace,
-            self._converter.payload_converter,
+            self._converter.in_workflows,
             self._converter.failure_converter,
         )
         try:
