@@ -410,7 +410,7 @@ class YearsOld:
 
 def test_an_entity_takes_a_hundred_thousand_signals_and_stays_small() -> None:
     """None lost, none twice; what is remembered of requests goes as they expire."""
-    partition = Partition((YearsOld,), summary_retention_ms=3_600_000)
+    partition = Partition((YearsOld,), summary_retention_ms=3_600_000, replays_each_activation=False)
     owner = Owner(partition)
     partition.start("entity", "YearsOld", 0, 100_000)
     largest = 0
