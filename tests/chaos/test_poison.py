@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ import pytest
 
 from odradek import workflow
 from odradek.client import Client, WorkflowHandle
-from odradek.client.description import ParkedInfo
+from odradek.client.description import ParkedInfo, WorkflowExecutionDescription
 from odradek.log import Record
 from odradek.log.namespace import Namespace, open_namespace, read_to_end
 from odradek.orchestrator.settings import OrchestratorSettings
@@ -104,6 +105,12 @@ async def test_unreadable_inbox_records_go_to_the_dead_letter_topic(shop: Shop) 
         assert dead.reason
 
 
+def recorded(description: WorkflowExecutionDescription) -> WorkflowExecutionDescription:
+    """Without the conditions, which only code that is in memory can tell."""
+    waits = [wait for wait in description.waits if wait.kind != "condition"]
+    return dataclasses.replace(description, waits=waits)
+
+
 @pytest.mark.parametrize("garbage", TEXT_OF_OTHERS)
 async def test_unreadable_history_record_costs_one_workflow(shop: Shop, garbage: bytes) -> None:
     """It is kept as a dead letter, and all others of its partition are taken over as they were."""
@@ -113,13 +120,13 @@ async def test_unreadable_history_record_costs_one_workflow(shop: Shop, garbage:
     async with deployed(shop, Sleeper) as client:
         await sleep(client, "victim")
         others = [await sleep(client, name) for name in neighbours(namespace, "victim")]
-        before = [await handle.describe() for handle in others]
+        before = [recorded(await handle.describe()) for handle in others]
     is_its_own: Callable[[Record], bool] = lambda record: (record.key or b"").startswith(b"victim\0")  # noqa: E731
     key = next(filter(is_its_own, read_to_end(namespace.log, topic, partition))).key
     offsets = await append(namespace, topic, "victim", (key, garbage), (b"no such key", garbage))
     async with deployed(shop, Sleeper) as client:
         others = [client.get_workflow_handle_for(Sleeper.run, handle.id) for handle in others]
-        after = [await handle.describe(rpc_timeout=SECONDS_MAX) for handle in others]
+        after = [recorded(await handle.describe(rpc_timeout=SECONDS_MAX)) for handle in others]
         assert after == before
         assert all(await asyncio.gather(*map(wakes, others)))
         await shop.until(lambda: len(dead_letters(namespace)) >= len(offsets), "the dead letters")

@@ -83,6 +83,7 @@ BODIES: list[tuple[r.EventBody, tuple[str, str, int | None, str]]] = [
         ("Step completed", "price", 1, '→ {"sku":"A1"}, took 250 ms'),
     ),
     (r.VersionMarked("new-carrier", 1), ("Version marked", "new-carrier", None, "version 1")),
+    (r.VersionTaken("2"), ("Version taken", "2", None, "")),
     (r.SearchAttributesUpserted({"City": JSON}), ("Search attributes set", "", None, 'City={"sku":"A1"}')),
     (r.MemoUpserted({"note": JSON}), ("Memo set", "", None, 'note={"sku":"A1"}')),
     (
