@@ -186,9 +186,14 @@ class Closing(ShardState):
 
     def show(self, live: LiveRun) -> None:
         """Show where the run stands when the transition that is being made is durable; once, however often said."""
-        live.effects = [effect for effect in live.effects if not isinstance(effect, Show)]
+        self.show_nothing(live)
         live.effects.append(Show(record=self.visibility(live)))
         self.touched[live.run.run_id] = live
+
+    @staticmethod
+    def show_nothing(live: LiveRun) -> None:
+        """What was to be shown with the transition that is being made is said anew, or by the closing."""
+        live.effects = [effect for effect in live.effects if not isinstance(effect, Show)]
 
 
 def _failure_of(closing: object) -> r.Failure | None:

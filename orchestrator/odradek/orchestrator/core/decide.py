@@ -14,7 +14,7 @@ from odradek.orchestrator.core import children, keys, updates
 from odradek.orchestrator.core.closed_runs import ClosedRun
 from odradek.orchestrator.core.closing import HistoryIncomplete
 from odradek.orchestrator.core.effects import Reply, SendMessage, SendTask, Show
-from odradek.orchestrator.core.instance import WorkflowBug, WorkflowInstance
+from odradek.orchestrator.core.instance import CLOSING, WorkflowBug, WorkflowInstance
 from odradek.orchestrator.core.parked import refusal
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM, Remembered, Run, fold
 from odradek.orchestrator.core.successors import with_successor
@@ -123,7 +123,7 @@ class Decide(Transitions):
         if live.steps:
             self.cancel_steps(live)
         self.record(live, with_successor(run, closing, max(self.now_ms, run.time_ms)))
-        live.effects = [effect for effect in live.effects if not isinstance(effect, Show)]
+        self.show_nothing(live)
         wf = self.workflow(run.workflow_id)
         wf.live = None
         if successor_id(run) is not None:
@@ -438,9 +438,6 @@ class Decide(Transitions):
     @staticmethod
     def reply(request: r.Request, body: Any) -> Reply:
         return Reply(None, request.reply_partition, request.recipient, request.id, body)
-
-
-CLOSING = r.RunCompleted | r.RunFailed | r.RunCancelled | r.RunContinued
 
 
 def _on_scheduled(shard: Decide, live: LiveRun, command: r.ActivityScheduled) -> None:

@@ -415,9 +415,6 @@ class Inputs(Attempts):
         if not self.wait_for_result(wf, body.run_id, body.request):
             self.refuse_closed_or_unknown(wf, item, body.run_id, body.request, None)
 
-    def add_waiter(self, run_id: str, request: r.Request) -> None:
-        self.waiters.setdefault(run_id, {})[request.id] = request
-
     def wait_for_result(self, wf: Workflow, run_id: str | None, request: r.Request) -> bool:
         """Answer with the result now or when the run closes; False if there is no such run."""
         if wf.live is not None and run_id in (None, wf.live.run.run_id):

@@ -65,10 +65,12 @@ CODE_INPUTS = (
     | r.StepEnded
 )
 """Events that reach the code."""
+CLOSING = r.RunCompleted | r.RunFailed | r.RunCancelled | r.RunContinued
+"""Commands that end the run."""
 COMMANDS = (
     r.ActivityScheduled | r.ActivityCancelRequested | r.TimerStarted | r.TimerCancelled | r.MessageSent
     | r.ChildScheduled | r.SearchAttributesUpserted | r.MemoUpserted | r.UpdateCompleted
-    | r.RunCompleted | r.RunFailed | r.RunCancelled | r.RunContinued
+    | CLOSING
 )  # fmt: skip
 """Events that the code answers with."""
 
@@ -381,7 +383,7 @@ class WorkflowInstance(Runtime):
         else:
             self._bug = self._bug or error
 
-    def _end(self, closing: r.RunCompleted | r.RunFailed | r.RunCancelled | r.RunContinued) -> None:
+    def _end(self, closing: CLOSING) -> None:
         self._ended = True
         self._commands.append(closing)
 
@@ -818,7 +820,7 @@ def _end_with_closing(commands: list[Any]) -> None:
     Answers to updates that are ready in that step stand before it.
     """
     for place, command in enumerate(commands):
-        if isinstance(command, r.RunCompleted | r.RunFailed | r.RunCancelled | r.RunContinued):
+        if isinstance(command, CLOSING):
             answers = [later for later in commands[place + 1 :] if isinstance(later, r.UpdateCompleted)]
             commands[place:] = [*answers, command]
             return

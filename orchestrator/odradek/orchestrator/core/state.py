@@ -146,6 +146,10 @@ class ShardState(ABC):
     @abstractmethod
     def drop_instance(self, live: LiveRun) -> None: ...
 
+    def add_waiter(self, awaited: str, request: r.Request) -> None:
+        """``awaited``: a run ID, or ``updates.waiting_for`` of an update."""
+        self.waiters.setdefault(awaited, {})[request.id] = request
+
     def count(self, what: str, workflow_type: str) -> None:
         self.counts[what, workflow_type] = self.counts.get((what, workflow_type), 0) + 1
 

@@ -28,14 +28,18 @@ def with_successor(run: Run, closing: Any, now_ms: int) -> Any:
         case r.RunContinued(next=asked):
             return r.RunContinued(_successor(run, asked.started, now_ms, delay_ms=asked.started.start_delay_ms))
         case r.RunFailed(failure=failure):
-            return dataclasses.replace(closing, next=_again(run, failure, now_ms) or _next_turn(run, failure, now_ms))
+            return _after_failure(run, closing, failure, now_ms)
         case r.RunTimedOut(timeout_type="run"):
             failure = r.Failure(FailureKind.TIMEOUT, "Workflow timed out", timeout_type="start-to-close")
-            return dataclasses.replace(closing, next=_again(run, failure, now_ms) or _next_turn(run, failure, now_ms))
+            return _after_failure(run, closing, failure, now_ms)
         case r.RunCompleted(result=result) if run.started is not None and run.started.cron_schedule:
             return r.RunCompleted(result, _next_turn(run, None, now_ms, result))
         case _:
             return closing
+
+
+def _after_failure(run: Run, closing: Any, failure: r.Failure, now_ms: int) -> Any:
+    return dataclasses.replace(closing, next=_again(run, failure, now_ms) or _next_turn(run, failure, now_ms))
 
 
 def _again(run: Run, failure: r.Failure, now_ms: int) -> r.Successor | None:

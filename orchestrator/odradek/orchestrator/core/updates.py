@@ -84,7 +84,7 @@ def join(shard: Inputs, live: LiveRun, item: InboxItem, body: r.UpdateWorkflow) 
     if failure is not None:
         reject(shard, live, body, failure, seen)
         return True
-    add_waiter(shard, run.run_id, body)
+    shard.add_waiter(waiting_for(run.run_id, body.update_id), request)
     shard.input(live, event)
     answer_accepted(shard, live, body)
     return True
@@ -111,7 +111,7 @@ def start_with(shard: Decide, live: LiveRun, started: r.RunStarted, body: r.Upda
                     shard.drop_instance(live)
                 if failure is None:
                     started = replace(started, update=event)
-                    add_waiter(shard, run.run_id, body)
+                    shard.add_waiter(waiting_for(run.run_id, body.update_id), body.request)
     shard.start(live, started)
     if failure is not None:
         reject(shard, live, body, failure, r.RequestSeen(body.request.id, body.request.expires_ms))
@@ -124,10 +124,6 @@ def start_with(shard: Decide, live: LiveRun, started: r.RunStarted, body: r.Upda
 def reject(shard: Decide, live: LiveRun, body: r.UpdateWorkflow, failure: r.Failure, seen: r.RequestSeen) -> None:
     shard.note(live, r.UpdateRejected(body.update_id, body.name, failure, seen))
     shard.answer_with(live, body.request, r.UpdateOutcome(live.run.run_id, body.update_id, True, None, failure))
-
-
-def add_waiter(shard: Decide, run_id: str, body: r.UpdateWorkflow) -> None:
-    shard.waiters.setdefault(waiting_for(run_id, body.update_id), {})[body.request.id] = body.request
 
 
 def answer_accepted(shard: Decide, live: LiveRun, body: r.UpdateWorkflow) -> None:
