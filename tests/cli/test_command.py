@@ -12,7 +12,7 @@ import pytest
 from odradek.cli.errors import explain
 from odradek.cli.exits import MEANINGS, ExitCode
 from odradek.cli.messages import JsonFormatter
-from odradek.cli.options import read_log_config
+from odradek.envconfig import read_log_config
 from odradek.log import LogUnavailable, TopicMissing
 from odradek.schemas.errors import NewerSchema
 from odradek.service import RPCError, RPCStatusCode

@@ -1,61 +1,89 @@
-"""Code written for elsewhere imports and constructs what has no meaning here, and runs."""
+"""Code that was written for the API that people know finds every name that it imports."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import uuid
-from datetime import timedelta
+import importlib
+from typing import Any
 
 import pytest
 
-from odradek import workflow
-from odradek.client import Client
-from odradek.worker import UnsandboxedWorkflowRunner, Worker
-from odradek.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+NAMES = {
+    "odradek.workflow": """
+        ActivityCancellationType ActivityConfig ActivityHandle ChildWorkflowCancellationType ChildWorkflowConfig
+        ChildWorkflowHandle ContinueAsNewError DynamicWorkflowConfig ExternalWorkflowHandle HandlerUnfinishedPolicy Info
+        LocalActivityConfig LoggerAdapter NondeterminismError ParentClosePolicy ParentInfo ReadOnlyContextError RootInfo
+        UnfinishedSignalHandlersWarning UnfinishedUpdateHandlersWarning UpdateInfo UpdateMethodMultiParam
+        VersioningIntent all_handlers_finished as_completed cancellation_reason continue_as_new current_update_info defn
+        deprecate_patch dynamic_config execute_activity execute_activity_class execute_activity_method
+        execute_child_workflow execute_local_activity execute_local_activity_class execute_local_activity_method
+        get_current_details get_dynamic_query_handler get_dynamic_signal_handler get_dynamic_update_handler
+        get_external_workflow_handle get_external_workflow_handle_for get_last_completion_result get_last_failure
+        get_query_handler get_signal_handler get_update_handler has_last_completion_result in_workflow info init
+        instance is_failure_exception logger memo memo_value metric_meter new_random now patched payload_converter query
+        random random_seed register_random_seed_callback run set_current_details set_dynamic_query_handler
+        set_dynamic_signal_handler set_dynamic_update_handler set_query_handler set_signal_handler set_update_handler
+        signal sleep start_activity start_activity_class start_activity_method start_child_workflow start_local_activity
+        start_local_activity_class start_local_activity_method time time_ns unsafe update upsert_memo
+        upsert_search_attributes uuid4 uuid7 wait wait_condition
+    """,
+    "odradek.activity": """
+        ActivityCancellationDetails Info LoggerAdapter cancellation_details client defn heartbeat in_activity info
+        is_cancelled is_worker_shutdown logger metric_meter payload_converter shield_thread_cancel_exception
+        wait_for_cancelled wait_for_cancelled_sync wait_for_worker_shutdown wait_for_worker_shutdown_sync
+    """,
+    "odradek.client": """
+        CancelWorkflowInput Client ClientConfig CountWorkflowsInput DataConverter DescribeWorkflowInput
+        FetchWorkflowHistoryEventsInput HeaderCodecBehavior Interceptor KeepAliveConfig ListWorkflowsInput
+        OutboundInterceptor Plugin QueryWorkflowInput RPCError RPCStatusCode RPCTimeoutOrCancelledError RetryConfig
+        SignalWorkflowInput StartWorkflowInput StartWorkflowUpdateInput StartWorkflowUpdateWithStartInput TLSConfig
+        TerminateWorkflowInput UpdateWithStartStartWorkflowInput UpdateWithStartUpdateWorkflowInput
+        WithStartWorkflowOperation WorkflowContinuedAsNewError WorkflowExecution WorkflowExecutionAsyncIterator
+        WorkflowExecutionCount WorkflowExecutionCountAggregationGroup WorkflowExecutionDescription
+        WorkflowExecutionStatus WorkflowFailureError WorkflowHandle WorkflowHistory WorkflowHistoryEventAsyncIterator
+        WorkflowHistoryEventFilterType WorkflowQueryFailedError WorkflowQueryRejectedError WorkflowUpdateFailedError
+        WorkflowUpdateHandle WorkflowUpdateRPCTimeoutOrCancelledError WorkflowUpdateStage
+    """,
+    "odradek.worker": """
+        FixedSizeSlotSupplier Plugin PollerBehaviorAutoscaling PollerBehaviorSimpleMaximum Replayer ReplayerConfig
+        ResourceBasedSlotConfig ResourceBasedSlotSupplier ResourceBasedTunerConfig UnsandboxedWorkflowRunner Worker
+        WorkerConfig WorkerDeploymentConfig WorkerDeploymentVersion WorkerTuner WorkflowReplayResult
+        WorkflowReplayResults WorkflowRunner
+    """,
+    "odradek.worker.workflow_sandbox": "SandboxMatcher SandboxRestrictions SandboxedWorkflowRunner",
+    "odradek.testing": "ActivityEnvironment WorkflowEnvironment",
+    "odradek.common": """
+        AutoUpgradeVersioningOverride HeaderCodecBehavior MetricCounter MetricGauge MetricGaugeFloat MetricHistogram
+        MetricHistogramFloat MetricHistogramTimedelta MetricMeter Payload PinnedVersioningOverride Priority
+        QueryRejectCondition RawValue RetryPolicy SearchAttributeIndexedValueType SearchAttributeKey SearchAttributePair
+        SearchAttributeUpdate SearchAttributeValue SearchAttributeValues SearchAttributes TypedSearchAttributes
+        VersioningBehavior VersioningOverride WorkerDeploymentVersion WorkflowIDConflictPolicy WorkflowIDReusePolicy
+    """,
+    "odradek.exceptions": """
+        ActivityError ApplicationError ApplicationErrorCategory CancelledError ChildWorkflowError FailureError
+        RetryState ServerError TemporalError TerminatedError TimeoutError TimeoutType WorkflowAlreadyStartedError
+        is_cancelled_exception
+    """,
+    "odradek.converter": """
+        AdvancedJSONEncoder BinaryNullPayloadConverter BinaryPlainPayloadConverter CompositePayloadConverter
+        DataConverter DefaultFailureConverter DefaultFailureConverterWithEncodedAttributes DefaultPayloadConverter
+        EncodingPayloadConverter FailureConverter JSONPlainPayloadConverter JSONTypeConverter PayloadCodec
+        PayloadConverter decode_search_attributes decode_typed_search_attributes default encode_search_attributes
+        value_to_type
+    """,
+    "odradek.service": """
+        ConnectConfig HttpConnectProxyConfig KeepAliveConfig RPCError RPCStatusCode RetryConfig TLSConfig
+    """,
+    "odradek.runtime": "LoggingConfig OpenTelemetryConfig PrometheusConfig Runtime TelemetryConfig TelemetryFilter",
+    "odradek.plugin": "SimplePlugin",
+    "odradek.envconfig": "ClientConfig ClientConnectConfig",
+    "odradek.contrib.pydantic": "PydanticPayloadConverter pydantic_data_converter",
+}
 
-with workflow.unsafe.imports_passed_through():
-    import json
 
-
-@workflow.defn(sandboxed=False)
-class Greeting:
-    @workflow.run
-    async def run(self, name: str) -> str:
-        with workflow.unsafe.sandbox_unrestricted():
-            return json.dumps(name)
-
-
-@pytest.mark.parametrize(
-    "runner",
-    [
-        UnsandboxedWorkflowRunner(),
-        SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules("json")),
-    ],
-)
-def test_options_of_elsewhere_are_accepted_with_a_warning(runner: object, caplog: pytest.LogCaptureFixture) -> None:
-    async def body() -> None:
-        async with (
-            await Client.connect(f"memory://{uuid.uuid4().hex}") as client,
-            Worker(
-                client,
-                task_queue="q",
-                workflows=[Greeting],
-                workflow_runner=runner,
-                build_id="1.0",
-                max_heartbeat_throttle_interval=timedelta(seconds=5),
-            ),
-        ):
-            assert await client.execute_workflow(Greeting.run, "ann", id="g", task_queue="q") == '"ann"'
-
-    with caplog.at_level(logging.WARNING, logger="odradek.worker"):
-        asyncio.run(body())
-
-
-def test_an_option_that_nobody_knows_is_refused() -> None:
-    async def body() -> None:
-        async with await Client.connect(f"memory://{uuid.uuid4().hex}") as client:
-            with pytest.raises(TypeError, match='no option "max_concurent_activities"'):
-                Worker(client, task_queue="q", workflows=[Greeting], max_concurent_activities=5)
-
-    asyncio.run(body())
+@pytest.mark.parametrize("module", NAMES)
+def test_names(module: str) -> None:
+    there: Any = importlib.import_module(module)
+    assert [name for name in NAMES[module].split() if not hasattr(there, name)] == []
+    public = getattr(there, "__all__", None)
+    if public is not None:
+        assert [name for name in NAMES[module].split() if name not in public] == []

@@ -50,10 +50,8 @@ class AddressMissing(CliError):
 class LogConfigInvalid(CliError):
     code = "ODR-181"
 
-    def __init__(self, given: str, problem: str) -> None:
-        super().__init__(
-            f'--log-config "{given}" {problem}: give KEY=VALUE, or a file with one "key=value" in each line.'
-        )
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"--log-config {problem}")
 
 
 class ModuleUnusable(CliError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from odradek.cli.errors import AddressMissing, LogConfigInvalid
+from odradek.envconfig import read_log_config
 
 if TYPE_CHECKING:
     from odradek.log import Log
@@ -55,27 +56,10 @@ def _setter(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
 def _keep_config(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
     common = context.ensure_object(Common)
     for given in value or ():
-        common.log_config.update(read_log_config(given))
-
-
-def read_log_config(given: str) -> dict[str, str]:
-    """The settings of ``KEY=VALUE`` or of a properties file. Raises ``LogConfigInvalid``."""
-    path = Path(given)
-    if "=" in given and not path.is_file():
-        key, _, value = given.partition("=")
-        return {key.strip(): value.strip()}
-    try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise LogConfigInvalid(given, f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    settings = {}
-    for number, line in enumerate(lines, 1):
-        if line and not line.startswith(("#", "!")):
-            key, equals, value = line.partition("=")
-            if not equals:
-                raise LogConfigInvalid(given, f'has no "=" in line {number}')
-            settings[key.strip()] = value.strip()
-    return settings
+        try:
+            common.log_config.update(read_log_config(given))
+        except ValueError as error:
+            raise LogConfigInvalid(str(error)) from None
 
 
 def common_options(*, at_root: bool) -> list[click.Parameter]:

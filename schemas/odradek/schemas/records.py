@@ -180,6 +180,8 @@ class StartWorkflow:
     """Set when a workflow starts a child; the request's ID is then made of it, and the answer goes there."""
     parent: ParentLink | None = None
     priority: int = 0
+    version: str = ""
+    """Of the code, to begin on; empty: the newest."""
 
 
 @record

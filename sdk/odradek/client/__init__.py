@@ -42,32 +42,45 @@ from odradek.client.interceptor import (
 )
 from odradek.client.iterators import WorkflowExecutionAsyncIterator, WorkflowHistoryEventAsyncIterator
 from odradek.client.options import WorkflowOptions
+from odradek.client.plugin import Plugin
 from odradek.client.policy import RequestPolicy
-from odradek.client.status import WorkflowExecutionStatus, WorkflowUpdateStage
+from odradek.client.status import WorkflowExecutionStatus, WorkflowHistoryEventFilterType, WorkflowUpdateStage
 from odradek.client.update import WorkflowUpdateHandle
 from odradek.client.with_start import WithStartWorkflowOperation
+from odradek.common import HeaderCodecBehavior
+from odradek.converter import DataConverter
+from odradek.service import ConnectConfig, KeepAliveConfig, RetryConfig, RPCError, RPCStatusCode, TLSConfig
 
 __all__ = [
     "CancelWorkflowInput",
     "Client",
     "ClientConfig",
+    "ConnectConfig",
     "Connection",
     "CountWorkflowsInput",
+    "DataConverter",
     "DescribeWorkflowInput",
     "FetchWorkflowHistoryEventsInput",
     "FilterError",
+    "HeaderCodecBehavior",
     "Interceptor",
+    "KeepAliveConfig",
     "ListWorkflowsInput",
     "OutboundInterceptor",
     "ParkedInfo",
     "PendingWait",
+    "Plugin",
     "QueryWorkflowInput",
+    "RPCError",
+    "RPCStatusCode",
     "RPCTimeoutOrCancelledError",
     "RequestPolicy",
+    "RetryConfig",
     "SignalWorkflowInput",
     "StartWorkflowInput",
     "StartWorkflowUpdateInput",
     "StartWorkflowUpdateWithStartInput",
+    "TLSConfig",
     "TerminateWorkflowInput",
     "UpdateWithStartStartWorkflowInput",
     "UpdateWithStartUpdateWorkflowInput",
@@ -83,6 +96,7 @@ __all__ = [
     "WorkflowHandle",
     "WorkflowHistory",
     "WorkflowHistoryEventAsyncIterator",
+    "WorkflowHistoryEventFilterType",
     "WorkflowOptions",
     "WorkflowQueryFailedError",
     "WorkflowQueryRejectedError",

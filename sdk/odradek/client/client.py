@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Required, Self, TypedDict, TypeVar, Unpack, overload
 
@@ -21,6 +22,7 @@ from odradek.client.interceptor import (
 from odradek.client.iterators import WorkflowExecutionAsyncIterator
 from odradek.client.options import WorkflowOptions
 from odradek.client.outbound import WireOutbound
+from odradek.client.plugin import Plugin
 from odradek.client.policy import RequestPolicy
 from odradek.client.status import WorkflowUpdateStage
 from odradek.client.update import WorkflowUpdateHandle
@@ -28,9 +30,11 @@ from odradek.client.with_start import WithStartWorkflowOperation, input_of
 from odradek.common import (
     QueryRejectCondition,
 )
+from odradek.common.accepted import accept
 from odradek.common.identifiers import checked_id
 from odradek.converter import DataConverter
 from odradek.schemas.records import Payload
+from odradek.service import ConnectConfig, TLSConfig
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -47,6 +51,24 @@ class ClientConfig(TypedDict, total=False):
     interceptors: Sequence[Interceptor]
     identity: str | None
     default_workflow_query_reject_condition: QueryRejectCondition | None
+    plugins: Sequence[Plugin]
+
+
+_WITHOUT_MEANING = frozenset(
+    {
+        "api_key",
+        "connect_timeout",
+        "dns_load_balancing_config",
+        "grpc_compression",
+        "header_codec_behavior",
+        "http_connect_proxy_config",
+        "keep_alive_config",
+        "payload_limits",
+        "retry_config",
+        "rpc_metadata",
+        "runtime",
+    }
+)
 
 
 class Client:
@@ -64,13 +86,27 @@ class Client:
         interceptors: Sequence[Interceptor] = (),
         identity: str | None = None,
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
+        plugins: Sequence[Plugin] = (),
     ) -> None:
-        self._connection = connection
-        self._namespace = namespace
-        self._data_converter = data_converter
-        self._interceptors = tuple(interceptors)
-        self._identity = identity or default_identity()
-        self._default_workflow_query_reject_condition = default_workflow_query_reject_condition
+        self._given = ClientConfig(
+            connection=connection,
+            namespace=namespace,
+            data_converter=data_converter,
+            interceptors=tuple(interceptors),
+            identity=identity,
+            default_workflow_query_reject_condition=default_workflow_query_reject_condition,
+            plugins=tuple(plugins),
+        )
+        config = self._given.copy()
+        for plugin in plugins:
+            config = plugin.configure_client(config)
+        self._config = config
+        self._connection = config["connection"]
+        self._namespace = config["namespace"]
+        self._data_converter = config["data_converter"]
+        self._interceptors = tuple(config["interceptors"])
+        self._identity = config["identity"] or default_identity()
+        self._default_workflow_query_reject_condition = config["default_workflow_query_reject_condition"]
         self._outbound: OutboundInterceptor = WireOutbound(self)
         for interceptor in reversed(self._interceptors):
             self._outbound = interceptor.intercept_client(self._outbound)
@@ -78,39 +114,53 @@ class Client:
     @classmethod
     async def connect(
         cls,
-        address: str,
+        target_host: str,
         *,
         namespace: str = "default",
         data_converter: DataConverter = DataConverter.default,
         interceptors: Sequence[Interceptor] = (),
         identity: str | None = None,
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
+        plugins: Sequence[Plugin] = (),
+        tls: bool | TLSConfig | None = None,
         log_config: Mapping[str, str] | None = None,
         schema_registry: str | None = None,
         request_policy: RequestPolicy | None = None,
         lazy: bool = False,
+        **without_meaning: Any,
     ) -> Client:
         """Connect to a namespace at ``kafka://host:9092,…`` (``host:9092``), ``sqlite:///…`` or ``memory://…``.
 
-        ``log_config`` holds librdkafka settings (``sasl.*``, …). ``schema_registry`` is the URL of a Schema Registry,
-        by default what ODRADEK_SCHEMA_REGISTRY says, if anything. With ``lazy`` nothing is contacted before the first
-        request. Raises ``AddressInvalid``, ``LogUnavailable``, ``TopicMissing``, ``WrongPartitionCount`` and
-        ``SchemaError``.
+        ``log_config`` holds librdkafka settings (``sasl.*``, …), ``tls`` those of TLS. ``schema_registry`` is the URL
+        of a Schema Registry, by default what ODRADEK_SCHEMA_REGISTRY says, if anything. With ``lazy`` nothing is
+        contacted before the first request. Options of a connection by gRPC are accepted with one warning. Raises
+        ``AddressInvalid``, ``LogUnavailable``, ``TopicMissing``, ``WrongPartitionCount`` and ``SchemaError``.
         """
-        connection = Connection.to(address, log_config, request_policy, schema_registry)
-        if not lazy:
-            try:
-                await connection.lane(namespace)
-            except BaseException:
-                await connection.close()
-                raise
+        accept("Client.connect", without_meaning, _WITHOUT_MEANING)
+
+        async def connected(config: ConnectConfig) -> Connection:
+            connection = Connection.to(
+                config.target_host, config.all_log_config(), request_policy, config.schema_registry
+            )
+            if not config.lazy:
+                try:
+                    await connection.lane(namespace)
+                except BaseException:
+                    await connection.close()
+                    raise
+            return connection
+
+        connect = connected
+        for plugin in reversed(plugins):
+            connect = partial(plugin.connect_service_client, next=connect)
         return cls(
-            connection,
+            await connect(ConnectConfig(target_host, tls, log_config or {}, lazy, schema_registry)),
             namespace=namespace,
             data_converter=data_converter,
             interceptors=interceptors,
             identity=identity,
             default_workflow_query_reject_condition=default_workflow_query_reject_condition,
+            plugins=plugins,
         )
 
     async def close(self) -> None:
@@ -125,16 +175,12 @@ class Client:
     ) -> None:
         await self.close()
 
-    def config(self) -> ClientConfig:
-        """The arguments that make an equal client; change some of them for another one on the same connection."""
-        return ClientConfig(
-            connection=self._connection,
-            namespace=self._namespace,
-            data_converter=self._data_converter,
-            interceptors=self._interceptors,
-            identity=self._identity,
-            default_workflow_query_reject_condition=self._default_workflow_query_reject_condition,
-        )
+    def config(self, *, active_config: bool = False) -> ClientConfig:
+        """The arguments that make an equal client; change some of them for another one on the same connection.
+
+        ``active_config``: with what plugins made of them, which they would do again to a client made of that.
+        """
+        return (self._config if active_config else self._given).copy()
 
     @property
     def connection(self) -> Connection:
@@ -369,7 +415,13 @@ class Client:
         )
 
     def list_workflows(
-        self, query: str | None = None, *, limit: int | None = None, rpc_timeout: timedelta | None = None
+        self,
+        query: str | None = None,
+        *,
+        limit: int | None = None,
+        page_size: int = 1000,
+        next_page_token: bytes | None = None,
+        rpc_timeout: timedelta | None = None,
     ) -> WorkflowExecutionAsyncIterator:
         """The runs that ``query`` lets through, the newest start first unless it says ORDER BY.
 
@@ -377,7 +429,7 @@ class Client:
         CloseTime, TaskQueue, Parked and every search attribute, as in
         ``WorkflowType = 'Order' AND StartTime > '2030-01-31T12:00:00Z'``; further =, !=, <, <=, >, >=, IN, BETWEEN,
         STARTS_WITH, IS NULL, AND, OR, NOT. Listings lag a little behind the workflows.
-        Raises ``RPCError`` with the position where the query cannot be read.
+        Raises ``RPCError`` with the position where the query cannot be read. Pages have no meaning here.
         """
         return self._outbound.list_workflows(ListWorkflowsInput(query=query, limit=limit, rpc_timeout=rpc_timeout))
 

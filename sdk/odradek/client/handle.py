@@ -21,7 +21,7 @@ from odradek.client.interceptor import (
     TerminateWorkflowInput,
 )
 from odradek.client.results import ask_for_outcome, outcome_of_start, value_of
-from odradek.client.status import WorkflowUpdateStage
+from odradek.client.status import WorkflowHistoryEventFilterType, WorkflowUpdateStage
 from odradek.client.update import WorkflowUpdateHandle, checked_stage
 from odradek.common import QueryRejectCondition
 from odradek.schemas.records import RunStatus
@@ -450,14 +450,39 @@ class WorkflowHandle(Generic[S, R_co]):
             )
         )
 
-    def fetch_history_events(self, *, rpc_timeout: timedelta | None = None) -> WorkflowHistoryEventAsyncIterator:
-        """The events so far, page by page; those of a closed run come from the archive. The limit is for each page."""
+    def fetch_history_events(
+        self,
+        *,
+        wait_new_event: bool = False,
+        event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT,
+        page_size: int | None = None,
+        next_page_token: bytes | None = None,
+        skip_archival: bool = False,
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowHistoryEventAsyncIterator:
+        """The events so far; those of a closed run come from the archive. ``rpc_timeout`` is for each page.
+
+        ``wait_new_event``: and those to come, until the run is closed. The last three arguments but one have no
+        meaning here.
+        """
         return self._client.outbound.fetch_workflow_history_events(
-            FetchWorkflowHistoryEventsInput(id=self._id, run_id=self._run_id, rpc_timeout=rpc_timeout)
+            FetchWorkflowHistoryEventsInput(
+                id=self._id,
+                run_id=self._run_id,
+                wait_new_event=wait_new_event,
+                event_filter_type=event_filter_type,
+                rpc_timeout=rpc_timeout,
+            )
         )
 
-    async def fetch_history(self, *, rpc_timeout: timedelta | None = None) -> WorkflowHistory:
-        """All events so far."""
-        iterator = self.fetch_history_events(rpc_timeout=rpc_timeout)
+    async def fetch_history(
+        self,
+        *,
+        event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT,
+        skip_archival: bool = False,
+        rpc_timeout: timedelta | None = None,
+    ) -> WorkflowHistory:
+        """All events so far; ``skip_archival`` has no meaning here."""
+        iterator = self.fetch_history_events(event_filter_type=event_filter_type, rpc_timeout=rpc_timeout)
         events = [event async for event in iterator]
         return WorkflowHistory(self._id, events, run_id=iterator.run_id)

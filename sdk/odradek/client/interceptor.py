@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from odradek.client.status import WorkflowUpdateStage
+from odradek.client.status import WorkflowHistoryEventFilterType, WorkflowUpdateStage
 from odradek.common import (
     Payload,
     Priority,
@@ -15,6 +15,7 @@ from odradek.common import (
     RetryPolicy,
     SearchAttributes,
     TypedSearchAttributes,
+    VersioningOverride,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
@@ -49,9 +50,12 @@ class StartWorkflowInput:
     start_signal: str | None = None
     start_signal_args: Sequence[Any] = ()
     priority: Priority | None = None
+    versioning_override: VersioningOverride | None = None
     headers: Mapping[str, Payload] = field(default_factory=dict)
     ret_type: Any = None
     rpc_timeout: timedelta | None = None
+    rpc_metadata: Mapping[str, str] = field(default_factory=dict)
+    request_eager_start: bool = False
     request_id: str | None = None
     wait: bool = True
     wait_result: bool = False
@@ -172,6 +176,8 @@ class FetchWorkflowHistoryEventsInput:
 
     id: str
     run_id: str | None
+    wait_new_event: bool = False
+    event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT
     rpc_timeout: timedelta | None = None
 
 

@@ -11,6 +11,7 @@ from odradek.common import (
     RetryPolicy,
     SearchAttributes,
     TypedSearchAttributes,
+    VersioningOverride,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
@@ -44,7 +45,13 @@ class WorkflowOptions(TypedDict, total=False):
     """A signal that the workflow gets with its start; an open run gets it alone."""
     start_signal_args: Sequence[Any]
     priority: Priority | None
+    versioning_override: VersioningOverride | None
+    """Which version of its code the workflow begins on; None: the newest."""
     rpc_timeout: timedelta | None
     """How long to wait until the start is durable; 10 s by default. A result has no limit."""
+    rpc_metadata: Mapping[str, str]
+    """Without meaning here: there is no gRPC."""
+    request_eager_start: bool
+    """Without meaning here: nothing stands between a start and its orchestrator."""
     request_id: str | None
     """Of two starts with the same one only one counts; random by default."""

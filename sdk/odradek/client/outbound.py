@@ -33,9 +33,14 @@ from odradek.client.interceptor import (
 from odradek.client.iterators import WorkflowExecutionAsyncIterator, WorkflowHistoryEventAsyncIterator
 from odradek.client.listing import Run, count_runs, read_runs, understood
 from odradek.client.refusals import expect, payload_too_large
-from odradek.client.status import WorkflowUpdateStage
+from odradek.client.status import WorkflowHistoryEventFilterType, WorkflowUpdateStage
 from odradek.client.update import Patience, WorkflowUpdateHandle, new_update_id, send_update, send_with_start
-from odradek.common import QueryRejectCondition
+from odradek.common import (
+    PinnedVersioningOverride,
+    QueryRejectCondition,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
 from odradek.common.cron import CronSchedule
 from odradek.common.identifiers import checked_id
 from odradek.converter import encode_search_attributes
@@ -64,6 +69,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _MILLISECOND: Final = timedelta(milliseconds=1)
+FIRST_PAUSE_SECONDS: Final = 0.05
+LONGEST_PAUSE_SECONDS: Final = 2.0
+"""Between two looks for new events."""
 
 
 class WireOutbound(OutboundInterceptor):
@@ -98,7 +106,7 @@ class WireOutbound(OutboundInterceptor):
         lane.check_queue(input.task_queue)
         if input.cron_schedule:
             CronSchedule.parse(input.cron_schedule)
-        attributes = input.search_attributes
+        attributes, override = input.search_attributes, input.versioning_override
         return StartWorkflow(
             lane.request(self._client.identity, wait=input.wait, request_id=input.request_id, timeout_seconds=timeout),
             input.workflow,
@@ -109,8 +117,7 @@ class WireOutbound(OutboundInterceptor):
             _ms("run_timeout", input.run_timeout),
             _ms("task_timeout", input.task_timeout),
             None if input.retry_policy is None else input.retry_policy.to_record(),
-            input.id_reuse_policy,
-            input.id_conflict_policy,
+            *_policies(input),
             await self._memo(lane, input.id, input.memo) if input.memo else {},
             encode_search_attributes(attributes) if attributes else {},
             _ms("start_delay", input.start_delay),
@@ -120,6 +127,7 @@ class WireOutbound(OutboundInterceptor):
             input.cron_schedule,
             await self._start_signal(lane, input),
             priority=(input.priority.priority_key or 0) if input.priority else 0,
+            version=override.version.build_id if isinstance(override, PinnedVersioningOverride) else "",
         )
 
     async def _start_signal(self, lane: Lane, input: StartWorkflowInput) -> SignalWorkflow | None:
@@ -257,21 +265,28 @@ class WireOutbound(OutboundInterceptor):
     async def _events(
         self, input: FetchWorkflowHistoryEventsInput, iterator: WorkflowHistoryEventAsyncIterator
     ) -> AsyncIterator[Event]:
+        """What is asked for. Waiting asks again, more and more rarely, until the run is closed."""
         lane = await self._lane()
-        run_id, next_event = input.run_id, 0
+        run_id, seen, last, pause = input.run_id, 0, None, FIRST_PAUSE_SECONDS
+        every = input.event_filter_type is not WorkflowHistoryEventFilterType.CLOSE_EVENT
         while True:
-            page = await self._page(lane, input, run_id, next_event)
+            page = await self._page(lane, input, run_id, seen)
             iterator.run_id = run_id = page.run_id
+            events: Sequence[Event] = page.events
             if page.archive:
-                archived = await asyncio.to_thread(read_archive, lane.namespace, input.id, page.archive)
-                for event in archived[next_event:]:
+                events = (await asyncio.to_thread(read_archive, lane.namespace, input.id, page.archive))[seen:]
+            for event in events:
+                last = event
+                if every:
                     yield event
-                return
-            for event in page.events:
-                yield event
+            if page.archive or (page.next_event is None and not input.wait_new_event):
+                break
             if page.next_event is None:
-                return
-            next_event = page.next_event
+                pause = FIRST_PAUSE_SECONDS if events else min(2 * pause, LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(pause)
+            seen += len(events)
+        if last is not None and not every:
+            yield last
 
     async def _page(
         self, lane: Lane, input: FetchWorkflowHistoryEventsInput, run_id: str | None, first_event: int
@@ -348,6 +363,12 @@ def _check_size(lane: Lane, workflow_id: str, payload: Payload, what: str) -> No
         size += sum(len(name) + len(value) for name, value in payload.metadata.items())
     if size > lane.policy.payload_bytes_max:
         raise payload_too_large(workflow_id, what, size, lane.policy.payload_bytes_max)
+
+
+def _policies(input: StartWorkflowInput) -> tuple[str, str]:
+    if input.id_reuse_policy is WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
+        return WorkflowIDReusePolicy.ALLOW_DUPLICATE, WorkflowIDConflictPolicy.TERMINATE_EXISTING
+    return input.id_reuse_policy, input.id_conflict_policy
 
 
 def _ms(name: str, time: timedelta | None) -> int | None:

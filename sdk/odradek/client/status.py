@@ -21,6 +21,14 @@ class WorkflowExecutionStatus(IntEnum):
     TIMED_OUT = 7
 
 
+class WorkflowHistoryEventFilterType(IntEnum):
+    """Which events of a history are wanted."""
+
+    ALL_EVENT = 1
+    CLOSE_EVENT = 2
+    """Only the last one: of a closed run what closed it."""
+
+
 class WorkflowUpdateStage(IntEnum):
     """How far an update has come. ``ADMITTED``, sent and not looked at yet, cannot be waited for."""
 

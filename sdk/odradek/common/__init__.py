@@ -12,11 +12,14 @@ from odradek.common.metrics import (
     MetricMeter,
 )
 from odradek.common.policies import (
+    AutoUpgradeVersioningOverride,
     HeaderCodecBehavior,
+    PinnedVersioningOverride,
     Priority,
     QueryRejectCondition,
     RetryPolicy,
     VersioningBehavior,
+    VersioningOverride,
     WorkerDeploymentVersion,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
@@ -35,6 +38,7 @@ from odradek.common.search_attributes import (
 from odradek.schemas.records import Payload
 
 __all__ = [
+    "AutoUpgradeVersioningOverride",
     "HeaderCodecBehavior",
     "MetricAttributes",
     "MetricCommon",
@@ -46,6 +50,7 @@ __all__ = [
     "MetricHistogramTimedelta",
     "MetricMeter",
     "Payload",
+    "PinnedVersioningOverride",
     "Priority",
     "QueryRejectCondition",
     "RawValue",
@@ -59,6 +64,7 @@ __all__ = [
     "SearchAttributes",
     "TypedSearchAttributes",
     "VersioningBehavior",
+    "VersioningOverride",
     "WorkerDeploymentVersion",
     "WorkflowIDConflictPolicy",
     "WorkflowIDReusePolicy",

@@ -80,6 +80,8 @@ class WorkflowIDReusePolicy(StrEnum):
     ALLOW_DUPLICATE_FAILED_ONLY = "allow-duplicate-failed-only"
     """Only when that one did not complete."""
     REJECT_DUPLICATE = "reject-duplicate"
+    TERMINATE_IF_RUNNING = "terminate-if-running"
+    """As ``ALLOW_DUPLICATE`` with ``WorkflowIDConflictPolicy.TERMINATE_EXISTING``, which says it better."""
 
 
 class WorkflowIDConflictPolicy(StrEnum):
@@ -125,6 +127,25 @@ class WorkerDeploymentVersion:
         if not dot:
             raise ValueError(f"{canonical!r} is not of the form <deployment name>.<build ID>")
         return WorkerDeploymentVersion(name, build_id)
+
+
+class VersioningOverride:
+    """Which version a run is on, whatever its own behaviour is; see the subclasses."""
+
+
+@dataclass(frozen=True)
+class PinnedVersioningOverride(VersioningOverride):
+    """The run begins on the version of its code that has the name ``version.build_id``, whatever the newest one is.
+
+    It stays there unless its class says ``VersioningBehavior.AUTO_UPGRADE``.
+    """
+
+    version: WorkerDeploymentVersion
+
+
+@dataclass(frozen=True)
+class AutoUpgradeVersioningOverride(VersioningOverride):
+    """The run begins on the newest version of its code, as every run does."""
 
 
 class HeaderCodecBehavior(StrEnum):

@@ -36,6 +36,7 @@ __all__ = [
     "OdradekError",
     "RetryState",
     "ServerError",
+    "TemporalError",
     "TerminatedError",
     "TimeoutError",
     "TimeoutType",
@@ -86,6 +87,10 @@ class OdradekError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (type(self), self.args, self.__dict__.copy(), _pickled_causes(self.__cause__))
+
+
+TemporalError = OdradekError
+"""The root's name in code that is moved here."""
 
 
 class FailureError(OdradekError):

@@ -2,11 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 from odradek.exceptions import OdradekError
 
-__all__ = ["RPCError", "RPCStatusCode"]
+__all__ = [
+    "ConnectConfig",
+    "HttpConnectProxyConfig",
+    "KeepAliveConfig",
+    "RPCError",
+    "RPCStatusCode",
+    "RetryConfig",
+    "TLSConfig",
+]
+
+
+@dataclass(frozen=True)
+class TLSConfig:
+    """How brokers are spoken to over TLS; PEM texts, as bytes. Other settings go into ``log_config``."""
+
+    server_root_ca_cert: bytes | None = None
+    """Who the brokers' certificates must be from; None: whom the host trusts."""
+    domain: str | None = None
+    """Without meaning here: brokers are called by the names that they advertise."""
+    client_cert: bytes | None = None
+    client_private_key: bytes | None = None
+
+    def to_log_config(self) -> dict[str, str]:
+        """The same in librdkafka's terms. Raises ``ValueError`` for a certificate without its key, or the reverse."""
+        if (self.client_cert is None) != (self.client_private_key is None):
+            raise ValueError("client_cert and client_private_key are needed together")
+        pem = {
+            "ssl.ca.pem": self.server_root_ca_cert,
+            "ssl.certificate.pem": self.client_cert,
+            "ssl.key.pem": self.client_private_key,
+        }
+        return {"security.protocol": "ssl"} | {name: text.decode() for name, text in pem.items() if text is not None}
+
+
+@dataclass
+class ConnectConfig:
+    """Where a client connects to, and how; plugins may change it."""
+
+    target_host: str
+    tls: bool | TLSConfig | None = None
+    log_config: Mapping[str, str] = field(default_factory=dict)
+    """librdkafka settings; they win over ``tls``."""
+    lazy: bool = False
+    schema_registry: str | None = None
+
+    def all_log_config(self) -> dict[str, str]:
+        tls = TLSConfig() if self.tls is True else self.tls
+        return {**(tls.to_log_config() if tls else {}), **self.log_config}
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    """Options of a connection by gRPC, for code that names them. There is none here, so they have no effect."""
+
+    def __init__(self, *args: Any, **options: Any) -> None: ...
+
+
+class RetryConfig(_Accepted): ...
+
+
+class KeepAliveConfig(_Accepted): ...
+
+
+class HttpConnectProxyConfig(_Accepted): ...
 
 
 class RPCStatusCode(IntEnum):

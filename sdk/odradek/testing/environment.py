@@ -18,7 +18,9 @@ from typing import Any, Final, Self
 from odradek.client import Client, RequestPolicy
 from odradek.client.connection import Connection
 from odradek.client.interceptor import Interceptor
+from odradek.client.plugin import Plugin
 from odradek.common import QueryRejectCondition
+from odradek.common.accepted import accept
 from odradek.converter import DataConverter
 from odradek.log import Log, open_log
 from odradek.log.clock import Clock, VirtualClock
@@ -60,15 +62,16 @@ class WorkflowEnvironment:
         interceptors: Sequence[Interceptor] = (),
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
         identity: str | None = None,
+        plugins: Sequence[Plugin] = (),
         orchestrator_settings: OrchestratorSettings | None = None,
-        **other: Any,
+        **without_meaning: Any,
     ) -> WorkflowEnvironment:
         """An empty log in memory and a clock of its own, which skips time while somebody awaits a workflow's result.
 
         It skips to the next timer, retry or limit of a workflow, once nothing else can happen: nothing is on its way,
-        and no activity runs or waits for a worker. Options that start servers elsewhere are accepted and do nothing.
+        and no activity runs or waits for a worker. Options that start servers elsewhere are accepted with one warning.
         """
-        _check_without_meaning(other)
+        accept("WorkflowEnvironment", without_meaning, _WITHOUT_MEANING)
         return cls.skipping(
             namespace=namespace,
             orchestrator_settings=orchestrator_settings,
@@ -76,6 +79,7 @@ class WorkflowEnvironment:
             interceptors=interceptors,
             default_workflow_query_reject_condition=default_workflow_query_reject_condition,
             identity=identity,
+            plugins=plugins,
         )
 
     @classmethod
@@ -102,17 +106,18 @@ class WorkflowEnvironment:
         interceptors: Sequence[Interceptor] = (),
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
         identity: str | None = None,
+        plugins: Sequence[Plugin] = (),
         db_filename: str | None = None,
         dev_server_database_filename: str | None = None,
         orchestrator_settings: OrchestratorSettings | None = None,
-        **other: Any,
+        **without_meaning: Any,
     ) -> WorkflowEnvironment:
         """The embedded log, durable and at the host's own pace, as ``odradek dev`` uses it.
 
         ``db_filename`` (or ``dev_server_database_filename``) keeps it; by default it is gone at the end. Options that
-        start servers elsewhere (``ui``, ``port``, …) are accepted and do nothing.
+        start servers elsewhere (``ui``, ``port``, …) are accepted with one warning.
         """
-        _check_without_meaning(other)
+        accept("WorkflowEnvironment", without_meaning, _WITHOUT_MEANING)
         filename = db_filename or dev_server_database_filename
         folder = None if filename else tempfile.TemporaryDirectory(prefix="odradek-")
         log = await asyncio.to_thread(_open_file, filename or f"{folder.name if folder else ''}/log.db", namespace)
@@ -121,6 +126,7 @@ class WorkflowEnvironment:
             "interceptors": interceptors,
             "default_workflow_query_reject_condition": default_workflow_query_reject_condition,
             "identity": identity,
+            "plugins": plugins,
         }
         return _around(log, Clock(), RequestPolicy(), namespace, orchestrator_settings, folder, options)
 
@@ -247,13 +253,6 @@ _WITHOUT_MEANING: Final = frozenset(
         "test_server_stderr",
         "dev_server_stdout",
         "dev_server_stderr",
-        "plugins",
         "header_codec_behavior",
     }
 )
-
-
-def _check_without_meaning(options: Mapping[str, Any]) -> None:
-    for name in options:
-        if name not in _WITHOUT_MEANING:
-            raise TypeError(f'WorkflowEnvironment has no option "{name}"')

@@ -1,28 +1,53 @@
 """A worker in the user's own process: ``Worker(client, task_queue=…, workflows=[…], activities=[…])``."""
 
+from odradek.common import WorkerDeploymentVersion
 from odradek.orchestrator.registry import Registry, workflows_in
 from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.worker.plugin import Plugin
 from odradek.worker.replayer import (
     HistoryMismatch,
     Replayer,
+    ReplayerConfig,
     ReplayFailed,
     WorkflowReplayResult,
     WorkflowReplayResults,
 )
 from odradek.worker.runners import UnsandboxedWorkflowRunner, WorkflowRunner
-from odradek.worker.worker import Worker
+from odradek.worker.tuning import (
+    FixedSizeSlotSupplier,
+    PollerBehaviorAutoscaling,
+    PollerBehaviorSimpleMaximum,
+    ResourceBasedSlotConfig,
+    ResourceBasedSlotSupplier,
+    ResourceBasedTunerConfig,
+    WorkerDeploymentConfig,
+    WorkerTuner,
+)
+from odradek.worker.worker import Worker, WorkerConfig
 from odradek.workers import ActivityWorker, WorkerSettings
 
 __all__ = [
     "ActivityWorker",
+    "FixedSizeSlotSupplier",
     "HistoryMismatch",
     "OrchestratorSettings",
+    "Plugin",
+    "PollerBehaviorAutoscaling",
+    "PollerBehaviorSimpleMaximum",
     "Registry",
     "ReplayFailed",
     "Replayer",
+    "ReplayerConfig",
+    "ResourceBasedSlotConfig",
+    "ResourceBasedSlotSupplier",
+    "ResourceBasedTunerConfig",
     "UnsandboxedWorkflowRunner",
     "Worker",
+    "WorkerConfig",
+    "WorkerDeploymentConfig",
+    "WorkerDeploymentVersion",
     "WorkerSettings",
+    "WorkerTuner",
     "WorkflowReplayResult",
     "WorkflowReplayResults",
     "WorkflowRunner",

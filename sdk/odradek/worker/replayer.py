@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypedDict
 
 from odradek.client import WorkflowHistory
+from odradek.common.accepted import accept
 from odradek.converter import DataConverter
 from odradek.orchestrator.core.instance import CODE_INPUTS, COMMANDS, WorkflowBug, _name
 from odradek.orchestrator.registry import Registry
 from odradek.schemas import records as r
+from odradek.worker.plugin import Plugin
 from odradek.worker.tracing import TracedInstance
 from odradek.workflow import NondeterminismError
 from odradek.workflow.definition import Definition
@@ -87,11 +90,36 @@ class WorkflowReplayResults:
     replay_failures: Mapping[str, Exception]
 
 
+class ReplayerConfig(TypedDict, total=False):
+    """What a replayer is made of; plugins may change it before it is."""
+
+    workflows: Sequence[type]
+    data_converter: DataConverter
+    interceptors: Sequence[Any]
+    workflow_failure_exception_types: Sequence[type[BaseException]]
+    namespace: str
+
+
+_WITHOUT_MEANING = frozenset(
+    {
+        "build_id",
+        "debug_mode",
+        "disable_safe_workflow_eviction",
+        "header_codec_behavior",
+        "identity",
+        "runtime",
+        "unsandboxed_workflow_runner",
+        "workflow_runner",
+        "workflow_task_executor",
+    }
+)
+
+
 class Replayer:
     """Replays histories through these workflow classes; nothing of it reaches the outside.
 
     ``data_converter``, ``interceptors`` and ``workflow_failure_exception_types`` as for the worker that the code will
-    run in. Raises ``ValueError`` without workflows. Options that have no meaning here are accepted.
+    run in. Raises ``ValueError`` without workflows. Options that have no meaning here are accepted with one warning.
     """
 
     def __init__(
@@ -102,16 +130,34 @@ class Replayer:
         interceptors: Sequence[Any] = (),
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
         namespace: str = "default",
+        plugins: Sequence[Plugin] = (),
         **without_meaning: Any,
     ) -> None:
-        if not workflows:
+        accept("Replayer", without_meaning, _WITHOUT_MEANING)
+        config = ReplayerConfig(
+            workflows=workflows,
+            data_converter=data_converter,
+            interceptors=interceptors,
+            workflow_failure_exception_types=workflow_failure_exception_types,
+            namespace=namespace,
+        )
+        self._given = config.copy()
+        for plugin in plugins:
+            config = plugin.configure_replayer(config)
+        if not config["workflows"]:
             raise ValueError("ODR-077: a replayer needs workflows to replay histories with")
+        self._config = config
+        self._plugins = plugins
         self._registry = Registry()
-        self._registry.add(workflows)
-        self._converter = data_converter
-        self._interceptors = tuple(interceptors)
-        self._failure_types = tuple(workflow_failure_exception_types)
-        self._namespace = namespace
+        self._registry.add(config["workflows"])
+        self._converter = config["data_converter"]
+        self._interceptors = tuple(config["interceptors"])
+        self._failure_types = tuple(config["workflow_failure_exception_types"])
+        self._namespace = config["namespace"]
+
+    def config(self, *, active_config: bool = False) -> ReplayerConfig:
+        """The arguments that it was made with; ``active_config``: with what plugins made of them."""
+        return (self._config if active_config else self._given).copy()
 
     async def replay_workflow(
         self, history: WorkflowHistory, *, raise_on_replay_failure: bool = True
@@ -120,14 +166,11 @@ class Replayer:
 
         Raises ``HistoryMismatch`` (a ``NondeterminismError``) and ``ReplayFailed``, unless told to return them.
         """
-        failure: Exception | None = None
-        try:
-            await asyncio.to_thread(self._replay, history)
-        except (HistoryMismatch, ReplayFailed) as error:
-            failure = error
-        if failure is not None and raise_on_replay_failure:
-            raise failure
-        return WorkflowReplayResult(history, failure)
+        async with self.workflow_replay_iterator([history]) as results:
+            result = await anext(results)
+        if result.replay_failure is not None and raise_on_replay_failure:
+            raise result.replay_failure
+        return result
 
     async def replay_workflows(
         self, histories: Histories, *, raise_on_replay_failure: bool = True
@@ -143,20 +186,34 @@ class Replayer:
                 failures[_run_id(result.history)] = result.replay_failure
         return WorkflowReplayResults(failures)
 
-    @asynccontextmanager
-    async def workflow_replay_iterator(
+    def workflow_replay_iterator(
         self, histories: Histories
-    ) -> AsyncIterator[AsyncIterator[WorkflowReplayResult]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]]:
         """A context whose value gives the result of each history, in order, as it is replayed."""
+        replay: Any = Replayer._replayed
+        for plugin in reversed(self._plugins):
+            replay = partial(plugin.run_replayer, next=replay)
+        results: AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]] = replay(self, _each(histories))
+        return results
+
+    @asynccontextmanager
+    async def _replayed(
+        self, histories: AsyncIterator[WorkflowHistory]
+    ) -> AsyncIterator[AsyncIterator[WorkflowReplayResult]]:
         results = self._results(histories)
         try:
             yield results
         finally:
             await results.aclose()
 
-    async def _results(self, histories: Histories) -> Any:
-        async for history in _each(histories):
-            yield await self.replay_workflow(history, raise_on_replay_failure=False)
+    async def _results(self, histories: AsyncIterator[WorkflowHistory]) -> Any:
+        async for history in histories:
+            failure: Exception | None = None
+            try:
+                await asyncio.to_thread(self._replay, history)
+            except (HistoryMismatch, ReplayFailed) as error:
+                failure = error
+            yield WorkflowReplayResult(history, failure)
 
     # ----------------------------------------------------------------------------------------------------- one history
 

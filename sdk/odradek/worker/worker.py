@@ -6,57 +6,86 @@ An orchestrator in a thread, an activity worker on the event loop.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 from odradek.client import Client
+from odradek.common.accepted import accept
 from odradek.log.clock import Clock
 from odradek.orchestrator.host import Orchestrator
 from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.worker.plugin import Plugin
+from odradek.worker.tuning import WorkerTuner
 from odradek.workers import ActivityWorker, WorkerSettings
-
-_log = logging.getLogger("odradek.worker")
 
 _WITHOUT_MEANING = frozenset(
     {
-        "workflow_runner",
-        "unsandboxed_workflow_runner",
-        "workflow_task_executor",
-        "max_concurrent_workflow_tasks",
-        "max_concurrent_workflow_task_polls",
-        "max_concurrent_activity_task_polls",
-        "nonsticky_to_sticky_poll_ratio",
-        "sticky_queue_schedule_to_start_timeout",
-        "disable_eager_activity_execution",
-        "debug_mode",
-        "tuner",
-        "build_id",
-        "use_worker_versioning",
-        "deployment_config",
-        "shared_state_manager",
-        "no_remote_activities",
-        "workflow_task_poller_behavior",
         "activity_task_poller_behavior",
-        "max_heartbeat_throttle_interval",
+        "build_id",
+        "debug_mode",
         "default_heartbeat_throttle_interval",
+        "deployment_config",
+        "disable_eager_activity_execution",
+        "disable_payload_error_limit",
+        "disable_safe_workflow_eviction",
         "max_activities_per_second",
+        "max_concurrent_activity_task_polls",
+        "max_concurrent_workflow_task_polls",
+        "max_concurrent_workflow_tasks",
+        "max_eager_activity_reservations_per_workflow_task",
         "max_task_queue_activities_per_second",
+        "nonsticky_to_sticky_poll_ratio",
+        "patch_activation_callback",
+        "plugin_shutdown_timeout",
+        "shared_state_manager",
+        "sticky_queue_schedule_to_start_timeout",
+        "unsandboxed_workflow_runner",
+        "use_worker_versioning",
+        "workflow_runner",
+        "workflow_task_executor",
+        "workflow_task_poller_behavior",
     }
 )
-_warned: set[str] = set()
+
+
+class WorkerConfig(TypedDict, total=False):
+    """What a worker is made of; plugins may change it before it is."""
+
+    client: Client
+    task_queue: str
+    workflows: Sequence[type]
+    activities: Sequence[Callable[..., Any]]
+    activity_executor: Executor | None
+    plugins: Sequence[Plugin]
+    interceptors: Sequence[Any]
+    identity: str | None
+    max_cached_workflows: int | None
+    max_concurrent_activities: int | None
+    max_concurrent_local_activities: int | None
+    max_heartbeat_throttle_interval: timedelta | None
+    tuner: WorkerTuner | None
+    no_remote_activities: bool
+    graceful_shutdown_timeout: timedelta
+    workflow_failure_exception_types: Sequence[type[BaseException]]
+    on_fatal_error: Callable[[BaseException], Awaitable[None]] | None
+    orchestrator_settings: OrchestratorSettings | None
+    worker_settings: WorkerSettings | None
+    clock: Clock | None
 
 
 class Worker:
     """Runs workflows and activities of a task queue until it is shut down: ``async with`` it, or await ``run()``.
 
     Workflow code is hosted for the whole namespace: every orchestrator of a namespace must host all of its workflow
-    types. Activities without workflows make a plain activity worker, and the other way round. Exceptions of
+    types. Activities without workflows make a plain activity worker, and the other way round; with
+    ``no_remote_activities`` they serve as local ones only. Plugins of the client come before ``plugins``. Exceptions of
     ``workflow_failure_exception_types`` fail the workflows hosted here; others, but for ``FailureError``, park them.
     Options that people know from elsewhere and that have no meaning here are accepted with one warning. Raises
     ``ValueError`` when there is nothing to run.
@@ -70,51 +99,104 @@ class Worker:
         workflows: Sequence[type] = (),
         activities: Sequence[Callable[..., Any]] = (),
         activity_executor: Executor | None = None,
-        max_concurrent_activities: int | None = None,
+        plugins: Sequence[Plugin] = (),
+        interceptors: Sequence[Any] = (),
+        identity: str | None = None,
         max_cached_workflows: int | None = None,
+        max_concurrent_activities: int | None = None,
+        max_concurrent_local_activities: int | None = None,
+        max_heartbeat_throttle_interval: timedelta | None = None,
+        tuner: WorkerTuner | None = None,
+        no_remote_activities: bool = False,
         graceful_shutdown_timeout: timedelta = timedelta(),
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
-        identity: str | None = None,
+        on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
         orchestrator_settings: OrchestratorSettings | None = None,
         worker_settings: WorkerSettings | None = None,
         clock: Clock | None = None,
-        **other: Any,
+        **without_meaning: Any,
     ) -> None:
-        if not workflows and not activities:
+        accept("Worker", without_meaning, _WITHOUT_MEANING)
+        config = WorkerConfig(
+            client=client,
+            task_queue=task_queue,
+            workflows=workflows,
+            activities=activities,
+            activity_executor=activity_executor,
+            plugins=plugins,
+            interceptors=interceptors,
+            identity=identity,
+            max_cached_workflows=max_cached_workflows,
+            max_concurrent_activities=max_concurrent_activities,
+            max_concurrent_local_activities=max_concurrent_local_activities,
+            max_heartbeat_throttle_interval=max_heartbeat_throttle_interval,
+            tuner=tuner,
+            no_remote_activities=no_remote_activities,
+            graceful_shutdown_timeout=graceful_shutdown_timeout,
+            workflow_failure_exception_types=workflow_failure_exception_types,
+            on_fatal_error=on_fatal_error,
+            orchestrator_settings=orchestrator_settings,
+            worker_settings=worker_settings,
+            clock=clock,
+        )
+        self._given = config.copy()
+        self._plugins = [*(one for one in client.config()["plugins"] if isinstance(one, Plugin)), *plugins]
+        for plugin in self._plugins:
+            config = plugin.configure_worker(config)
+        if not config["workflows"] and not config["activities"]:
             raise ValueError("ODR-077: a worker needs workflows or activities to run")
-        _warn_of(other)
-        self._client = client
-        self._clock = clock or client.connection.clock
-        self.task_queue = task_queue
-        self._workflows = workflows
-        self._failure_types = tuple(workflow_failure_exception_types)
-        self._activities = activities
-        self._executor = activity_executor
-        self._concurrent = max_concurrent_activities or 100
-        self._cached = max_cached_workflows
-        self._grace = graceful_shutdown_timeout
-        self._identity = identity
+        self._config = config
+        self._workflows, self._activities = config["workflows"], config["activities"]
+        self._clock = config["clock"] or client.connection.clock
         defaults = client.connection.worker_defaults
-        self._settings = orchestrator_settings or defaults.get("orchestrator_settings") or OrchestratorSettings()
-        self._worker_settings = worker_settings or defaults.get("worker_settings")
+        self._settings = config["orchestrator_settings"] or defaults.get("orchestrator_settings")
+        self._worker_settings = config["worker_settings"] or defaults.get("worker_settings")
         self._registry: Registry = defaults.get("registry") or Registry()
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
         self._running = False
         self._task: asyncio.Task[None] | None = None
 
+    def config(self, *, active_config: bool = False) -> WorkerConfig:
+        """The arguments that it was made with; ``active_config``: with what plugins made of them."""
+        return (self._config if active_config else self._given).copy()
+
+    @property
+    def client(self) -> Client:
+        return self._config["client"]
+
+    @property
+    def task_queue(self) -> str:
+        return self._config["task_queue"]
+
     @property
     def is_running(self) -> bool:
         return self._running
 
+    @property
+    def is_shutdown(self) -> bool:
+        """Whether ``shutdown`` has been asked for, and is done."""
+        return self._stop.is_set() and not self._running
+
     async def run(self) -> None:
-        """Serve until ``shutdown()``. Raises what made going on impossible."""
+        """Serve until ``shutdown()``. Raises what made going on impossible, once ``on_fatal_error`` was told of it."""
+        run = Worker._run
+        for plugin in reversed(self._plugins):
+            run = partial(plugin.run_worker, next=run)
+        await run(self)
+
+    async def _run(self) -> None:
         self._running = True
         try:
-            lane = await self._client.connection.lane(self._client.namespace)
+            lane = await self.client.connection.lane(self.client.namespace)
             orchestrator = self._orchestrator(lane.namespace) if self._workflows else None
-            activities = self._activity_worker(lane.namespace) if self._activities else None
+            remote = self._activities and not self._config["no_remote_activities"]
+            activities = self._activity_worker(lane.namespace) if remote else None
             await self._serve(orchestrator, activities)
+        except Exception as error:
+            if (tell := self._config["on_fatal_error"]) is not None:
+                await tell(error)
+            raise
         finally:
             self._running = False
 
@@ -163,29 +245,41 @@ class Worker:
             self._task.result()
 
     def _orchestrator(self, namespace: Any) -> Orchestrator:
-        self._registry.add(self._workflows, self.task_queue, self._failure_types)
+        config, client = self._config, self.client
+        self._registry.add(self._workflows, self.task_queue, config["workflow_failure_exception_types"])
         self._registry.add_activities(self._activities)
+        settings = self._settings or OrchestratorSettings()
+        if (cached := config["max_cached_workflows"]) is not None:
+            settings = replace(settings, instances_in_memory_max=cached)
+        tuned = config["tuner"].local_activities if config["tuner"] else None
+        if (steps := tuned or config["max_concurrent_local_activities"]) is not None:
+            settings = replace(settings, steps_concurrent_max=steps)
         return Orchestrator(
             namespace,
             self._registry,
-            data_converter=self._client.data_converter,
-            identity=self._identity,
-            settings=self._settings,
+            data_converter=client.data_converter,
+            identity=config["identity"],
+            settings=settings,
             clock=self._clock,
         )
 
     def _activity_worker(self, namespace: Any) -> ActivityWorker:
+        config, client = self._config, self.client
+        settings = self._worker_settings or WorkerSettings()
+        if (longest := config["max_heartbeat_throttle_interval"]) is not None:
+            settings = replace(settings, heartbeat_seconds_max=longest.total_seconds())
+        tuned = config["tuner"].activities if config["tuner"] else None
         return ActivityWorker(
             namespace,
             self.task_queue,
             self._activities,
-            data_converter=self._client.data_converter,
-            activity_executor=self._executor,
-            max_concurrent_activities=self._concurrent,
-            graceful_shutdown_timeout=self._grace,
-            identity=self._identity,
-            client=self._client,
-            settings=self._worker_settings,
+            data_converter=client.data_converter,
+            activity_executor=config["activity_executor"],
+            max_concurrent_activities=tuned or config["max_concurrent_activities"] or 100,
+            graceful_shutdown_timeout=config["graceful_shutdown_timeout"],
+            identity=config["identity"],
+            client=client,
+            settings=settings,
             clock=self._clock,
         )
 
@@ -212,12 +306,3 @@ async def _in_thread(orchestrator: Orchestrator) -> None:
     await done.wait()
     if failure:
         raise failure[0]
-
-
-def _warn_of(options: dict[str, Any]) -> None:
-    for name in options:
-        if name not in _WITHOUT_MEANING:
-            raise TypeError(f'Worker has no option "{name}"')
-        if name not in _warned:
-            _warned.add(name)
-            _log.warning('the option "%s" has no meaning here and is ignored', name)

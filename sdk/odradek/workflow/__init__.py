@@ -69,6 +69,7 @@ from odradek.workflow.facts import (
     upsert_memo,
     upsert_search_attributes,
     uuid4,
+    uuid7,
 )
 from odradek.workflow.handlers import (
     UnfinishedSignalHandlersWarning,
@@ -102,6 +103,7 @@ from odradek.workflow.runtime import (
 )
 from odradek.workflow.saga import saga
 from odradek.workflow.steps import (
+    LocalActivityConfig,
     execute_local_activity,
     execute_local_activity_class,
     execute_local_activity_method,
@@ -134,6 +136,7 @@ __all__ = [
     "HandlerUnfinishedPolicy",
     "Info",
     "InvalidWorkflow",
+    "LocalActivityConfig",
     "LoggerAdapter",
     "NondeterminismError",
     "NotInWorkflow",
@@ -217,6 +220,7 @@ __all__ = [
     "upsert_memo",
     "upsert_search_attributes",
     "uuid4",
+    "uuid7",
     "wait",
     "wait_condition",
 ]

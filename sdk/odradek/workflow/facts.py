@@ -88,9 +88,12 @@ def random_seed() -> int:
     return current().random_seed
 
 
-def new_random() -> Random:
-    """A generator of its own with the run's seed: drawing from it does not move ``random()``."""
-    return Random(random_seed())
+def new_random(name: str | None = None) -> Random:
+    """A generator of its own, by the run's seed: drawing from it does not move ``random()``.
+
+    All without a name draw the same numbers; each name has its own.
+    """
+    return Random(random_seed() if name is None else f"{random_seed()}:{name}")
 
 
 def register_random_seed_callback(callback: Callable[[int], None]) -> None:
@@ -101,6 +104,13 @@ def register_random_seed_callback(callback: Callable[[int], None]) -> None:
 def uuid4() -> _uuid.UUID:
     """A UUID from ``random()``."""
     return _uuid.UUID(bytes=current().random.getrandbits(128).to_bytes(16, "big"), version=4)
+
+
+def uuid7() -> _uuid.UUID:
+    """A UUID of ``time_ns()`` and ``random()``: those made later sort behind."""
+    runtime = current()
+    bits = (runtime.time_ms & (1 << 48) - 1) << 80 | 7 << 76 | 2 << 62
+    return _uuid.UUID(int=bits | runtime.random.getrandbits(12) << 64 | runtime.random.getrandbits(62))
 
 
 def metric_meter() -> MetricMeter:

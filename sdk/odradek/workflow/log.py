@@ -28,6 +28,9 @@ class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
         """The logger beneath, for adding handlers and filters."""
         return self.logger
 
+    def unsafe_disable_sandbox(self, value: bool = True) -> None:
+        """Without effect: nothing is kept from handlers here."""
+
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
         runtime = current_or_none()
         silent = runtime is not None and runtime.replaying and not self.log_during_replay

@@ -25,6 +25,7 @@ from odradek.common import (
     WorkerDeploymentVersion,
 )
 from odradek.converter import PayloadConverter
+from odradek.exceptions import OdradekError
 from odradek.schemas.records import Lineage, Payload, RunStarted
 
 if TYPE_CHECKING:
@@ -46,11 +47,11 @@ class NotInWorkflow(RuntimeError):
         )
 
 
-class NondeterminismError(Exception):
+class NondeterminismError(OdradekError):
     """The code does something else than what the run's history records."""
 
 
-class ReadOnlyContextError(Exception):
+class ReadOnlyContextError(OdradekError):
     """A query handler or an update validator tried to change something."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FunctionType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypedDict
 from weakref import WeakKeyDictionary
 
 from odradek import activity as _activity
@@ -181,6 +181,19 @@ def _local_call(
         activity_id=activity_id,
         summary=summary or "",
     )
+
+
+class LocalActivityConfig(TypedDict, total=False):
+    """Options of a local activity, to be given as ``**config``."""
+
+    schedule_to_close_timeout: timedelta | None
+    schedule_to_start_timeout: timedelta | None
+    start_to_close_timeout: timedelta | None
+    retry_policy: RetryPolicy | None
+    local_retry_threshold: timedelta | None
+    cancellation_type: ActivityCancellationType
+    activity_id: str | None
+    summary: str | None
 
 
 def start_local_activity(activity: Activity, arg: Any = NOT_GIVEN, **options: Any) -> ActivityHandle[Any]:

@@ -106,7 +106,7 @@ class Inputs(Attempts):
             signals=[] if body.signal is None else [_signal_with_start(body.signal, request)],
             lineage=None if body.parent is None else r.Lineage(parent=body.parent),
             priority=body.priority,
-            version=newest_version(self.config, body.task_queue, body.workflow_type),
+            version=body.version or newest_version(self.config, body.task_queue, body.workflow_type),
         )
         self.count("started", body.workflow_type)
         if body.update is not None:
