@@ -28,11 +28,14 @@ NAMES = {
     """,
     "odradek.activity": """
         ActivityCancellationDetails Info LoggerAdapter cancellation_details client defn heartbeat in_activity info
-        is_cancelled is_worker_shutdown logger metric_meter payload_converter shield_thread_cancel_exception
+        is_cancelled is_worker_shutdown logger metric_meter payload_converter raise_complete_async
+        shield_thread_cancel_exception
         wait_for_cancelled wait_for_cancelled_sync wait_for_worker_shutdown wait_for_worker_shutdown_sync
     """,
     "odradek.client": """
-        CancelWorkflowInput Client ClientConfig CountWorkflowsInput DataConverter DescribeWorkflowInput
+        AsyncActivityCancelledError AsyncActivityHandle AsyncActivityIDReference CancelWorkflowInput Client ClientConfig
+        CompleteAsyncActivityInput FailAsyncActivityInput HeartbeatAsyncActivityInput
+        ReportCancellationAsyncActivityInput CountWorkflowsInput DataConverter DescribeWorkflowInput
         FetchWorkflowHistoryEventsInput HeaderCodecBehavior Interceptor KeepAliveConfig ListWorkflowsInput
         OutboundInterceptor Plugin QueryWorkflowInput RPCError RPCStatusCode RPCTimeoutOrCancelledError RetryConfig
         SignalWorkflowInput StartWorkflowInput StartWorkflowUpdateInput StartWorkflowUpdateWithStartInput TLSConfig

@@ -533,6 +533,7 @@ class Orchestrator:
             summary_retention_ms=int(self.settings.summary_retention_seconds * 1000),
             workflows_in_memory_max=self.settings.workflows_in_memory_max,
             instances_in_memory_max=self.settings.instances_in_memory_max,
+            workers_lost_max=self.settings.workers_lost_max,
             history_events_max=self.settings.history_events_max,
             history_bytes_max=self.settings.history_bytes_max,
             history_events_warned=self.settings.history_events_warned,

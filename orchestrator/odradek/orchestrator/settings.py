@@ -33,6 +33,8 @@ class OrchestratorSettings:
     """Half of delete.retention.ms: an older store may have missed tombstones."""
     beacon_seconds: float = 2.0
     worker_lost_seconds: float = 7.0
+    workers_lost_max: int = 5
+    """An activity that so many workers were lost with, one after the other, is not tried again; 0: always."""
     in_flight_max: int = 20_000
     """Appends and outputs on their way; above it the inbox is not read."""
     records_per_poll: int = 1000

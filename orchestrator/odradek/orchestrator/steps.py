@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from odradek.activity import _Definition
-from odradek.activity._context import ActivityCancellationDetails, _current
+from odradek.activity._context import ActivityCancellationDetails, CompleteAsyncError, _current
 from odradek.activity._flag import Flag
 from odradek.common import RetryPolicy
 from odradek.converter import DataConverter
@@ -282,6 +282,8 @@ class StepRunner:
             ended = self._success(running, value)
         except GeneratorExit:
             raise
+        except CompleteAsyncError:
+            self._failed(running, _cannot_leave(call.name))
         except BaseException as error:
             self._failed(running, error)
         else:
@@ -515,6 +517,15 @@ def _check_start(running: _Running) -> None:
 def _timed_out(name: str, kind: TimeoutType, limit: timedelta | None) -> TimeoutError:
     seconds = limit.total_seconds() if limit is not None else 0.0
     return TimeoutError(f'step "{name}" took longer than its {kind} timeout of {seconds:g} s', type=kind)
+
+
+def _cannot_leave(name: str) -> ApplicationError:
+    return ApplicationError(
+        f'ODR-144: step "{name}" called raise_complete_async, and nobody outside can complete a step or a local '
+        "activity: make it an activity of a task queue",
+        type="CompleteAsyncInStep",
+        non_retryable=True,
+    )
 
 
 def _too_large(what: str, name: str, size_bytes: int, limit_bytes: int) -> ApplicationError:

@@ -279,6 +279,8 @@ class ActivityStarted:
     attempt: int
     worker: str
     started_ms: int
+    detached: bool = False
+    """It goes on without a worker: somebody will report its end (``ReportActivity``)."""
 
 
 @record
@@ -302,6 +304,53 @@ class ActivityResult:
     started_ms: int
     result: Payload | None = None
     failure: Failure | None = None
+
+
+@record
+class ReportActivity:
+    """What somebody who is no worker says of an activity: of its attempt ``attempt``, or of the current one (0)."""
+
+    request: Request
+    run_id: str | None
+    kind: str
+    """heartbeat, completed, failed or cancelled"""
+    seq: int = -1
+    activity_id: str = ""
+    """Where ``seq`` is -1."""
+    attempt: int = 0
+    result: Payload | None = None
+    failure: Failure | None = None
+    details: Sequence[Payload] = ()
+
+
+@record
+class ActivityOptions:
+    """What an operator has changed of an open activity."""
+
+    task_queue: str
+    timeouts: ActivityTimeouts
+    retry_policy: RetryPolicy
+    priority: int = 0
+
+
+@record
+class ControlActivity:
+    """What an operator wants of the open activities of a run: of one, of a type, or (both empty) of all."""
+
+    request: Request
+    run_id: str | None
+    action: str
+    """pause, unpause, reset or change"""
+    activity_id: str = ""
+    activity_type: str = ""
+    reason: str = ""
+    reset_attempts: bool = False
+    reset_heartbeat: bool = False
+    keep_paused: bool = False
+    jitter_ms: int = 0
+    options: ActivityOptions | None = None
+    changed: Sequence[str] = ()
+    """Which of ``options`` are meant, by the names of the fields (``timeouts.heartbeat_ms``)."""
 
 
 @record
@@ -343,6 +392,8 @@ InboxBody = (
     | UpdateWorkflow
     | AwaitUpdate
     | ChildResult
+    | ReportActivity
+    | ControlActivity
 )
 
 
@@ -413,7 +464,7 @@ class Successor:
 
 @record
 class RequestJoined:
-    """A start request that found this run open and was content with it."""
+    """A request that this run took in, and that no other event tells of: a start that was content with it, a report."""
 
     request: RequestSeen
 
@@ -787,6 +838,13 @@ class Progress:
     heartbeat_ms: int | None = None
     heartbeat_details: Sequence[Payload] = ()
     cancel_requested: bool = False
+    workers_lost: int = 0
+    """How many workers were lost in attempts in succession."""
+    attempts_before: int = 0
+    """Of the attempts so far, those that a reset has made not count."""
+    paused_ms: int | None = None
+    paused_why: str = ""
+    options: ActivityOptions | None = None
 
 
 @record
@@ -899,6 +957,8 @@ class TaskRecord:
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     heartbeat_details: Sequence[Payload] = ()
     priority: int = 0
+    attempts_before: int = 0
+    """Of ``attempt``, those that do not count any more."""
     schema_version: int = SCHEMA_VERSION
 
 
@@ -957,7 +1017,7 @@ class Wait:
     seq: int
     due_ms: int | None = None
     state: str = ""
-    """of an activity: dispatched, started, backing-off, cancel-requested"""
+    """of an activity: dispatched, started, backing-off, cancel-requested, paused"""
     attempt: int = 0
     worker: str = ""
     last_failure: Failure | None = None
@@ -1013,7 +1073,7 @@ class HistoryPage:
 
 @record
 class AttemptRevoked:
-    """To a worker: stop this attempt. ``reason``: cancelled, superseded, timed-out or closed."""
+    """To a worker: stop this attempt. ``reason``: cancelled, superseded, timed-out, closed, paused or reset."""
 
     run_id: str
     seq: int

@@ -7,9 +7,15 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
-from odradek.activity._context import ActivityCancellationDetails, Info, _context, _current
+from odradek.activity._context import (
+    ActivityCancellationDetails,
+    CompleteAsyncError,
+    Info,
+    _context,
+    _current,
+)
 from odradek.activity._definition import InvalidActivity, defn
 from odradek.activity._definition import _Definition as _Definition
 from odradek.activity._logger import LoggerAdapter, logger
@@ -18,6 +24,7 @@ from odradek.converter import PayloadConverter
 
 __all__ = [
     "ActivityCancellationDetails",
+    "CompleteAsyncError",
     "Info",
     "InvalidActivity",
     "LoggerAdapter",
@@ -32,6 +39,7 @@ __all__ = [
     "logger",
     "metric_meter",
     "payload_converter",
+    "raise_complete_async",
     "shield_thread_cancel_exception",
     "wait_for_cancelled",
     "wait_for_cancelled_sync",
@@ -92,6 +100,16 @@ async def wait_for_worker_shutdown() -> None:
 def wait_for_worker_shutdown_sync(timeout: timedelta | float | None = None) -> None:
     """Wait in a thread until the worker begins to stop, ``timeout`` (seconds) at most."""
     _context().worker_shutdown.wait_sync(_seconds(timeout))
+
+
+def raise_complete_async() -> NoReturn:
+    """End this function, and leave the activity open: somebody else will complete it, from any process.
+
+    They do so by ``info().task_token``, or by workflow and activity ID: see ``Client.get_async_activity_handle``. The
+    time limits go on, and no loss of this worker ends the attempt.
+    """
+    _context()
+    raise CompleteAsyncError
 
 
 def shield_thread_cancel_exception() -> AbstractContextManager[None]:

@@ -72,6 +72,13 @@ class ActivityCancellationDetails:
     reset: bool = False
 
 
+class CompleteAsyncError(BaseException):
+    """Raised by ``raise_complete_async``. Let it pass: the worker takes it as the end of its own part."""
+
+    def __init__(self) -> None:
+        super().__init__("the activity goes on without its worker")
+
+
 class _Context(Protocol):
     """One per attempt. Its methods may be called from the activity's thread as well as from the event loop."""
 

@@ -1,5 +1,6 @@
 """What services use to start workflows and to speak with them: ``Client.connect("kafka://…")``."""
 
+from odradek.client.activities import AsyncActivityHandle, AsyncActivityIDReference
 from odradek.client.archive import archived_histories
 from odradek.client.client import Client, ClientConfig
 from odradek.client.connection import Connection
@@ -12,6 +13,7 @@ from odradek.client.description import (
     WorkflowExecutionDescription,
 )
 from odradek.client.errors import (
+    AsyncActivityCancelledError,
     RPCTimeoutOrCancelledError,
     WorkflowContinuedAsNewError,
     WorkflowFailureError,
@@ -25,13 +27,18 @@ from odradek.client.handle import WorkflowHandle
 from odradek.client.history import WorkflowHistory
 from odradek.client.interceptor import (
     CancelWorkflowInput,
+    CompleteAsyncActivityInput,
+    ControlActivityInput,
     CountWorkflowsInput,
     DescribeWorkflowInput,
+    FailAsyncActivityInput,
     FetchWorkflowHistoryEventsInput,
+    HeartbeatAsyncActivityInput,
     Interceptor,
     ListWorkflowsInput,
     OutboundInterceptor,
     QueryWorkflowInput,
+    ReportCancellationAsyncActivityInput,
     SignalWorkflowInput,
     StartWorkflowInput,
     StartWorkflowUpdateInput,
@@ -52,17 +59,24 @@ from odradek.converter import DataConverter
 from odradek.service import ConnectConfig, KeepAliveConfig, RetryConfig, RPCError, RPCStatusCode, TLSConfig
 
 __all__ = [
+    "AsyncActivityCancelledError",
+    "AsyncActivityHandle",
+    "AsyncActivityIDReference",
     "CancelWorkflowInput",
     "Client",
     "ClientConfig",
+    "CompleteAsyncActivityInput",
     "ConnectConfig",
     "Connection",
+    "ControlActivityInput",
     "CountWorkflowsInput",
     "DataConverter",
     "DescribeWorkflowInput",
+    "FailAsyncActivityInput",
     "FetchWorkflowHistoryEventsInput",
     "FilterError",
     "HeaderCodecBehavior",
+    "HeartbeatAsyncActivityInput",
     "Interceptor",
     "KeepAliveConfig",
     "ListWorkflowsInput",
@@ -74,6 +88,7 @@ __all__ = [
     "RPCError",
     "RPCStatusCode",
     "RPCTimeoutOrCancelledError",
+    "ReportCancellationAsyncActivityInput",
     "RequestPolicy",
     "RetryConfig",
     "SignalWorkflowInput",

@@ -8,6 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Required, Self, TypedDict, TypeVar, Unpack, overload
 
+from odradek.client.activities import AsyncActivityHandle, AsyncActivityIDReference
 from odradek.client.connection import Connection, default_identity
 from odradek.client.definitions import workflow_of
 from odradek.client.description import WorkflowExecutionCount
@@ -397,6 +398,26 @@ class Client:
             first_execution_run_id=first_execution_run_id,
             result_type=result_type,
         )
+
+    def get_async_activity_handle(
+        self,
+        *,
+        workflow_id: str | None = None,
+        run_id: str | None = None,
+        activity_id: str | None = None,
+        task_token: bytes | None = None,
+    ) -> AsyncActivityHandle:
+        """A handle to an activity that is completed from outside, by its token or by its IDs.
+
+        Raises ``ValueError`` unless one of both is given.
+        """
+        if task_token is not None:
+            if workflow_id is not None or run_id is not None or activity_id is not None:
+                raise ValueError("a task token says it all: give no IDs beside it")
+            return AsyncActivityHandle(self, task_token)
+        if workflow_id is None or activity_id is None:
+            raise ValueError("give a task token, or the IDs of workflow and activity")
+        return AsyncActivityHandle(self, AsyncActivityIDReference(workflow_id, run_id, activity_id))
 
     def get_workflow_handle_for(
         self,

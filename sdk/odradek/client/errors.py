@@ -4,6 +4,7 @@ OdradekError
 ├── WorkflowFailureError         the workflow closed without a result; ``cause`` says how
 ├── WorkflowContinuedAsNewError  the run went on as a new one, and the caller did not want to follow
 ├── WorkflowUpdateFailedError    the update was rejected, or its handler failed; ``cause`` says why
+├── AsyncActivityCancelledError  an activity that is completed from outside should end; ``details`` say why
 ├── RPCTimeoutOrCancelledError
 │   └── WorkflowUpdateRPCTimeoutOrCancelledError  the call ended before the update did; nothing is said about that
 ├── WorkflowQueryRejectedError   the run is in a state that the reject condition names
@@ -12,6 +13,7 @@ OdradekError
 
 from __future__ import annotations
 
+from odradek.activity import ActivityCancellationDetails
 from odradek.client.status import WorkflowExecutionStatus
 from odradek.exceptions import OdradekError
 
@@ -27,6 +29,14 @@ class WorkflowFailureError(OdradekError):
     def cause(self) -> BaseException:
         assert self.__cause__ is not None
         return self.__cause__
+
+
+class AsyncActivityCancelledError(OdradekError):
+    """The answer to a heartbeat: end the activity, and say so by ``report_cancellation`` or ``fail``."""
+
+    def __init__(self, details: ActivityCancellationDetails | None = None) -> None:
+        super().__init__("Activity cancelled")
+        self.details = details
 
 
 class WorkflowUpdateFailedError(OdradekError):

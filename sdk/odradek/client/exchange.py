@@ -12,10 +12,12 @@ from odradek.schemas.records import (
     AwaitResult,
     AwaitUpdate,
     CancelWorkflow,
+    ControlActivity,
     DescribeWorkflow,
     FetchHistory,
     QueryWorkflow,
     ReplyBody,
+    ReportActivity,
     RunOutcome,
     SignalWorkflow,
     StartWorkflow,
@@ -35,6 +37,8 @@ RequestBody: TypeAlias = (
     | FetchHistory
     | UpdateWorkflow
     | AwaitUpdate
+    | ReportActivity
+    | ControlActivity
 )
 
 

@@ -13,6 +13,7 @@ from odradek.client.exchange import Exchange
 from odradek.client.history import WorkflowHistory
 from odradek.client.interceptor import (
     CancelWorkflowInput,
+    ControlActivityInput,
     DescribeWorkflowInput,
     FetchWorkflowHistoryEventsInput,
     QueryWorkflowInput,
@@ -23,8 +24,9 @@ from odradek.client.interceptor import (
 from odradek.client.results import ask_for_outcome, outcome_of_start, value_of
 from odradek.client.status import WorkflowHistoryEventFilterType, WorkflowUpdateStage
 from odradek.client.update import WorkflowUpdateHandle, checked_stage
-from odradek.common import QueryRejectCondition
-from odradek.schemas.records import RunStatus
+from odradek.common import Priority, QueryRejectCondition, RetryPolicy
+from odradek.schemas.records import ActivityOptions, ActivityTimeouts, ControlActivity, Request, RunStatus
+from odradek.schemas.records import RetryPolicy as RetryPolicyRecord
 
 if TYPE_CHECKING:
     from odradek.client.client import Client
@@ -37,6 +39,7 @@ A = TypeVar("A")
 R = TypeVar("R")
 P = ParamSpec("P")
 UNSET: Final[Any] = object()
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def arguments(arg: Any, args: Sequence[Any]) -> Sequence[Any]:
@@ -449,6 +452,113 @@ class WorkflowHandle(Generic[S, R_co]):
                 wait=wait,
             )
         )
+
+    # ----------------------------------------------------------------------------------------------- open activities
+
+    async def pause_activities(
+        self,
+        activity_id: str = "",
+        *,
+        activity_type: str = "",
+        reason: str = "",
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Let no further attempt begin, and tell those that run to stop: of one, of a type, or of all open ones.
+
+        Time limits of the activity as a whole go on. Raises ``RPCError`` with NOT_FOUND where there is none.
+        """
+        await self._control("pause", activity_id, activity_type, rpc_timeout, reason=reason)
+
+    async def unpause_activities(
+        self,
+        activity_id: str = "",
+        *,
+        activity_type: str = "",
+        reset_attempts: bool = False,
+        reset_heartbeat: bool = False,
+        jitter: timedelta = timedelta(),
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Go on: an attempt that waits begins at once, or within ``jitter``."""
+        await self._control(
+            "unpause",
+            activity_id,
+            activity_type,
+            rpc_timeout,
+            reset_attempts=reset_attempts,
+            reset_heartbeat=reset_heartbeat,
+            jitter_ms=jitter // _MILLISECOND,
+        )
+
+    async def reset_activities(
+        self,
+        activity_id: str = "",
+        *,
+        activity_type: str = "",
+        reset_heartbeat: bool = False,
+        keep_paused: bool = False,
+        jitter: timedelta = timedelta(),
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Let the attempts so far not count: one that runs is told to stop, one that waits begins at once."""
+        await self._control(
+            "reset",
+            activity_id,
+            activity_type,
+            rpc_timeout,
+            reset_heartbeat=reset_heartbeat,
+            keep_paused=keep_paused,
+            jitter_ms=jitter // _MILLISECOND,
+        )
+
+    async def update_activity_options(
+        self,
+        activity_id: str = "",
+        *,
+        activity_type: str = "",
+        task_queue: str = UNSET,
+        schedule_to_close_timeout: timedelta | None = UNSET,
+        schedule_to_start_timeout: timedelta | None = UNSET,
+        start_to_close_timeout: timedelta | None = UNSET,
+        heartbeat_timeout: timedelta | None = UNSET,
+        retry_policy: RetryPolicy = UNSET,
+        priority: Priority = UNSET,
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Change what is given, and leave the rest: time limits at once, the rest from the next attempt on."""
+        timeouts = {
+            "schedule_to_close_ms": schedule_to_close_timeout,
+            "schedule_to_start_ms": schedule_to_start_timeout,
+            "start_to_close_ms": start_to_close_timeout,
+            "heartbeat_ms": heartbeat_timeout,
+        }
+        limits = {
+            name: None if limit is None else limit // _MILLISECOND
+            for name, limit in timeouts.items()
+            if limit is not UNSET
+        }
+        others = {"task_queue": task_queue, "retry_policy": retry_policy, "priority": priority}
+        changed = [*(f"timeouts.{name}" for name in limits), *(n for n, value in others.items() if value is not UNSET)]
+        options = ActivityOptions(
+            "" if task_queue is UNSET else task_queue,
+            ActivityTimeouts(**limits),
+            RetryPolicyRecord() if retry_policy is UNSET else retry_policy.to_record(),
+            0 if priority is UNSET else priority.priority_key or 0,
+        )
+        await self._control("change", activity_id, activity_type, rpc_timeout, options=options, changed=changed)
+
+    async def _control(
+        self, action: str, activity_id: str, activity_type: str, rpc_timeout: timedelta | None, **rest: Any
+    ) -> None:
+        if activity_id and activity_type:
+            raise ValueError("give the ID of one activity, or activity_type for all of a type, not both")
+        # The wire puts its own request in.
+        wish = ControlActivity(Request("", 0, "", -1), self._run_id, action, activity_id, activity_type, **rest)
+        await self._client.outbound.control_activity(
+            ControlActivityInput(id=self._id, control=wish, rpc_timeout=rpc_timeout)
+        )
+
+    # --------------------------------------------------------------------------------------------------- its history
 
     def fetch_history_events(
         self,

@@ -21,10 +21,13 @@ from odradek.common import (
 )
 
 if TYPE_CHECKING:
+    from odradek.client.activities import AsyncActivityIDReference
     from odradek.client.description import WorkflowExecutionCount, WorkflowExecutionDescription
     from odradek.client.handle import WorkflowHandle
     from odradek.client.iterators import WorkflowExecutionAsyncIterator, WorkflowHistoryEventAsyncIterator
     from odradek.client.update import WorkflowUpdateHandle
+    from odradek.converter import DataConverter
+    from odradek.schemas.records import ControlActivity
 
 
 @dataclass(slots=True, kw_only=True)
@@ -198,6 +201,56 @@ class CountWorkflowsInput:
     rpc_timeout: timedelta | None = None
 
 
+@dataclass(slots=True, kw_only=True)
+class HeartbeatAsyncActivityInput:
+    """Input for :py:meth:`OutboundInterceptor.heartbeat_async_activity`."""
+
+    id_or_token: AsyncActivityIDReference | bytes
+    details: Sequence[Any]
+    rpc_timeout: timedelta | None = None
+    data_converter_override: DataConverter | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class CompleteAsyncActivityInput:
+    """Input for :py:meth:`OutboundInterceptor.complete_async_activity`."""
+
+    id_or_token: AsyncActivityIDReference | bytes
+    result: Any
+    rpc_timeout: timedelta | None = None
+    data_converter_override: DataConverter | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class FailAsyncActivityInput:
+    """Input for :py:meth:`OutboundInterceptor.fail_async_activity`."""
+
+    id_or_token: AsyncActivityIDReference | bytes
+    error: Exception
+    last_heartbeat_details: Sequence[Any] = ()
+    rpc_timeout: timedelta | None = None
+    data_converter_override: DataConverter | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class ReportCancellationAsyncActivityInput:
+    """Input for :py:meth:`OutboundInterceptor.report_cancellation_async_activity`."""
+
+    id_or_token: AsyncActivityIDReference | bytes
+    details: Sequence[Any]
+    rpc_timeout: timedelta | None = None
+    data_converter_override: DataConverter | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class ControlActivityInput:
+    """Input for :py:meth:`OutboundInterceptor.control_activity`: an operator's wish about open activities of a run."""
+
+    id: str
+    control: ControlActivity
+    rpc_timeout: timedelta | None = None
+
+
 class Interceptor:
     """Given to a client; of several the first one is outermost."""
 
@@ -246,6 +299,22 @@ class OutboundInterceptor:
     ) -> WorkflowHistoryEventAsyncIterator:
         """For ``WorkflowHandle.fetch_history`` and ``fetch_history_events``."""
         return self.next.fetch_workflow_history_events(input)
+
+    async def heartbeat_async_activity(self, input: HeartbeatAsyncActivityInput) -> None:
+        return await self.next.heartbeat_async_activity(input)
+
+    async def complete_async_activity(self, input: CompleteAsyncActivityInput) -> None:
+        return await self.next.complete_async_activity(input)
+
+    async def fail_async_activity(self, input: FailAsyncActivityInput) -> None:
+        return await self.next.fail_async_activity(input)
+
+    async def report_cancellation_async_activity(self, input: ReportCancellationAsyncActivityInput) -> None:
+        return await self.next.report_cancellation_async_activity(input)
+
+    async def control_activity(self, input: ControlActivityInput) -> None:
+        """For ``WorkflowHandle.pause_activities``, ``unpause_activities``, ``reset_activities`` and so on."""
+        return await self.next.control_activity(input)
 
     def list_workflows(self, input: ListWorkflowsInput) -> WorkflowExecutionAsyncIterator:
         return self.next.list_workflows(input)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from odradek.client import activities
 from odradek.client.connection import Lane, Question
 from odradek.client.description import WorkflowExecution, WorkflowExecutionCount, WorkflowExecutionDescription
 from odradek.client.errors import WorkflowQueryFailedError
@@ -17,12 +18,17 @@ from odradek.client.handle import WorkflowHandle
 from odradek.client.history import read_archive
 from odradek.client.interceptor import (
     CancelWorkflowInput,
+    CompleteAsyncActivityInput,
+    ControlActivityInput,
     CountWorkflowsInput,
     DescribeWorkflowInput,
+    FailAsyncActivityInput,
     FetchWorkflowHistoryEventsInput,
+    HeartbeatAsyncActivityInput,
     ListWorkflowsInput,
     OutboundInterceptor,
     QueryWorkflowInput,
+    ReportCancellationAsyncActivityInput,
     SignalWorkflowInput,
     StartWorkflowInput,
     StartWorkflowUpdateInput,
@@ -254,6 +260,34 @@ class WireOutbound(OutboundInterceptor):
         description = _expected(Description, await lane.ask(question), question)
         client = self._client
         return await WorkflowExecutionDescription.of(description, input.id, client.namespace, client.data_converter)
+
+    # ---------------------------------------------------------------------------------------------------- activities
+
+    async def heartbeat_async_activity(self, input: HeartbeatAsyncActivityInput) -> None:
+        converter = input.data_converter_override or self._client.data_converter
+        details = await converter.encode(input.details)
+        await activities.report(self._client, input.id_or_token, "heartbeat", input.rpc_timeout, details=details)
+
+    async def complete_async_activity(self, input: CompleteAsyncActivityInput) -> None:
+        converter = input.data_converter_override or self._client.data_converter
+        result = (await converter.encode([input.result]))[0]
+        await activities.report(self._client, input.id_or_token, "completed", input.rpc_timeout, result=result)
+
+    async def fail_async_activity(self, input: FailAsyncActivityInput) -> None:
+        converter = input.data_converter_override or self._client.data_converter
+        failure = await converter.encode_failure(input.error)
+        details = await converter.encode(input.last_heartbeat_details) if input.last_heartbeat_details else ()
+        await activities.report(
+            self._client, input.id_or_token, "failed", input.rpc_timeout, failure=failure, details=details
+        )
+
+    async def report_cancellation_async_activity(self, input: ReportCancellationAsyncActivityInput) -> None:
+        converter = input.data_converter_override or self._client.data_converter
+        details = await converter.encode(input.details)
+        await activities.report(self._client, input.id_or_token, "cancelled", input.rpc_timeout, details=details)
+
+    async def control_activity(self, input: ControlActivityInput) -> None:
+        await activities.control(self._client, input)
 
     # --------------------------------------------------------------------------------------- histories and listings
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, TypeVar, assert_never
+from typing import Final, TypeVar
 
 from odradek.client.errors import WorkflowQueryFailedError, WorkflowQueryRejectedError
 from odradek.client.exchange import Answer, Exchange, RequestBody
@@ -14,10 +14,12 @@ from odradek.schemas.records import (
     AwaitResult,
     AwaitUpdate,
     CancelWorkflow,
+    ControlActivity,
     DescribeWorkflow,
     FetchHistory,
     QueryWorkflow,
     Refused,
+    ReportActivity,
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
@@ -35,6 +37,7 @@ _STATUSES: Final[Mapping[str, RPCStatusCode]] = {
     "ODR-105": RPCStatusCode.INVALID_ARGUMENT,
     "ODR-108": RPCStatusCode.FAILED_PRECONDITION,
     "ODR-110": RPCStatusCode.FAILED_PRECONDITION,
+    "ODR-115": RPCStatusCode.NOT_FOUND,
     "ODR-134": RPCStatusCode.NOT_FOUND,
     "ODR-139": RPCStatusCode.NOT_FOUND,
     "ODR-160": RPCStatusCode.FAILED_PRECONDITION,
@@ -73,7 +76,7 @@ def no_answer(
     where = f"(namespace {namespace.topics.namespace}, inbox partition {exchange.partition})"
     within = f"within {timeout_seconds or 0:g} s"
     about = subject(workflow_id, body)
-    changes = isinstance(body, StartWorkflow | SignalWorkflow | UpdateWorkflow | CancelWorkflow | TerminateWorkflow)
+    changes = not isinstance(body, QueryWorkflow | AwaitUpdate | AwaitResult | DescribeWorkflow | FetchHistory)
     if not exchange.durable:
         reason = exchange.error or "the log has not acknowledged it"
         later = "it may still be written and taken in" if changes else "nothing was changed"
@@ -121,28 +124,22 @@ def closed(reason: str) -> RPCError:
     )
 
 
+_SUBJECTS: Final[Mapping[type, str]] = {
+    StartWorkflow: 'the start of {workflow} of type "{body.workflow_type}"',
+    SignalWorkflow: 'signal "{body.name}" of {workflow}',
+    QueryWorkflow: 'query "{body.name}" of {workflow}',
+    UpdateWorkflow: 'update "{body.name}" (ID {body.update_id}) of {workflow}',
+    AwaitUpdate: "the question for the outcome of update {body.update_id} of {workflow}",
+    CancelWorkflow: "the request to cancel {workflow}",
+    TerminateWorkflow: "the request to terminate {workflow}",
+    AwaitResult: "the question for the result of {workflow}",
+    DescribeWorkflow: "the question for the state of {workflow}",
+    FetchHistory: "the question for the history of {workflow}",
+    ReportActivity: 'the report "{body.kind}" of activity {body.activity_id} (number {body.seq}) of {workflow}',
+    ControlActivity: "the request to {body.action} activities {body.activity_id}{body.activity_type} of {workflow}",
+}
+
+
 def subject(workflow_id: str, body: RequestBody) -> str:
     """The request in words."""
-    match body:
-        case StartWorkflow():
-            return f'the start of workflow "{workflow_id}" of type "{body.workflow_type}"'
-        case SignalWorkflow():
-            return f'signal "{body.name}" of workflow "{workflow_id}"'
-        case QueryWorkflow():
-            return f'query "{body.name}" of workflow "{workflow_id}"'
-        case UpdateWorkflow():
-            return f'update "{body.name}" (ID {body.update_id}) of workflow "{workflow_id}"'
-        case AwaitUpdate():
-            return f'the question for the outcome of update {body.update_id} of workflow "{workflow_id}"'
-        case CancelWorkflow():
-            return f'the request to cancel workflow "{workflow_id}"'
-        case TerminateWorkflow():
-            return f'the request to terminate workflow "{workflow_id}"'
-        case AwaitResult():
-            return f'the question for the result of workflow "{workflow_id}"'
-        case DescribeWorkflow():
-            return f'the question for the state of workflow "{workflow_id}"'
-        case FetchHistory():
-            return f'the question for the history of workflow "{workflow_id}"'
-        case _:
-            assert_never(body)
+    return _SUBJECTS[type(body)].format(workflow=f'workflow "{workflow_id}"', body=body)

@@ -23,12 +23,14 @@ AttemptKey = tuple[str, int, int]
 
 
 class StopReason(StrEnum):
-    """Why a running attempt should stop; the first four come from the orchestrator."""
+    """Why a running attempt should stop; the first six come from the orchestrator."""
 
     CANCELLED = "cancelled"
     SUPERSEDED = "superseded"
     TIMED_OUT = "timed-out"
     CLOSED = "closed"
+    PAUSED = "paused"
+    RESET = "reset"
     START_TO_CLOSE = "start-to-close"
     SHUTDOWN = "shutdown"
 

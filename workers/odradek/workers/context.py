@@ -37,6 +37,8 @@ _DETAILS = {
     StopReason.CANCELLED: ActivityCancellationDetails(cancel_requested=True),
     StopReason.SUPERSEDED: ActivityCancellationDetails(not_found=True),
     StopReason.CLOSED: ActivityCancellationDetails(not_found=True),
+    StopReason.PAUSED: ActivityCancellationDetails(paused=True),
+    StopReason.RESET: ActivityCancellationDetails(reset=True),
     StopReason.TIMED_OUT: ActivityCancellationDetails(timed_out=True),
     StopReason.START_TO_CLOSE: ActivityCancellationDetails(timed_out=True),
     StopReason.SHUTDOWN: ActivityCancellationDetails(worker_shutdown=True),
@@ -201,7 +203,7 @@ def info_of(task: TaskRecord, started_ms: int, heartbeat_details: list[Any]) -> 
     return Info(
         activity_id=task.activity_id,
         activity_type=task.activity_type,
-        attempt=task.attempt,
+        attempt=task.attempt - task.attempts_before,
         current_attempt_scheduled_time=_time(task.attempt_scheduled_ms),
         heartbeat_details=heartbeat_details,
         heartbeat_timeout=_duration(timeouts.heartbeat_ms),

@@ -4,6 +4,7 @@ ApplicationError
 ├── type "ActivityTypeUnknown"  ODR-120  this queue's worker has no such activity (retryable: a deploy mends it)
 ├── type "WorkerShutdown"       ODR-121  the worker stopped before the activity ended (retryable)
 ├── type "ActivityCancelled"    ODR-122  cancelled, and nobody had asked for it (retryable)
+├── type "ActivityStopped"      ODR-119  an operator paused or reset it (retryable)
 └── type "PayloadTooLarge"      ODR-105  the result does not fit (not retryable)
 WorkerError
 └── DuplicateActivity           ODR-123  two activities of one name
@@ -30,6 +31,14 @@ def shut_down(activity_type: str) -> ApplicationError:
         f'ODR-121: the worker was shut down while activity "{activity_type}" ran, and its grace period was over. '
         f"It is tried again as its retry policy says; a longer graceful_shutdown_timeout lets it end.",
         type="WorkerShutdown",
+    )
+
+
+def stopped_by_operator(activity_type: str, wish: str) -> ApplicationError:
+    return ApplicationError(
+        f'ODR-119: activity "{activity_type}" was {wish} by an operator while it ran, and ended. It goes on with its '
+        f"next attempt when that may begin.",
+        type="ActivityStopped",
     )
 
 

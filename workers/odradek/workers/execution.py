@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any
 
 from odradek.activity import _Definition
-from odradek.activity._context import _current
+from odradek.activity._context import CompleteAsyncError, _current
 from odradek.common import RawValue
 from odradek.exceptions import CancelledError, is_cancelled_exception
-from odradek.schemas.records import ActivityResult
+from odradek.schemas.records import ActivityResult, ActivityStarted
 from odradek.workers.attempts import UNHEARD, Attempt, Running, StopReason
 from odradek.workers.context import AttemptContext, Surroundings
 from odradek.workers.errors import type_unknown
@@ -199,7 +199,7 @@ class Execution:
     # ---------------------------------------------------------------------------------------------------- running
 
     async def _run(self, attempt: Attempt, activity: _Definition, stats: TypeStats) -> None:
-        result: ActivityResult | None = None
+        result: ActivityResult | ActivityStarted | None = None
         try:
             try:
                 if attempt.careful:
@@ -212,10 +212,19 @@ class Execution:
                 stats.completed += 1
             except GeneratorExit:
                 raise
+            except CompleteAsyncError:
+                result = await self._detached(attempt)
             except BaseException as error:
                 result = await self._failed(attempt, error, stats)
         finally:
             self._over(attempt, result, stats)
+
+    async def _detached(self, attempt: Attempt) -> ActivityStarted | None:
+        if attempt.stop_reason in UNHEARD:
+            return None
+        if attempt.context is not None:
+            await attempt.context.flush_last_heartbeat()
+        return self._outcomes.of_detached(attempt)
 
     async def _failed(self, attempt: Attempt, error: BaseException, stats: TypeStats) -> ActivityResult | None:
         if attempt.context is not None:
@@ -241,7 +250,7 @@ class Execution:
         )
         return await self._outcomes.of_error(attempt, answer)
 
-    def _over(self, attempt: Attempt, result: ActivityResult | None, stats: TypeStats) -> None:
+    def _over(self, attempt: Attempt, result: ActivityResult | ActivityStarted | None, stats: TypeStats) -> None:
         self._running.end(attempt)
         # These three know each other; left to the garbage collector, they would double what an activity costs.
         attempt.context = attempt.asyncio_task = attempt.gate = None

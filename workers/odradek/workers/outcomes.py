@@ -15,9 +15,9 @@ from odradek.exceptions import (
     TimeoutType,
     is_cancelled_exception,
 )
-from odradek.schemas.records import ActivityResult, Failure, Payload
+from odradek.schemas.records import ActivityResult, ActivityStarted, Failure, Payload
 from odradek.workers.attempts import UNHEARD, Attempt, StopReason
-from odradek.workers.errors import cancelled_itself, shut_down, too_large
+from odradek.workers.errors import cancelled_itself, shut_down, stopped_by_operator, too_large
 
 _logger = logging.getLogger(__name__)
 
@@ -51,6 +51,11 @@ class Outcomes:
         return ActivityResult(
             task.run_id, task.seq, task.attempt, self._worker, attempt.started_ms, result=None, failure=failure
         )
+
+    def of_detached(self, attempt: Attempt) -> ActivityStarted:
+        """For an attempt that somebody else will end."""
+        task = attempt.task
+        return ActivityStarted(task.run_id, task.seq, task.attempt, self._worker, attempt.started_ms, detached=True)
 
     def of_lost_end(self, attempt: Attempt) -> ActivityResult:
         """For an attempt that was cancelled once more while its failure was being written."""
@@ -86,6 +91,8 @@ def error_to_answer(attempt: Attempt, error: BaseException) -> BaseException | N
             limit = (attempt.task.timeouts.start_to_close_ms or 0) / 1000
             message = f'activity "{activity_type}" ran longer than its start-to-close timeout of {limit:g} s'
             return TimeoutError(message, type=TimeoutType.START_TO_CLOSE)
+        case StopReason.PAUSED | StopReason.RESET:
+            return stopped_by_operator(activity_type, reason)
         case StopReason.SHUTDOWN:
             return shut_down(activity_type)
         case _:

@@ -20,10 +20,11 @@ class Answer:
     def acknowledged(self) -> Attempt | None:
         """What is finished with it."""
         attempt = self.attempt
-        if type(self.body) is ActivityHeartbeat:
+        body = self.body
+        if isinstance(body, ActivityHeartbeat):
             return None
         attempt.durable = True
-        if type(self.body) is ActivityResult:
+        if isinstance(body, ActivityResult) or body.detached:
             attempt.closed = True
         return attempt
 

@@ -15,6 +15,9 @@ from odradek.orchestrator.core.workflow import LiveRun
 from odradek.schemas import records as r
 from odradek.schemas.records import FailureKind
 
+NOBODY = ""
+"""Holds the attempts that go on without a worker."""
+
 
 class Attempts(Decide):
     def activity_started(self, live: LiveRun, body: r.ActivityStarted) -> None:
@@ -22,13 +25,24 @@ class Attempts(Decide):
         if activity is None:
             self._tell(body.worker, live.run.run_id, body.seq, body.attempt, "superseded")
             return
+        if body.detached:
+            self._detach(live, activity, body)
+            return
         if any(holder.worker == body.worker for holder in activity.progress.holders):
             return
         holder = r.Holder(body.worker, min(body.started_ms, self.now_ms))
-        self._progress(live, activity, holders=(*activity.progress.holders, holder))
+        self.progress(live, activity, holders=(*activity.progress.holders, holder))
         self.holders.setdefault(body.worker, set()).add((live.run.workflow_id, body.seq))
-        if activity.progress.cancel_requested:
-            self._tell(body.worker, live.run.run_id, body.seq, body.attempt, "cancelled")
+        stop = _reason_to_stop(activity)
+        if stop:  # its worker may not have been known when that was asked for
+            self._tell(body.worker, live.run.run_id, body.seq, body.attempt, stop)
+
+    def _detach(self, live: LiveRun, activity: Activity, body: r.ActivityStarted) -> None:
+        """The attempt goes on without this worker; whoever has its token or its ID will report the end."""
+        others = [holder for holder in activity.progress.holders if holder.worker not in (body.worker, NOBODY)]
+        self.holders.get(body.worker, set()).discard((live.run.workflow_id, body.seq))
+        holder = r.Holder(NOBODY, min(body.started_ms, self.now_ms))
+        self.progress(live, activity, holders=(*others, holder))
 
     def activity_heartbeat(self, live: LiveRun, body: r.ActivityHeartbeat) -> None:
         activity = self._current(live, body.seq, body.attempt)
@@ -39,9 +53,10 @@ class Attempts(Decide):
         if not any(holder.worker == body.worker for holder in holders):
             holders = (*holders, r.Holder(body.worker, min(body.started_ms, self.now_ms)))
             self.holders.setdefault(body.worker, set()).add((live.run.workflow_id, body.seq))
-        self._progress(live, activity, holders=holders, heartbeat_ms=self.now_ms, heartbeat_details=tuple(body.details))
-        if activity.progress.cancel_requested:  # its worker may not have been known when that was asked for
-            self._tell(body.worker, live.run.run_id, body.seq, body.attempt, "cancelled")
+        self.progress(live, activity, holders=holders, heartbeat_ms=self.now_ms, heartbeat_details=tuple(body.details))
+        stop = _reason_to_stop(activity)
+        if stop:
+            self._tell(body.worker, live.run.run_id, body.seq, body.attempt, stop)
 
     def activity_result(self, live: LiveRun, body: r.ActivityResult) -> None:
         """A result counts once per attempt: that of the current one, while the activity is open."""
@@ -49,13 +64,16 @@ class Attempts(Decide):
         if activity is None:
             return
         if body.failure is None:
-            self._end(live, activity)
-            last = activity.progress.last_failure
-            self.input(
-                live, r.ActivityCompleted(body.seq, body.result, body.attempt, body.started_ms, body.worker, last)
-            )
+            self.attempt_completed(live, activity, body.result, body.worker, body.started_ms)
         else:
-            self._attempt_failed(live, activity, body.failure, body.worker, body.started_ms)
+            self.attempt_failed(live, activity, body.failure, body.worker, body.started_ms)
+
+    def attempt_completed(
+        self, live: LiveRun, activity: Activity, result: r.Payload | None, worker: str, started_ms: int
+    ) -> None:
+        self._end(live, activity)
+        seq, last = activity.scheduled.seq, activity.progress.last_failure
+        self.input(live, r.ActivityCompleted(seq, result, activity.progress.attempt, started_ms, worker, last))
 
     def _current(self, live: LiveRun, seq: int, attempt: int) -> Activity | None:
         activity = live.run.activities.get(seq)
@@ -71,8 +89,14 @@ class Attempts(Decide):
 
     # ------------------------------------------------------------------------------------------ failure and retry
 
-    def _attempt_failed(
-        self, live: LiveRun, activity: Activity, failure: r.Failure, worker: str, started_ms: int | None
+    def attempt_failed(
+        self,
+        live: LiveRun,
+        activity: Activity,
+        failure: r.Failure,
+        worker: str,
+        started_ms: int | None,
+        workers_lost: int = 0,
     ) -> None:
         retry_at, state = self._retry(activity, failure)
         if retry_at is None:
@@ -81,7 +105,7 @@ class Attempts(Decide):
         for holder in activity.progress.holders:
             self.holders.get(holder.worker, set()).discard((live.run.workflow_id, activity.scheduled.seq))
         self.count("retried", activity.scheduled.activity_type)
-        self._progress(
+        self.progress(
             live,
             activity,
             attempt=activity.progress.attempt + 1,
@@ -89,18 +113,19 @@ class Attempts(Decide):
             dispatched_ms=None,
             holders=(),
             last_failure=failure,
+            workers_lost=workers_lost,
         )
 
     def _retry(self, activity: Activity, failure: r.Failure) -> tuple[int | None, str]:
         """When the next attempt begins, or why there is none."""
-        policy, progress = activity.scheduled.retry_policy, activity.progress
-        if progress.cancel_requested:
+        options = activity.options
+        if activity.progress.cancel_requested:
             return None, "cancel-requested"
-        delay_ms, state = next_delay_ms(policy, progress.attempt, failure)
+        delay_ms, state = next_delay_ms(options.retry_policy, activity.attempts, failure)
         if delay_ms is None:
             return None, state
         retry_at = self.now_ms + delay_ms
-        close = activity.scheduled.timeouts.schedule_to_close_ms
+        close = options.timeouts.schedule_to_close_ms
         if close is not None and retry_at >= activity.scheduled_ms + close:
             return None, "timeout"
         return retry_at, state
@@ -138,9 +163,9 @@ class Attempts(Decide):
         assert deadline is not None
         what = deadline[1]
         if what in ("retry", "dispatch"):
-            self._dispatch(live, activity)
+            self.dispatch_attempt(live, activity)
             return
-        limits = activity.scheduled.timeouts
+        limits = activity.options.timeouts
         limit = {
             "schedule-to-close": limits.schedule_to_close_ms,
             "schedule-to-start": limits.schedule_to_start_ms,
@@ -161,15 +186,15 @@ class Attempts(Decide):
         if what in ("schedule-to-close", "schedule-to-start"):
             self._fail(live, activity, failure, "timeout", worker, started)
         else:
-            self._attempt_failed(live, activity, failure, worker, started)
+            self.attempt_failed(live, activity, failure, worker, started)
 
-    def _dispatch(self, live: LiveRun, activity: Activity) -> None:
+    def dispatch_attempt(self, live: LiveRun, activity: Activity) -> None:
         """Send the current attempt; the record that says so goes first, so that a takeover knows."""
-        self._progress(live, activity, retry_at_ms=None, dispatched_ms=self.now_ms, attempt_scheduled_ms=self.now_ms)
+        self.progress(live, activity, retry_at_ms=None, dispatched_ms=self.now_ms, attempt_scheduled_ms=self.now_ms)
         live.effects.append(self.task(live, activity.scheduled.seq))
         self.touched[live.run.run_id] = live
 
-    def _progress(self, live: LiveRun, activity: Activity, **changes: object) -> None:
+    def progress(self, live: LiveRun, activity: Activity, **changes: object) -> None:
         progress = activity.progress
         activity.progress = dataclasses.replace(progress, n=progress.n + 1, **changes)  # type: ignore[arg-type]
         self.write_progress(live, activity)
@@ -193,12 +218,15 @@ class Attempts(Decide):
             if not mine:
                 continue
             if others:
-                self._progress(live, activity, holders=tuple(others))
+                self.progress(live, activity, holders=tuple(others))
                 continue
             failure = r.Failure(
                 FailureKind.TIMEOUT, f"ODR-073: worker {worker} is lost: {reason}", timeout_type="heartbeat"
             )
-            self._attempt_failed(live, activity, failure, worker, mine[0].started_ms)
+            lost = activity.progress.workers_lost + 1
+            if lost >= self.config.workers_lost_max > 0:
+                failure = _poisonous(activity, lost, failure)
+            self.attempt_failed(live, activity, failure, worker, mine[0].started_ms, lost)
         self.flush()
 
     def cancel_activity(self, live: LiveRun, command: r.ActivityCancelRequested) -> None:
@@ -216,7 +244,7 @@ class Attempts(Decide):
             failure = r.Failure(FailureKind.CANCELLED, "Cancelled between attempts")
             self.later.append(lambda: self._fail(live, activity, failure, "cancel-requested", "", None))
         elif waits:
-            self._progress(live, activity, cancel_requested=True)
+            self.progress(live, activity, cancel_requested=True)
 
     def revoke(self, live: LiveRun, seq: int, reason: str) -> None:
         """Tell the holders of an activity's current attempt to stop."""
@@ -239,3 +267,19 @@ class Attempts(Decide):
         if partition is None:
             return None
         return Reply(None, partition, worker, "", r.AttemptRevoked(run_id, seq, attempt, reason))
+
+
+def _reason_to_stop(activity: Activity) -> str:
+    """Why the attempt should end; empty: it may go on."""
+    if activity.progress.cancel_requested:
+        return "cancelled"
+    return "paused" if activity.progress.paused_ms is not None else ""
+
+
+def _poisonous(activity: Activity, lost: int, last: r.Failure) -> r.Failure:
+    message = (
+        f'ODR-118: {lost} workers in succession were lost while they ran activity "{activity.scheduled.activity_type}" '
+        f"(ID {activity.scheduled.activity_id}), so it is not tried again: it may take down whatever runs it. Look at "
+        "how these processes ended; settings say after how many (workers_lost_max)"
+    )
+    return r.Failure(FailureKind.APPLICATION, message, "WorkersLost", non_retryable=True, cause=last)

@@ -21,5 +21,5 @@ def next_delay_ms(policy: r.RetryPolicy, attempt: int, failure: r.Failure) -> tu
         return failure.next_retry_delay_ms, "in-progress"
     limit = policy.maximum_interval_ms or policy.initial_interval_ms * MAXIMUM_INTERVAL_FACTOR
     return int(
-        min(policy.initial_interval_ms * policy.backoff_coefficient ** min(attempt - 1, 64), limit)
+        min(policy.initial_interval_ms * policy.backoff_coefficient ** min(max(attempt - 1, 0), 64), limit)
     ), "in-progress"

@@ -360,7 +360,7 @@ class Decide(Transitions):
     def task(self, live: LiveRun, seq: int) -> SendTask:
         """The task of an activity's current attempt."""
         run, activity = live.run, live.run.activities[seq]
-        started, scheduled, progress = run.started, activity.scheduled, activity.progress
+        started, scheduled, progress, options = run.started, activity.scheduled, activity.progress, activity.options
         assert started is not None
         return SendTask(
             task=r.TaskRecord(
@@ -373,16 +373,17 @@ class Decide(Transitions):
                 progress.attempt,
                 scheduled.activity_id,
                 scheduled.activity_type,
-                scheduled.task_queue,
+                options.task_queue,
                 activity.scheduled_ms,
                 progress.attempt_scheduled_ms,
                 self.now_ms + DISPATCH_EXPIRY_MS,
                 scheduled.input,
                 scheduled.headers,
-                scheduled.timeouts,
-                scheduled.retry_policy,
+                options.timeouts,
+                options.retry_policy,
                 progress.heartbeat_details,
-                scheduled.priority,
+                options.priority,
+                progress.attempts_before,
             )
         )
 
@@ -395,7 +396,7 @@ class Decide(Transitions):
         return [
             (seq, a.progress.attempt)
             for seq, a in live.run.activities.items()
-            if a.progress.retry_at_ms is None and not a.progress.holders
+            if a.progress.retry_at_ms is None and not a.progress.holders and a.progress.paused_ms is None
         ]
 
     def outputs_again(

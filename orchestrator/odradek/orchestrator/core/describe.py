@@ -76,13 +76,15 @@ def _activity(activity: Activity) -> r.Wait:
         state, due = ("started" if progress.holders else "dispatched"), deadline[0] if deadline else None
     if progress.cancel_requested:
         state = "cancel-requested"
+    elif progress.paused_ms is not None:
+        state = "paused"
     return r.Wait(
         "activity",
         scheduled.activity_type,
         scheduled.seq,
         due,
         state,
-        progress.attempt,
+        activity.attempts,
         progress.holders[0].worker if progress.holders else "",
         progress.last_failure,
         progress.heartbeat_details,

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from odradek.common.cron import CronSchedule
-from odradek.orchestrator.core import children, queries, updates
+from odradek.orchestrator.core import children, queries, reports, updates
 from odradek.orchestrator.core.attempts import Attempts
 from odradek.orchestrator.core.closed_runs import READS_MAX, ClosedRun
 from odradek.orchestrator.core.describe import describe, history_page
@@ -272,7 +272,21 @@ class Inputs(Attempts):
         request: r.Request | None,
         origin: r.MessageOrigin | None,
     ) -> LiveRun | None:
-        """The open run that a message is for, if it is to be taken in; otherwise it has been answered here."""
+        """As ``open_run``, of what is taken in for certain."""
+        live = self.open_run(wf, item, run_id, request, origin)
+        if live is not None:
+            live.run.inbox_offset = item.offset
+        return live
+
+    def open_run(
+        self,
+        wf: Workflow,
+        item: InboxItem,
+        run_id: str | None,
+        request: r.Request | None,
+        origin: r.MessageOrigin | None,
+    ) -> LiveRun | None:
+        """The open run that a message is for, if it may be taken in; otherwise it has been answered here."""
         if request is not None and self.answered_before(wf, request):
             return None
         if origin is not None and wf.remembered.has_message(origin):
@@ -284,7 +298,6 @@ class Inputs(Attempts):
         if live is not None and live.is_meant(run_id):
             late = _late(item, request, origin)
             if late is None:
-                live.run.inbox_offset = item.offset
                 return live
             self.refuse(request, origin, late, live.run.run_id, live.run.status)
             return None
@@ -582,4 +595,6 @@ _HANDLERS: dict[type, Callable[[Inputs, Workflow, InboxItem, Any], None]] = {
     r.ActivityResult: Inputs.on_activity,
     r.MessageAnswer: Inputs.on_message_answer,
     r.ChildResult: Inputs.on_child_result,
+    r.ReportActivity: reports.on_report,
+    r.ControlActivity: reports.on_control,
 }

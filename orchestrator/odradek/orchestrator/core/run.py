@@ -23,25 +23,36 @@ class Activity:
     progress_claim: int = NO_CLAIM
     """The claim that the newest progress record stands under."""
 
+    @property
+    def options(self) -> r.ActivityScheduled | r.ActivityOptions:
+        """Its queue, time limits, retry policy and priority, as they are now."""
+        return self.progress.options or self.scheduled
+
+    @property
+    def attempts(self) -> int:
+        """Those that count."""
+        return self.progress.attempt - self.progress.attempts_before
+
     def deadline(self) -> tuple[int, str] | None:
         """When something must happen if nothing else does, and what: a time limit's name, ``retry`` or ``dispatch``."""
-        limits, progress = self.scheduled.timeouts, self.progress
-        if progress.retry_at_ms is not None:
+        limits, progress = self.options.timeouts, self.progress
+        waits = not progress.holders and progress.paused_ms is None
+        if progress.retry_at_ms is not None and waits:
             first = (progress.retry_at_ms, "retry")
         elif progress.holders:
             first = self._limit_of_attempt()
-        elif progress.dispatched_ms is not None:
+        elif progress.dispatched_ms is not None and waits:
             first = (progress.dispatched_ms + DISPATCH_EXPIRY_MS, "dispatch")
         else:
             first = NEVER
-        if limits.schedule_to_start_ms is not None and not progress.holders and progress.retry_at_ms is None:
+        if limits.schedule_to_start_ms is not None and waits and progress.retry_at_ms is None:
             first = min(first, (progress.attempt_scheduled_ms + limits.schedule_to_start_ms, "schedule-to-start"))
         if limits.schedule_to_close_ms is not None:
             first = min(first, (self.scheduled_ms + limits.schedule_to_close_ms, "schedule-to-close"))
         return None if first is NEVER else first
 
     def _limit_of_attempt(self) -> tuple[int, str]:
-        limits, progress = self.scheduled.timeouts, self.progress
+        limits, progress = self.options.timeouts, self.progress
         began = min(holder.started_ms for holder in progress.holders)
         first = NEVER
         if limits.start_to_close_ms is not None:

@@ -51,6 +51,8 @@ class ShardConfig:
     workflows_in_memory_max: int = 50_000
     instances_in_memory_max: int = 20_000
     history_page_bytes: int = 512 * 1024
+    workers_lost_max: int = 5
+    """An activity that so many workers were lost with, one after the other, is not tried again; 0: always."""
     history_events_max: int = 100_000
     """A run that grows beyond this, or beyond the next, is terminated; continue-as-new is suggested far earlier."""
     history_bytes_max: int = 100 * 1024 * 1024
