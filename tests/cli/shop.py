@@ -81,3 +81,21 @@ class Broken:
     @workflow.run
     async def run(self) -> None:
         raise KeyError("a bug")
+
+
+@activity.defn
+async def approve_by_hand(order: str) -> str:
+    activity.raise_complete_async()
+
+
+@workflow.defn
+class ByHand:
+    """Waits for somebody outside."""
+
+    @workflow.run
+    async def run(self, order: str) -> str:
+        return str(
+            await workflow.execute_activity(
+                approve_by_hand, order, activity_id="approval", start_to_close_timeout=timedelta(hours=1)
+            )
+        )

@@ -83,7 +83,7 @@ class InputInvalid(CliError):
     code = "ODR-185"
 
     def __init__(self, option: str, given: str, problem: str) -> None:
-        super().__init__(f"{option} {given!r} is not JSON ({problem}): a text needs its quotes, as in '\"text\"'.")
+        super().__init__(f"{option} {given!r} {problem}.")
 
 
 class HistoryUnreadable(CliError):

@@ -21,7 +21,8 @@ def json_value(option: str, given: str) -> Any:
         text = Path(given[1:]).read_text() if given.startswith("@") else given
         return json.loads(text)
     except (OSError, ValueError) as error:
-        raise InputInvalid(option, given, str(error)) from None
+        problem = f"is not JSON ({error}): a text needs its quotes, as in '\"text\"'"
+        raise InputInvalid(option, given, problem) from None
 
 
 def _values(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[Any, ...]:

@@ -95,11 +95,12 @@ def waits_table(run: WorkflowExecutionDescription, now: datetime) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("waits for", "name", "state", "attempt", "due", "worker", "last failure", box=box.SIMPLE_HEAD)
+    table = Table("waits for", "name", "ID", "state", "attempt", "due", "worker", "last failure", box=box.SIMPLE_HEAD)
     for wait in run.waits:
         cells = [
             wait.kind,
             wait.name,
+            wait.activity_id,
             wait.state,
             str(wait.attempt or ""),
             clock(wait.due_time, now) if wait.due_time else "",
@@ -151,6 +152,8 @@ def _wait_json(wait: PendingWait) -> dict[str, Any]:
         "kind": wait.kind,
         "name": wait.name,
         "seq": wait.seq,
+        "activity_id": wait.activity_id or None,
+        "pause_reason": wait.pause_reason or None,
         "state": wait.state or None,
         "attempt": wait.attempt or None,
         "due_time": time_text(wait.due_time),

@@ -60,12 +60,14 @@ def _activity_state(wait: PendingWait, now: datetime) -> str:
         case "backing-off":
             return f"next {_in(wait.due_time, now)}" + _failure(wait)
         case "started":
-            return f"running on {wait.worker or 'a worker'}"
+            return f"running on {wait.worker}" if wait.worker else "to be completed from outside"
         case "dispatched":
             since = f" for {duration((now - wait.scheduled_time).total_seconds())}" if wait.scheduled_time else ""
             return f"sent to its queue{since}" if wait.attempt <= 1 else "sent to its queue again" + _failure(wait)
         case "cancel-requested":
             return "asked to cancel"
+        case "paused":
+            return "paused" + (f": {shorten(wait.pause_reason, 100)}" if wait.pause_reason else "")
         case state:
             return state or "scheduled"
 

@@ -1023,6 +1023,10 @@ class Wait:
     last_failure: Failure | None = None
     heartbeat_details: Sequence[Payload] = ()
     scheduled_ms: int | None = None
+    id: str = ""
+    """Of an activity."""
+    reason: str = ""
+    """Why an activity is paused."""
 
 
 @record

@@ -52,12 +52,14 @@ class PendingWait:
     seq: int
     due_time: datetime | None = None
     state: str = ""
-    """Of an activity: dispatched, started, backing-off or cancel-requested; of a child: starting or started."""
+    """Of an activity: dispatched, started, backing-off, cancel-requested or paused; of a child: starting or started."""
     attempt: int = 0
     worker: str = ""
     scheduled_time: datetime | None = None
     last_failure: BaseException | None = None
     heartbeat_details: Sequence[Any] = ()
+    activity_id: str = ""
+    pause_reason: str = ""
 
     @staticmethod
     async def of(wait: Wait, converter: DataConverter) -> PendingWait:
@@ -72,6 +74,8 @@ class PendingWait:
             _time_or_none(wait.scheduled_ms),
             None if wait.last_failure is None else await converter.decode_failure(wait.last_failure),
             await converter.decode(wait.heartbeat_details) if wait.heartbeat_details else (),
+            wait.id,
+            wait.reason,
         )
 
 

@@ -89,6 +89,8 @@ def _activity(activity: Activity) -> r.Wait:
         progress.last_failure,
         progress.heartbeat_details,
         activity.scheduled_ms,
+        scheduled.activity_id,
+        progress.paused_why,
     )
 
 
