@@ -55,6 +55,12 @@ Examples:
 )
 @click.option("--max-workflows", type=click.IntRange(1), help="Open workflows held in memory. Default: 50000.")
 @click.option("--max-instances", type=click.IntRange(1), help="Of them with running code. Default: 20000.")
+@click.option(
+    "--deadlock-timeout",
+    type=click.FloatRange(0, 3600),
+    metavar="SECONDS",
+    help="CPU time that workflow code may use for one input before it is interrupted and parked; 0: any. Default: 2.",
+)
 @click.option("--identity", help="Name in messages. Default: the process ID and host.")
 @click.option("--parent", type=int, hidden=True)
 @health_options(9464)
@@ -70,6 +76,7 @@ def orchestrator(
     retention: float | None,
     max_workflows: int | None,
     max_instances: int | None,
+    deadlock_timeout: float | None,
     identity: str | None,
     parent: int | None,
     health: HealthOptions,
@@ -97,6 +104,7 @@ def orchestrator(
         "summary_retention_seconds": None if retention is None else retention * 24 * 3600,
         "workflows_in_memory_max": max_workflows,
         "instances_in_memory_max": max_instances,
+        "deadlock_timeout_seconds": deadlock_timeout,
     }
     from odradek.orchestrator.settings import OrchestratorSettings
 

@@ -5,6 +5,7 @@ A thread that reads inboxes, drives the shards of the partitions it owns, and ap
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -24,10 +25,11 @@ from odradek.orchestrator.archives import ArchiveReads
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.decide import HISTORY_LONG
 from odradek.orchestrator.core.effects import RunStep
-from odradek.orchestrator.core.instance import PAYLOAD_BYTES_MAX
+from odradek.orchestrator.core.instance import PAYLOAD_BYTES_MAX, Deadlocked
 from odradek.orchestrator.core.rest import Rest, at_rest
 from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.core.state import ShardConfig
+from odradek.orchestrator.deadlocks import DeadlockDetector
 from odradek.orchestrator.leases import Leases
 from odradek.orchestrator.outputs import Outputs
 from odradek.orchestrator.owned import OwnedPartition, Phase
@@ -90,6 +92,7 @@ class Orchestrator:
             threads_max=self.settings.step_threads_max,
             known=registry.activity_names,
         )
+        self._deadlocks = DeadlockDetector(self.settings.deadlock_timeout_seconds)
         self._stop = threading.Event()
         self._wake_reader: Callable[[], None] = lambda: None
         self._claim_again: dict[int, float] = {}
@@ -117,9 +120,14 @@ class Orchestrator:
         self._open()
         try:
             self._clock.attend(self._wake)
+            self._deadlocks.start()
             while not self._stop.is_set():
-                self._turn()
+                try:
+                    self._turn()
+                except Deadlocked:  # it came too late for the code that it was meant for
+                    self.history_failed(RuntimeError("the orchestrator itself was interrupted"))
         finally:
+            self._deadlocks.stop()
             self._clock.leave(self._wake)
             self._close()
         if self._newer is not None:
@@ -189,7 +197,16 @@ class Orchestrator:
             self._ticked_ms = now_ms
             for owned in list(self.owned.values()):
                 self._guarded(owned, owned.tick, now_ms)
+        if self._deadlocks.found:
+            self._report_deadlocks()
         self._settle_trouble()
+
+    def _report_deadlocks(self) -> None:
+        asyncio._set_running_loop(None)  # the code may have been interrupted where its loop is put back
+        while self._deadlocks.found:
+            workflow_type, message = self._deadlocks.found.popleft()
+            metrics.DEADLOCKS.labels(self._topics.namespace, workflow_type).inc()
+            _log.error("%s", message)
 
     def _read(self, acked: int) -> None:
         """Wait in the place where something can happen.

@@ -34,6 +34,11 @@ OWNED = Gauge("odradek_partitions_owned", "Partitions that this process serves",
 CLAIMS = Counter("odradek_claims_total", "Claims made", ["namespace"])
 FENCED = Counter("odradek_claims_void_total", "Claims that another owner or trouble ended", ["namespace"])
 PARKED = Gauge("odradek_workflows_parked", "Open runs that cannot go on by themselves", ["namespace"])
+DEADLOCKS = Counter(
+    "odradek_workflow_deadlocks_total",
+    "Activations, queries and validators that were interrupted because they did not come back",
+    ["namespace", "workflow_type"],
+)
 IN_MEMORY = Gauge("odradek_workflows_in_memory", "Workflows held in memory", ["namespace"])
 ACTIVITIES_PENDING = Gauge(
     "odradek_activities_pending",

@@ -45,6 +45,8 @@ class OrchestratorSettings:
     step_threads_max: int = 32
     """Of them, those that are not async."""
     summary_retention_seconds: float = 7 * 24 * 3600.0
+    deadlock_timeout_seconds: float = 2.0
+    """CPU time that the code of a run may use for one input before it is interrupted and parked; 0: any."""
     parked_runs_fail_waits: bool = False
     """For tests: who waits for the result of a parked run gets its error, instead of waiting for better code."""
     replays_each_activation: bool = field(default_factory=lambda: os.environ.get(REPLAY_VARIABLE) == "1")

@@ -29,7 +29,6 @@ _WITHOUT_MEANING = frozenset(
     {
         "activity_task_poller_behavior",
         "build_id",
-        "debug_mode",
         "default_heartbeat_throttle_interval",
         "deployment_config",
         "disable_eager_activity_execution",
@@ -72,6 +71,7 @@ class WorkerConfig(TypedDict, total=False):
     max_heartbeat_throttle_interval: timedelta | None
     tuner: WorkerTuner | None
     no_remote_activities: bool
+    debug_mode: bool
     graceful_shutdown_timeout: timedelta
     workflow_failure_exception_types: Sequence[type[BaseException]]
     on_fatal_error: Callable[[BaseException], Awaitable[None]] | None
@@ -85,10 +85,11 @@ class Worker:
 
     Workflow code is hosted for the whole namespace: every orchestrator of a namespace must host all of its workflow
     types. Activities without workflows make a plain activity worker, and the other way round; with
-    ``no_remote_activities`` they serve as local ones only. Plugins of the client come before ``plugins``. Exceptions of
-    ``workflow_failure_exception_types`` fail the workflows hosted here; others, but for ``FailureError``, park them.
-    Options that people know from elsewhere and that have no meaning here are accepted with one warning. Raises
-    ``ValueError`` when there is nothing to run.
+    ``no_remote_activities`` they serve as local ones only. With ``debug_mode`` no code is interrupted for not
+    coming back. Plugins of the client come before ``plugins``. Exceptions of ``workflow_failure_exception_types``
+    fail the workflows hosted here; others, but for ``FailureError``, park them. Options that people know from
+    elsewhere and that have no meaning here are accepted with one warning. Raises ``ValueError`` when there is
+    nothing to run.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Worker:
         max_heartbeat_throttle_interval: timedelta | None = None,
         tuner: WorkerTuner | None = None,
         no_remote_activities: bool = False,
+        debug_mode: bool = False,
         graceful_shutdown_timeout: timedelta = timedelta(),
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
         on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
@@ -132,6 +134,7 @@ class Worker:
             max_heartbeat_throttle_interval=max_heartbeat_throttle_interval,
             tuner=tuner,
             no_remote_activities=no_remote_activities,
+            debug_mode=debug_mode,
             graceful_shutdown_timeout=graceful_shutdown_timeout,
             workflow_failure_exception_types=workflow_failure_exception_types,
             on_fatal_error=on_fatal_error,
@@ -254,6 +257,8 @@ class Worker:
         tuned = config["tuner"].local_activities if config["tuner"] else None
         if (steps := tuned or config["max_concurrent_local_activities"]) is not None:
             settings = replace(settings, steps_concurrent_max=steps)
+        if config["debug_mode"]:
+            settings = replace(settings, deadlock_timeout_seconds=0)
         return Orchestrator(
             namespace,
             self._registry,

@@ -14,7 +14,7 @@ from odradek.orchestrator.core import children, keys, updates
 from odradek.orchestrator.core.closed_runs import ClosedRun
 from odradek.orchestrator.core.closing import HistoryIncomplete
 from odradek.orchestrator.core.effects import Reply, SendMessage, SendTask, Show
-from odradek.orchestrator.core.instance import CLOSING, WorkflowBug, WorkflowInstance
+from odradek.orchestrator.core.instance import CLOSING, WorkflowBug, WorkflowDeadlock, WorkflowInstance
 from odradek.orchestrator.core.parked import refusal
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM, Remembered, Run, fold
 from odradek.orchestrator.core.successors import with_successor
@@ -30,6 +30,9 @@ REPLAYED_EVENTS_MAX = 300
 """A longer run is no longer replayed after each activation: that grows with the square."""
 PARKED_RETRY_MS = 1_000
 PARKED_RETRY_MS_MAX = 60_000
+DEADLOCK_RETRY_MS = 60_000
+DEADLOCK_RETRY_MS_MAX = 3_600_000
+"""A try costs the others of the process the seconds until it is given up."""
 
 
 CANNOT_GO_ON = (UnknownWorkflowType, WorkflowBug, NondeterminismError, HistoryIncomplete)
@@ -281,7 +284,10 @@ class Decide(Transitions):
             self.close(live, r.RunFailed(self.config.failures.to_failure(error, self.config.converter)))
             return
         failures = live.parked.failures + 1 if live.parked else 1
-        delay = min(PARKED_RETRY_MS * 2 ** (failures - 1), PARKED_RETRY_MS_MAX)
+        first_ms, max_ms = PARKED_RETRY_MS, PARKED_RETRY_MS_MAX
+        if isinstance(error, WorkflowDeadlock):
+            first_ms, max_ms = DEADLOCK_RETRY_MS, DEADLOCK_RETRY_MS_MAX
+        delay = min(first_ms * 2 ** min(failures - 1, 30), max_ms)
         since = live.parked.since_ms if live.parked else self.now_ms
         changed = live.parked is None or live.parked.message != message
         live.parked = r.Parked(code, message, since, self.now_ms + delay, failures)

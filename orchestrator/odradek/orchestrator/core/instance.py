@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 from asyncio import events
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache, partial
 from hashlib import sha512
@@ -81,6 +82,14 @@ class WorkflowBug(Exception):
     """The code raised something that is not a failure of the run; ``__cause__`` is what it raised."""
 
 
+class WorkflowDeadlock(WorkflowBug):
+    """The code did not come back, and was interrupted."""
+
+
+class Deadlocked(BaseException):
+    """Raised into code that does not come back; ``except Exception`` lets it pass."""
+
+
 class WorkflowInstance(Runtime):
     """The user's object, its event loop, and what it waits for."""
 
@@ -131,12 +140,15 @@ class WorkflowInstance(Runtime):
         self._commands = []
         self.history_length += 1
         try:
-            _APPLY[type(event)](self, event)
-        except (WorkflowBug, NondeterminismError):
-            raise
-        except Exception as error:  # wrong arguments, a converter: whatever it is, only this run may wait for it
-            raise WorkflowBug(_describe(error)) from error
-        self._run()
+            try:
+                _APPLY[type(event)](self, event)
+            except (WorkflowBug, NondeterminismError):
+                raise
+            except Exception as error:  # wrong arguments, a converter: whatever it is, only this run may wait for it
+                raise WorkflowBug(_describe(error)) from error
+            self._run()
+        except Deadlocked as error:
+            raise self._came_back(error) from None
         if self._ended:
             _end_with_closing(self._commands)
             if self._handlers is not None and not self.replaying:
@@ -180,7 +192,8 @@ class WorkflowInstance(Runtime):
     def close(self) -> None:
         """Drop the run from memory; none of its code runs after this. Leaves no cycle for the collector."""
         self._closed = True
-        self._loop.close()
+        with suppress(Deadlocked):  # cleanup code that did not come back
+            self._loop.close()
         self._main = self.instance = None
         self._conditions.clear()
         self._activities.clear()
@@ -238,6 +251,12 @@ class WorkflowInstance(Runtime):
 
     def construct(self, event: r.RunStarted, time_ms: int) -> None:
         """Make the user's object, before the run's first input."""
+        try:
+            self._construct(event, time_ms)
+        except Deadlocked as error:
+            raise self._came_back(error) from None
+
+    def _construct(self, event: r.RunStarted, time_ms: int) -> None:
         self._time_ms = max(self._time_ms, time_ms)
         self._started = event
         self.version = self.version or event.version
@@ -258,7 +277,7 @@ class WorkflowInstance(Runtime):
 
     def _on_started(self, event: r.RunStarted) -> None:
         if self.instance is None:
-            self.construct(event, self._time_ms)
+            self._construct(event, self._time_ms)
         self._started = event
         for signal in event.signals:
             self._on_signal(signal)
@@ -743,7 +762,12 @@ class WorkflowInstance(Runtime):
         """Run a query handler; what it raises is the answer's failure. Raises ``LookupError`` if there is none."""
         counted = self._payload_bytes
         try:
-            return self.handlers.query(name, payloads)
+            answer = self.handlers.query(name, payloads)
+            if isinstance(self._bug, WorkflowDeadlock):
+                raise self._bug
+            return answer
+        except Deadlocked as error:
+            raise self._came_back(error) from None
         finally:
             self._payload_bytes = counted  # a replay knows of no queries
 
@@ -752,12 +776,25 @@ class WorkflowInstance(Runtime):
         self._time_ms = max(self._time_ms, time_ms)
         counted = self._payload_bytes
         try:
-            return self.handlers.rejection(update)
+            failure = self.handlers.rejection(update)
+        except Deadlocked as error:
+            failure = self._failures.to_failure(
+                ApplicationError(str(self._came_back(error)), type="Deadlock", non_retryable=True), self.converter
+            )
         finally:
             self._payload_bytes = counted
+        return failure
 
     spoiled = False
     """A query or a validator changed something: the instance must be made anew."""
+
+    def interrupt(self, deadlock: WorkflowDeadlock) -> None:
+        """Its code does not come back. Whoever says so raises ``Deadlocked`` into it; swallowing that is of no use."""
+        self._bug = deadlock
+        self.spoiled = True
+
+    def _came_back(self, error: Deadlocked) -> Exception:
+        return _bug_of(self._bug or error)
 
     # ------------------------------------------------------------------------------------------ values
 
@@ -812,6 +849,29 @@ _APPLY: dict[type, Callable[[Any, Any], None]] = {
     r.ChildClosed: WorkflowInstance._on_child,
     r.StepEnded: WorkflowInstance._on_step_ended,
 }
+
+
+CODE_RUNS_IN = {
+    function.__code__
+    for function in (
+        *_APPLY.values(),
+        WorkflowInstance._run,
+        WorkflowInstance._construct,
+        HandlerCalls.query,
+        HandlerCalls.rejection,
+        DeterministicLoop.close,
+    )
+}
+"""Below these calls the code of a run is run; who makes them catches ``Deadlocked``."""
+
+
+def instance_of(owner: Any) -> WorkflowInstance:
+    """The instance that one of the methods of ``CODE_RUNS_IN`` was called for, by its ``self``."""
+    if isinstance(owner, WorkflowInstance):
+        return owner
+    found = owner._instance if isinstance(owner, HandlerCalls) else owner.odradek_runtime
+    assert isinstance(found, WorkflowInstance)
+    return found
 
 
 def _end_with_closing(commands: list[Any]) -> None:
@@ -870,7 +930,7 @@ def _encoded(attributes: SearchAttributes | Sequence[SearchAttributeUpdate[Any]]
 
 
 def _bug_of(error: BaseException) -> WorkflowBug | NondeterminismError:
-    if isinstance(error, NondeterminismError):
+    if isinstance(error, NondeterminismError | WorkflowDeadlock):
         return error
     bug = WorkflowBug(_describe(error))
     bug.__cause__ = error
