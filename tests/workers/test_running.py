@@ -489,7 +489,7 @@ async def test_mistakes_are_found_when_the_worker_is_made() -> None:
     with pytest.raises(TypeError, match="ODR-125"):
         orchestrator.worker(lambda: None)
     with pytest.raises(TypeError, match="ODR-128"):
-        orchestrator.worker(charge, activity_executor=ProcessPoolExecutor(1))
+        orchestrator.worker(activity.defn(lambda: None), activity_executor=ProcessPoolExecutor(1))
     worker: ActivityWorker = orchestrator.worker(charge)
     assert not worker.is_running
     async with worker:

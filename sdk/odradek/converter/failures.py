@@ -201,6 +201,9 @@ def _cause(exception: BaseException) -> BaseException | None:
 
 
 def _stack_trace(exception: BaseException) -> str:
+    remote = getattr(exception, "__odradek_stack__", None)
+    if remote is not None:  # it was raised in another process
+        return str(remote)
     if exception.__traceback__ is None:
         return ""
     return "".join(traceback.format_tb(exception.__traceback__, -STACK_FRAMES_MAX))

@@ -24,7 +24,7 @@ from odradek.worker.tuning import (
     WorkerTuner,
 )
 from odradek.worker.worker import Worker, WorkerConfig
-from odradek.workers import ActivityWorker, WorkerSettings
+from odradek.workers import ActivityWorker, SharedHeartbeatSender, SharedStateManager, WorkerSettings
 
 __all__ = [
     "ActivityWorker",
@@ -41,6 +41,8 @@ __all__ = [
     "ResourceBasedSlotConfig",
     "ResourceBasedSlotSupplier",
     "ResourceBasedTunerConfig",
+    "SharedHeartbeatSender",
+    "SharedStateManager",
     "UnsandboxedWorkflowRunner",
     "Worker",
     "WorkerConfig",

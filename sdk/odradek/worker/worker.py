@@ -23,7 +23,7 @@ from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.worker.plugin import Plugin
 from odradek.worker.tuning import WorkerTuner
-from odradek.workers import ActivityWorker, WorkerSettings
+from odradek.workers import ActivityWorker, SharedStateManager, WorkerSettings
 
 _WITHOUT_MEANING = frozenset(
     {
@@ -43,7 +43,6 @@ _WITHOUT_MEANING = frozenset(
         "nonsticky_to_sticky_poll_ratio",
         "patch_activation_callback",
         "plugin_shutdown_timeout",
-        "shared_state_manager",
         "sticky_queue_schedule_to_start_timeout",
         "unsandboxed_workflow_runner",
         "use_worker_versioning",
@@ -69,6 +68,7 @@ class WorkerConfig(TypedDict, total=False):
     max_concurrent_activities: int | None
     max_concurrent_local_activities: int | None
     max_heartbeat_throttle_interval: timedelta | None
+    shared_state_manager: SharedStateManager | None
     tuner: WorkerTuner | None
     no_remote_activities: bool
     debug_mode: bool
@@ -107,6 +107,7 @@ class Worker:
         max_concurrent_activities: int | None = None,
         max_concurrent_local_activities: int | None = None,
         max_heartbeat_throttle_interval: timedelta | None = None,
+        shared_state_manager: SharedStateManager | None = None,
         tuner: WorkerTuner | None = None,
         no_remote_activities: bool = False,
         debug_mode: bool = False,
@@ -132,6 +133,7 @@ class Worker:
             max_concurrent_activities=max_concurrent_activities,
             max_concurrent_local_activities=max_concurrent_local_activities,
             max_heartbeat_throttle_interval=max_heartbeat_throttle_interval,
+            shared_state_manager=shared_state_manager,
             tuner=tuner,
             no_remote_activities=no_remote_activities,
             debug_mode=debug_mode,
@@ -280,7 +282,8 @@ class Worker:
             self._activities,
             data_converter=client.data_converter,
             activity_executor=config["activity_executor"],
-            max_concurrent_activities=tuned or config["max_concurrent_activities"] or 100,
+            max_concurrent_activities=tuned or config["max_concurrent_activities"],
+            shared_state_manager=config["shared_state_manager"],
             graceful_shutdown_timeout=config["graceful_shutdown_timeout"],
             identity=config["identity"],
             client=client,

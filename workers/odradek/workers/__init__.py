@@ -7,6 +7,7 @@ from odradek.workers.interceptors import (
     ExecuteActivityInput,
     Interceptor,
 )
+from odradek.workers.processes import SharedHeartbeatSender, SharedStateManager
 from odradek.workers.settings import WorkerSettings
 from odradek.workers.worker import ActivityWorker
 
@@ -17,6 +18,8 @@ __all__ = [
     "DuplicateActivity",
     "ExecuteActivityInput",
     "Interceptor",
+    "SharedHeartbeatSender",
+    "SharedStateManager",
     "WorkerError",
     "WorkerSettings",
 ]

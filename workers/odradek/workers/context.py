@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from odradek.activity._context import ActivityCancellationDetails, Info
 from odradek.activity._flag import Flag
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from odradek.workers.interceptors import ActivityOutboundInterceptor
     from odradek.workers.sender import Sender
     from odradek.workers.threads import ThreadCancellation
+
+
+class Cancellable(Protocol):
+    def cancel(self) -> None: ...
+
 
 _logger = logging.getLogger(__name__)
 
@@ -73,6 +78,7 @@ class AttemptContext:
         "cancelled",
         "outbound",
         "previous_details",
+        "process",
         "thread",
     )
 
@@ -88,6 +94,7 @@ class AttemptContext:
         self.cancellation_details: ActivityCancellationDetails | None = None
         self.outbound: ActivityOutboundInterceptor | None = None
         self.thread: ThreadCancellation | None = None
+        self.process: Cancellable | None = None
 
     @property
     def info(self) -> Info:

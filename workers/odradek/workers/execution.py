@@ -8,7 +8,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from functools import partial
 from typing import Any
 
@@ -24,9 +24,13 @@ from odradek.workers.interceptors import ExecuteActivityInput, Interceptor, chai
 from odradek.workers.metrics import QueueStats, TypeStats
 from odradek.workers.outcomes import Outcomes, error_to_answer, is_benign
 from odradek.workers.outgoing import Answer, Settled
+from odradek.workers.processes import Processes
 from odradek.workers.threads import ThreadCancellation
 
 _logger = logging.getLogger(__name__)
+
+_FINAL = UNHEARD | {StopReason.START_TO_CLOSE}
+"""Whoever stops an attempt for these does not wait for it."""
 
 
 class Activities:
@@ -35,6 +39,9 @@ class Activities:
     def __init__(self, by_name: Mapping[str, _Definition], dynamic: _Definition | None) -> None:
         self.by_name = by_name
         self._dynamic = dynamic
+
+    def all(self) -> list[_Definition]:
+        return [*self.by_name.values(), *([self._dynamic] if self._dynamic else ())]
 
     def find(self, name: str) -> _Definition | None:
         return self.by_name.get(name) or self._dynamic
@@ -54,12 +61,13 @@ class Execution:
         *,
         concurrent_max: int,
         executor: Callable[[], Executor],
+        processes: Processes,
         interceptors: Sequence[Interceptor] = (),
     ) -> None:
         self._activities, self._around, self._running = activities, around, running
         self._outcomes, self._stats, self._settled = outcomes, stats, settled
         self._concurrent_max = concurrent_max
-        self._executor = executor
+        self._executor, self._processes = executor, processes
         self._interceptors = interceptors
         self._waiting: deque[Attempt] = deque()
         self._active = 0
@@ -71,6 +79,8 @@ class Execution:
         """Of all that was ever queued: what has left the queue. The fetcher counts what came."""
         self.waiting_gates = 0
         """Attempts that run as soon as the fetcher has committed their announcements."""
+        self.on_broken: Callable[[BaseException], None] = lambda error: None
+        """Told when a process of the executor has died: it can run nothing any more."""
         self.on_room: Callable[[], None] = lambda: None
 
     def take(self, batch: list[Attempt]) -> None:
@@ -85,8 +95,12 @@ class Execution:
         attempt.stop_reason = reason
         if attempt.context is not None:
             attempt.context.cancel(reason)
+            if attempt.context.process is not None:
+                attempt.context.process.cancel()
             if attempt.context.thread is not None:
                 attempt.context.thread.cancel()
+            elif attempt.context.process is not None and reason not in _FINAL:
+                return  # it hears of it, and may end in its own time
             elif attempt.asyncio_task is not None:
                 attempt.asyncio_task.cancel()
         elif attempt in self._waiting:
@@ -281,19 +295,31 @@ class Execution:
         assert attempt.context is not None
         _current.set(attempt.context)
         arguments = await self._decoded(attempt, activity) if self._has_codec else self._converted(attempt, activity)
-        if not activity.is_async:
+        if not activity.is_async and not self._processes.serve(self._executor()):
             attempt.context.thread = ThreadCancellation(raises=not activity.no_thread_cancel_exception)
         if self._interceptors:
             return await self._intercepted(attempt, activity, arguments)
         if activity.is_async:
             return await activity.fn(*arguments)
-        return await self.call_in_thread(attempt, activity.fn, arguments)
+        return await self._elsewhere(attempt, activity.fn, arguments)
+
+    async def _elsewhere(self, attempt: Attempt, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+        """In a thread or a process."""
+        executor, context = self._executor(), attempt.context
+        assert context is not None
+        if not self._processes.serve(executor):
+            return await self.call_in_thread(attempt, function, arguments)
+        try:
+            return await self._processes.call(executor, context, function, arguments)
+        except BrokenExecutor as error:
+            self.on_broken(error)
+            raise
 
     async def _intercepted(self, attempt: Attempt, activity: _Definition, arguments: list[Any]) -> Any:
         async def call(call_input: ExecuteActivityInput) -> Any:
             if activity.is_async:
                 return await call_input.fn(*call_input.args)
-            return await self.call_in_thread(attempt, call_input.fn, call_input.args)
+            return await self._elsewhere(attempt, call_input.fn, call_input.args)
 
         assert attempt.context is not None
         executor = None if activity.is_async else self._executor()

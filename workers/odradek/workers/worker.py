@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pickle
 import socket
 import uuid
 from collections import deque
@@ -30,17 +31,22 @@ from odradek.workers.interceptors import Interceptor
 from odradek.workers.metrics import COLLECTOR
 from odradek.workers.outcomes import Outcomes
 from odradek.workers.outgoing import Settled
+from odradek.workers.processes import Processes, SharedStateManager
 from odradek.workers.sender import Sender
 from odradek.workers.settings import WorkerSettings
 
 _logger = logging.getLogger(__name__)
+
+CONCURRENT_DEFAULT = 100
 
 
 class ActivityWorker:
     """Runs the activities of one task queue until it is shut down: ``async with`` it, or await ``run()``.
 
     ``async def`` activities run on this event loop, ``def`` ones in ``activity_executor`` (by default threads, as many
-    as ``max_concurrent_activities``). Once ``shutdown()`` was called, attempts may go on for
+    as ``max_concurrent_activities``), which may be a ``ProcessPoolExecutor``: what is shared with its processes goes
+    through ``shared_state_manager``, by default one of its own. ``max_concurrent_activities`` is 100 by default, or
+    what the executor can run where there is nothing else to run. Once ``shutdown()`` was called, attempts may go on for
     ``graceful_shutdown_timeout``; then they are cancelled, and answered as failures that can be retried. ``client`` is
     what ``activity.client()`` returns. A worker that fails inside of ``async with`` cancels what stands there.
     Raises ``DuplicateActivity``, and ``TypeError`` for a function that was not decorated.
@@ -54,7 +60,8 @@ class ActivityWorker:
         *,
         data_converter: DataConverter = DataConverter.default,
         activity_executor: Executor | None = None,
-        max_concurrent_activities: int = 100,
+        max_concurrent_activities: int | None = None,
+        shared_state_manager: SharedStateManager | None = None,
         graceful_shutdown_timeout: timedelta = timedelta(),
         identity: str | None = None,
         client: Any = None,
@@ -62,10 +69,8 @@ class ActivityWorker:
         settings: WorkerSettings | None = None,
         clock: Clock = WALL,
     ) -> None:
-        if max_concurrent_activities < 1:
+        if max_concurrent_activities is not None and max_concurrent_activities < 1:
             raise ValueError(f"max_concurrent_activities is {max_concurrent_activities}, and must be 1 or more")
-        if isinstance(activity_executor, ProcessPoolExecutor):
-            raise TypeError("ODR-128: activities cannot run in a process pool: use threads, or start more workers")
         self.task_queue = task_queue
         self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
         self.worker_id = uuid.uuid4().hex
@@ -75,7 +80,10 @@ class ActivityWorker:
         self._converter = data_converter
         self._given_executor = activity_executor
         self._own_executor: ThreadPoolExecutor | None = None
-        self._concurrent_max = max_concurrent_activities
+        self._shared_state = shared_state_manager
+        if isinstance(activity_executor, ProcessPoolExecutor) or shared_state_manager is not None:
+            _check_picklable(self._activities)
+        self._concurrent_max = max_concurrent_activities or _fitting(activity_executor, self._activities)
         self._grace_seconds = graceful_shutdown_timeout.total_seconds()
         self._client = client
         self._interceptors = tuple(interceptors)
@@ -175,6 +183,7 @@ class ActivityWorker:
         await asyncio.to_thread(parts.fetcher.join)
         parts.sender.finish()
         await asyncio.to_thread(parts.sender.join)
+        await asyncio.to_thread(parts.processes.close)
 
     def _executor(self) -> Executor:
         if self._given_executor is not None:
@@ -218,6 +227,7 @@ class _Parts:
         self.around = Surroundings(
             worker_id, converter, settings, self.sender, worker._client, loop, now_ms=worker._clock.now_ms
         )
+        self.processes = Processes(self.around, worker._shared_state)
         self.execution = Execution(
             worker._activities,
             self.around,
@@ -227,6 +237,7 @@ class _Parts:
             settled,
             concurrent_max=worker._concurrent_max,
             executor=worker._executor,
+            processes=self.processes,
             interceptors=worker._interceptors,
         )
         intake = Intake(namespace.codec, stats, self.sender.submit, repeats_remembered=settings.repeats_remembered)
@@ -253,8 +264,30 @@ class _Parts:
         def on_overdue(attempt: Attempt, reason: StopReason) -> None:
             loop.call_soon_threadsafe(self.execution.stop, attempt, reason)
 
+        self.execution.on_broken = worker._fail
         self.sender.on_failed = self.fetcher.on_failed = on_failed
         self.sender.on_overdue = on_overdue
+
+
+def _check_picklable(activities: Activities) -> None:
+    """Raises ``TypeError`` for one that cannot reach another process."""
+    for activity in activities.all():
+        if not activity.is_async:
+            try:
+                pickle.dumps(activity.fn)
+            except Exception as error:
+                raise TypeError(
+                    f'ODR-128: activity "{activity.name}" cannot run in another process, since it cannot be pickled '
+                    f"({error}): make it a function of a module, or use threads"
+                ) from error
+
+
+def _fitting(executor: Executor | None, activities: Activities) -> int:
+    """How many may run at a time where nobody says: waiting in an executor would count as running."""
+    workers = getattr(executor, "_max_workers", None)
+    if not isinstance(workers, int) or any(activity.is_async for activity in activities.all()):
+        return CONCURRENT_DEFAULT
+    return min(workers, CONCURRENT_DEFAULT)
 
 
 def _by_name(activities: Sequence[Callable[..., Any]]) -> Activities:
