@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from odradek.testing.broker import BrokerUnavailable
 from odradek.testing.broker import kafka_broker as find_broker
+from odradek.testing.redis import LocalRedis, RedisUnavailable
+from odradek.testing.redis import redis_server as find_redis
 
 pytest_plugins = ["odradek.testing.plugin"]
 
@@ -27,3 +30,32 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip(str(error))
     yield address
     broker.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    try:
+        server = find_redis(tmp_path_factory.mktemp("redis"))
+        url = server.__enter__()
+    except RedisUnavailable as error:
+        pytest.skip(str(error))
+    yield url
+    server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def redis_url(_redis: str) -> str:
+    """The URL of a real Redis, emptied. Without one the test is skipped, which says so."""
+    with redis.Redis.from_url(_redis) as client:
+        client.flushall()
+    return _redis
+
+
+@pytest.fixture
+def local_redis(tmp_path: Path) -> Iterator[LocalRedis]:
+    """A Redis of this test alone, which it may kill and start again."""
+    try:
+        with LocalRedis(tmp_path / "redis") as server:
+            yield server
+    except RedisUnavailable as error:
+        pytest.skip(str(error))

@@ -149,8 +149,8 @@ class LocalBroker:
         settings: str = "",
     ) -> None:
         self.folder = folder
-        self.port = _free_port()
-        self.controller_port = _free_port()
+        self.port = free_port()
+        self.controller_port = free_port()
         self._heap_mb = heap_mb
         self._quick_start = quick_start
         self._settings = settings + (_EAGER_CLEANING if eager_cleaning else "")
@@ -296,7 +296,7 @@ class _Container(Protocol):
 
 
 def _start_container() -> _Container | None:
-    if not _docker_answers():
+    if not docker_answers():
         return None
     try:
         from testcontainers.community.kafka import KafkaContainer
@@ -310,7 +310,7 @@ def _start_container() -> _Container | None:
     return cast("_Container", container)
 
 
-def _docker_answers() -> bool:
+def docker_answers() -> bool:
     docker = shutil.which("docker")
     if docker is None:
         return False
@@ -328,7 +328,7 @@ def _program(name: str) -> str:
     return path
 
 
-def _free_port() -> int:
+def free_port() -> int:
     # Below the range that systems give to outgoing connections: it must still be free when the broker is started again.
     for port in random.SystemRandom().sample(range(15_000, 32_000), 50):
         with socket.socket() as probe:

@@ -34,12 +34,10 @@ _WITHOUT_MEANING = frozenset(
         "disable_eager_activity_execution",
         "disable_payload_error_limit",
         "disable_safe_workflow_eviction",
-        "max_activities_per_second",
         "max_concurrent_activity_task_polls",
         "max_concurrent_workflow_task_polls",
         "max_concurrent_workflow_tasks",
         "max_eager_activity_reservations_per_workflow_task",
-        "max_task_queue_activities_per_second",
         "nonsticky_to_sticky_poll_ratio",
         "patch_activation_callback",
         "plugin_shutdown_timeout",
@@ -68,6 +66,8 @@ class WorkerConfig(TypedDict, total=False):
     max_concurrent_activities: int | None
     max_concurrent_local_activities: int | None
     max_heartbeat_throttle_interval: timedelta | None
+    max_activities_per_second: float | None
+    max_task_queue_activities_per_second: float | None
     shared_state_manager: SharedStateManager | None
     tuner: WorkerTuner | None
     no_remote_activities: bool
@@ -107,6 +107,8 @@ class Worker:
         max_concurrent_activities: int | None = None,
         max_concurrent_local_activities: int | None = None,
         max_heartbeat_throttle_interval: timedelta | None = None,
+        max_activities_per_second: float | None = None,
+        max_task_queue_activities_per_second: float | None = None,
         shared_state_manager: SharedStateManager | None = None,
         tuner: WorkerTuner | None = None,
         no_remote_activities: bool = False,
@@ -133,6 +135,8 @@ class Worker:
             max_concurrent_activities=max_concurrent_activities,
             max_concurrent_local_activities=max_concurrent_local_activities,
             max_heartbeat_throttle_interval=max_heartbeat_throttle_interval,
+            max_activities_per_second=max_activities_per_second,
+            max_task_queue_activities_per_second=max_task_queue_activities_per_second,
             shared_state_manager=shared_state_manager,
             tuner=tuner,
             no_remote_activities=no_remote_activities,
@@ -283,6 +287,8 @@ class Worker:
             data_converter=client.data_converter,
             activity_executor=config["activity_executor"],
             max_concurrent_activities=tuned or config["max_concurrent_activities"],
+            max_activities_per_second=config["max_activities_per_second"],
+            max_task_queue_activities_per_second=config["max_task_queue_activities_per_second"],
             shared_state_manager=config["shared_state_manager"],
             graceful_shutdown_timeout=config["graceful_shutdown_timeout"],
             identity=config["identity"],

@@ -24,6 +24,7 @@ from odradek.workers.interceptors import ExecuteActivityInput, Interceptor, chai
 from odradek.workers.metrics import QueueStats, TypeStats
 from odradek.workers.outcomes import Outcomes, error_to_answer, is_benign
 from odradek.workers.outgoing import Answer, Settled
+from odradek.workers.pace import Limit
 from odradek.workers.processes import Processes
 from odradek.workers.threads import ThreadCancellation
 
@@ -79,6 +80,9 @@ class Execution:
         """Of all that was ever queued: what has left the queue. The fetcher counts what came."""
         self.waiting_gates = 0
         """Attempts that run as soon as the fetcher has committed their announcements."""
+        self.limits: Sequence[Limit] = ()
+        """Of starts per second."""
+        self._paced: asyncio.TimerHandle | None = None
         self.on_broken: Callable[[BaseException], None] = lambda error: None
         """Told when a process of the executor has died: it can run nothing any more."""
         self.on_room: Callable[[], None] = lambda: None
@@ -142,11 +146,32 @@ class Execution:
     def _start_more(self) -> None:
         waiting = self._waiting
         while waiting and self._active < self._concurrent_max:
+            if self.limits and not self._in_pace(min(len(waiting), self._concurrent_max - self._active)):
+                break
             attempt = waiting.popleft()
             self.taken_count += 1
             self.taken_bytes += attempt.payload_bytes
             self._start(attempt)
         self.on_room()
+
+    def _in_pace(self, wanted: int) -> bool:
+        """Whether one may begin now; otherwise it is tried again when one may."""
+        now = time.monotonic()
+        wait_seconds = max(limit.wait_seconds(now, wanted) for limit in self.limits)
+        if wait_seconds > 0:
+            if self._paced is None:
+                self._paced = self._around.loop.call_later(wait_seconds, self.go_on)
+            return False
+        for limit in self.limits:
+            limit.start(now)
+        return True
+
+    def go_on(self) -> None:
+        """Start what may start by now."""
+        if self._paced is not None:
+            self._paced.cancel()
+            self._paced = None
+        self._start_more()
 
     def _left_queue(self, attempt: Attempt) -> None:
         self.taken_count += 1

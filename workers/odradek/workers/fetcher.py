@@ -18,7 +18,7 @@ from odradek.log import LogError, OffsetOutOfRange
 from odradek.log.interface import Committed, Log, Membership, Reader
 from odradek.schemas.errors import SchemaError
 from odradek.schemas.records import AttemptRevoked, ReplyRecord
-from odradek.workers.attempts import Assignment, Attempt, StopReason
+from odradek.workers.attempts import Assignment, Attempt, AttemptKey, StopReason
 from odradek.workers.execution import Execution
 from odradek.workers.homes import Home, Homes
 from odradek.workers.intake import Intake
@@ -26,6 +26,7 @@ from odradek.workers.metrics import QueueStats
 from odradek.workers.outgoing import Settled
 from odradek.workers.sender import Sender
 from odradek.workers.settings import WorkerSettings
+from odradek.workers.shared import SharedState
 from odradek.workers.tracker import OffsetTracker, Progress, decode_metadata, encode_metadata
 
 _logger = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ class Fetcher(threading.Thread):
         close_running: Callable[[Sequence[Assignment]], None],
         *,
         prefetch_count_max: int,
+        shared: SharedState | None = None,
+        on_share: Callable[[float], None] = lambda share: None,
     ) -> None:
         super().__init__(name=f"odradek-activity-fetcher-{worker}", daemon=True)
         topics = homes.own.namespace.topics
@@ -63,6 +66,8 @@ class Fetcher(threading.Thread):
         self._me = worker.encode()
         self._settings, self._execution, self._loop, self._sender = settings, execution, loop, sender
         self._intake, self._settled, self._stats, self._close_running = intake, settled, stats, close_running
+        self._shared, self._on_share = shared, on_share
+        self._partitions = 0
         self._count_max, self._bytes_max = prefetch_count_max, settings.prefetch_bytes_max
         self._assignments: dict[int, Assignment] = {}
         self._arriving: list[int] = []
@@ -195,6 +200,8 @@ class Fetcher(threading.Thread):
                 batch.append(attempt)
                 size += attempt.payload_bytes
         self._leave_stopped()
+        if batch and self._shared is not None:
+            batch = self._without_finished(self._shared, batch)
         if batch:
             self._sent_count += len(batch)
             self._sent_bytes += size
@@ -202,6 +209,18 @@ class Fetcher(threading.Thread):
             self._call(self._execution.take, batch)
             if batch[-1].careful:
                 self._careful_until = time.monotonic() + self._settings.poll_seconds
+
+    def _without_finished(self, shared: SharedState, batch: list[Attempt]) -> list[Attempt]:
+        """Those that no other worker has finished; the answers of the others are durable."""
+        finished = shared.finished([attempt.key for attempt in batch])
+        if not finished:
+            return batch
+        for attempt in batch:
+            if attempt.key in finished:
+                self._stats.duplicates += 1
+                attempt.durable = attempt.closed = attempt.ended = True
+                self._intake.settle(attempt)
+        return [attempt for attempt in batch if attempt.key not in finished]
 
     def _leave_stopped(self) -> None:
         for partition, assignment in self._assignments.items():
@@ -228,11 +247,17 @@ class Fetcher(threading.Thread):
 
     def _settle(self) -> None:
         settled, intake = self._settled, self._intake
+        finished: list[AttemptKey] = []
         while settled:
             one = settled.popleft()
             intake.settle(one)
-            if isinstance(one, Attempt) and one.gate is not None and not one.closed:
-                self._gated.append(one)
+            if isinstance(one, Attempt):
+                if one.gate is not None and not one.closed:
+                    self._gated.append(one)
+                elif one.closed and one.durable and not one.refused:
+                    finished.append(one.key)
+        if finished and self._shared is not None:
+            self._shared.remember(finished)
 
     def _open_gates(self) -> None:
         """Announced attempts run once their offsets are committed, so that none can kill worker after worker."""
@@ -272,6 +297,7 @@ class Fetcher(threading.Thread):
             self._stats.stopped -= assignment.is_stopped
         self._close_running(going)
         self._call(self._execution.drop_gone)
+        self._tell_share()
         return going
 
     def _open_arriving(self, membership: Membership) -> None:
@@ -288,6 +314,14 @@ class Fetcher(threading.Thread):
                 self._arriving.remove(assignment.partition)
                 self._assignments[assignment.partition] = assignment
                 self._reader.assign(self._topic, assignment.partition, assignment.tracker.position)
+        self._tell_share()
+
+    def _tell_share(self) -> None:
+        """How much of the queue is here, for limits that are divided."""
+        if not self._partitions:
+            info = self._log.topic(self._topic)
+            self._partitions = info.partitions if info else 1
+        self._on_share(len(self._assignments) / self._partitions)
 
     def _opened(self, partition: int, committed: Committed | None) -> tuple[Assignment, Progress]:
         begin, end = self._log.offsets(self._topic, partition)

@@ -30,6 +30,10 @@ class WorkerSettings:
     """A larger result fails its activity."""
     repeats_remembered: int = 10_000
     """Finished attempts whose repeated delivery is noticed."""
+    redis: str | None = None
+    """``redis://host:6379/0``: what workers share; None: each keeps to its share of the partitions, see ``pace``."""
+    finished_seconds: float = 3600.0
+    """How long Redis remembers finished attempts."""
     heartbeat_seconds_max: float = 30.0
     heartbeat_seconds_min: float = 0.5
     """Heartbeats are sent every 0.8 of their timeout, within these bounds."""

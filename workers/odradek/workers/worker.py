@@ -31,9 +31,11 @@ from odradek.workers.interceptors import Interceptor
 from odradek.workers.metrics import COLLECTOR
 from odradek.workers.outcomes import Outcomes
 from odradek.workers.outgoing import Settled
+from odradek.workers.pace import Limit, Pace, SharedPace
 from odradek.workers.processes import Processes, SharedStateManager
 from odradek.workers.sender import Sender
 from odradek.workers.settings import WorkerSettings
+from odradek.workers.shared import SharedState
 
 _logger = logging.getLogger(__name__)
 
@@ -46,10 +48,13 @@ class ActivityWorker:
     ``async def`` activities run on this event loop, ``def`` ones in ``activity_executor`` (by default threads, as many
     as ``max_concurrent_activities``), which may be a ``ProcessPoolExecutor``: what is shared with its processes goes
     through ``shared_state_manager``, by default one of its own. ``max_concurrent_activities`` is 100 by default, or
-    what the executor can run where there is nothing else to run. Once ``shutdown()`` was called, attempts may go on for
-    ``graceful_shutdown_timeout``; then they are cancelled, and answered as failures that can be retried. ``client`` is
-    what ``activity.client()`` returns. A worker that fails inside of ``async with`` cancels what stands there.
-    Raises ``DuplicateActivity``, and ``TypeError`` for a function that was not decorated.
+    what the executor can run where there is nothing else to run. ``max_activities_per_second`` is for this worker,
+    ``max_task_queue_activities_per_second`` for all workers of the queue together (each must be told the same).
+
+    Once ``shutdown()`` was called, attempts may go on for ``graceful_shutdown_timeout``; then they are cancelled, and
+    answered as failures that can be retried. ``client`` is what ``activity.client()`` returns. A worker that fails
+    inside of ``async with`` cancels what stands there. Raises ``DuplicateActivity``, ``TypeError`` for a function that
+    was not decorated, and ``ValueError`` for a limit that lets nothing through.
     """
 
     def __init__(
@@ -61,6 +66,8 @@ class ActivityWorker:
         data_converter: DataConverter = DataConverter.default,
         activity_executor: Executor | None = None,
         max_concurrent_activities: int | None = None,
+        max_activities_per_second: float | None = None,
+        max_task_queue_activities_per_second: float | None = None,
         shared_state_manager: SharedStateManager | None = None,
         graceful_shutdown_timeout: timedelta = timedelta(),
         identity: str | None = None,
@@ -80,6 +87,10 @@ class ActivityWorker:
         self._converter = data_converter
         self._given_executor = activity_executor
         self._own_executor: ThreadPoolExecutor | None = None
+        self._own_pace = None if max_activities_per_second is None else Pace(max_activities_per_second)
+        self._queue_rate = max_task_queue_activities_per_second
+        if self._queue_rate is not None:
+            Pace(self._queue_rate)  # says what is wrong with it
         self._shared_state = shared_state_manager
         if isinstance(activity_executor, ProcessPoolExecutor) or shared_state_manager is not None:
             _check_picklable(self._activities)
@@ -184,6 +195,8 @@ class ActivityWorker:
         parts.sender.finish()
         await asyncio.to_thread(parts.sender.join)
         await asyncio.to_thread(parts.processes.close)
+        if parts.shared is not None:
+            parts.shared.close()
 
     def _executor(self) -> Executor:
         if self._given_executor is not None:
@@ -240,6 +253,12 @@ class _Parts:
             processes=self.processes,
             interceptors=worker._interceptors,
         )
+        self.shared = None
+        if settings.redis:
+            self.shared = SharedState(
+                settings.redis, namespace.topics.namespace, finished_seconds=settings.finished_seconds
+            )
+        self.execution.limits = self._limits(worker)
         intake = Intake(namespace.codec, stats, self.sender.submit, repeats_remembered=settings.repeats_remembered)
         self.fetcher = Fetcher(
             homes,
@@ -254,8 +273,23 @@ class _Parts:
             stats,
             running.close,
             prefetch_count_max=settings.prefetch_count_max or 10 * worker._concurrent_max,
+            shared=self.shared,
+            on_share=self._on_share,
         )
         self._connect(worker, loop)
+
+    def _limits(self, worker: ActivityWorker) -> list[Limit]:
+        limits: list[Limit] = [] if worker._own_pace is None else [worker._own_pace]
+        if worker._queue_rate is not None and self.shared is not None:
+            limits.append(SharedPace(worker._queue_rate, worker.task_queue, self.shared, self.execution.go_on))
+        elif worker._queue_rate is not None:
+            limits.append(Pace(worker._queue_rate, divided=True))
+        return limits
+
+    def _on_share(self, share: float) -> None:
+        """Fetcher: a float is written at once."""
+        for limit in self.execution.limits:
+            limit.share = share
 
     def _connect(self, worker: ActivityWorker, loop: asyncio.AbstractEventLoop) -> None:
         def on_failed(error: BaseException) -> None:
