@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -18,7 +19,7 @@ from odradek.cli.stopping import on_stop_signal
 if TYPE_CHECKING:
     from odradek.cli.modules import Found
     from odradek.log import Log
-    from odradek.workers import ActivityWorker
+    from odradek.workers import ActivityWorker, WorkerSettings
 
 BEAT_SECONDS: Final = 0.5
 
@@ -38,6 +39,20 @@ Examples:
 @click.option("--queue", required=True, envvar="ODRADEK_QUEUE", show_envvar=True, help="The task queue to serve.")
 @click.option(
     "--max-concurrent", type=click.IntRange(1), default=100, show_default=True, help="Activities at the same time."
+)
+@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="Starts per second, of this worker.")
+@click.option(
+    "--queue-rate",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="Starts per second, of all workers of the queue together; tell it to each of them.",
+)
+@click.option(
+    "--redis",
+    envvar="ODRADEK_REDIS",
+    show_envvar=True,
+    metavar="URL",
+    help="What workers share: --queue-rate to the point, and repeated deliveries of finished activities.",
 )
 @click.option(
     "--graceful-shutdown",
@@ -61,6 +76,9 @@ def worker(
     modules: tuple[str, ...],
     queue: str,
     max_concurrent: int,
+    rate: float | None,
+    queue_rate: float | None,
+    redis: str | None,
     graceful_shutdown: float,
     session_timeout: float | None,
     identity: str | None,
@@ -72,12 +90,23 @@ def worker(
     """
     messages.set_up(common)
     from odradek.cli import modules as loading
+    from odradek.workers import WorkerSettings
 
     found = loading.load(modules)
     found.need("activities")
     log = common.open_log()
     try:
-        served = _Served(common, log, found, queue, max_concurrent, graceful_shutdown, session_timeout, identity)
+        options = {
+            "max_concurrent_activities": max_concurrent,
+            "max_activities_per_second": rate,
+            "max_task_queue_activities_per_second": queue_rate,
+            "graceful_shutdown_timeout": timedelta(seconds=graceful_shutdown),
+            "identity": identity,
+        }
+        settings = WorkerSettings(redis=redis)
+        if session_timeout is not None:
+            settings = replace(settings, session_timeout_seconds=session_timeout)
+        served = _Served(common, log, found, queue, settings, options)
         asyncio.run(served.run(health))
     finally:
         log.close()
@@ -87,20 +116,10 @@ class _Served:
     """One activity worker with its signals and its health."""
 
     def __init__(
-        self,
-        common: Common,
-        log: Log,
-        found: Found,
-        queue: str,
-        max_concurrent: int,
-        graceful_shutdown: float,
-        session_timeout: float | None,
-        identity: str | None,
+        self, common: Common, log: Log, found: Found, queue: str, settings: WorkerSettings, options: dict[str, Any]
     ) -> None:
         self.common, self.log, self.found, self.queue = common, log, found, queue
-        self.max_concurrent, self.identity = max_concurrent, identity
-        self.graceful_shutdown = timedelta(seconds=graceful_shutdown)
-        self.session_timeout = session_timeout
+        self.settings, self.options = settings, options
         self.beat = time.monotonic()
 
     async def run(self, health: HealthOptions) -> None:
@@ -109,7 +128,9 @@ class _Served:
 
         connection = Connection(self.log, schema_registry=self.common.schema_registry)
         try:
-            worker = self._worker(Client(connection, namespace=self.common.namespace, identity=self.identity))
+            worker = self._worker(
+                Client(connection, namespace=self.common.namespace, identity=self.options["identity"])
+            )
             await self._serve(worker, health)
         finally:
             await connection.close()
@@ -138,20 +159,15 @@ class _Served:
 
     def _worker(self, client: object) -> ActivityWorker:
         from odradek.log.namespace import open_namespace
-        from odradek.workers import ActivityWorker, WorkerSettings
+        from odradek.workers import ActivityWorker
 
-        settings = WorkerSettings()
-        if self.session_timeout is not None:
-            settings = WorkerSettings(session_timeout_seconds=self.session_timeout)
         return ActivityWorker(
             open_namespace(self.log, self.common.namespace, schema_registry=self.common.schema_registry),
             self.queue,
             self.found.activities,
-            max_concurrent_activities=self.max_concurrent,
-            graceful_shutdown_timeout=self.graceful_shutdown,
-            identity=self.identity,
             client=client,
-            settings=settings,
+            settings=self.settings,
+            **self.options,
         )
 
     async def _beat(self) -> None:
