@@ -49,7 +49,7 @@ class Account:
 
     @deposit.validator
     def check(self, amount: int) -> None:
-        VALIDATED.append(amount)
+        VALIDATED.append(amount)  # odradek: deterministic
         if amount <= 0:
             raise ApplicationError("too little", type="TooLittle")
 

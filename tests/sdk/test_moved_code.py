@@ -47,6 +47,7 @@ from odradek.worker import (
     UnsandboxedWorkflowRunner,
     Worker,
     WorkerTuner,
+    WorkflowRunner,
 )
 from odradek.worker import Plugin as WorkerPlugin
 from odradek.worker.worker import WorkerConfig
@@ -265,7 +266,7 @@ class Unrestricted:
     ],
 )
 async def test_options_of_workers(
-    odradek_env: WorkflowEnvironment, runner: object, caplog: pytest.LogCaptureFixture
+    odradek_env: WorkflowEnvironment, runner: WorkflowRunner, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "odradek"):
         async with Worker(

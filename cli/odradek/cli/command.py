@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "orchestrator": "odradek.cli.orchestrator:orchestrator",
     "worker": "odradek.cli.worker:worker",
     "workflow": "odradek.cli.workflow:workflow",
+    "check": "odradek.cli.check:check",
     "activity": "odradek.cli.activity:activity",
     "versions": "odradek.cli.code_versions:versions",
     "topics": "odradek.cli.topics:topics",

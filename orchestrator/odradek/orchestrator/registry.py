@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from odradek.activity import _Definition
 from odradek.orchestrator.core.versions import natural
 from odradek.workflow.definition import DEFINITION, Definition, InvalidWorkflow
+from odradek.workflow.determinism import guard, require
 
 K = TypeVar("K")
 Versions = dict[str, Definition]
@@ -30,12 +31,22 @@ class Registry:
         workflows: Iterable[type],
         task_queue: str | None = None,
         failure_exception_types: Sequence[type[BaseException]] = (),
+        *,
+        sandboxed: bool = True,
     ) -> None:
         """Host these classes. Exceptions of ``failure_exception_types`` fail their runs, beside those that they name.
 
-        Raises ``InvalidWorkflow`` for one that is not decorated, or a type that two classes claim in one version.
+        ``sandboxed=False`` leaves all of them unchecked and unguarded, as a class that says so itself. Raises
+        ``InvalidWorkflow`` for one that is not decorated, or a type that two classes claim in one version, and its
+        subclass ``NondeterministicCode`` for one that does what no replay can repeat.
         """
         definitions = [Definition.of(cls) for cls in workflows]
+        if not sandboxed:
+            definitions = [dataclasses.replace(definition, sandboxed=False) for definition in definitions]
+        for definition in definitions:
+            if definition.sandboxed:
+                require(definition.cls)
+                guard.install()
         if failure_exception_types:
             definitions = [
                 dataclasses.replace(

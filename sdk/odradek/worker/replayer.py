@@ -20,9 +20,11 @@ from odradek.orchestrator.core.instance import CODE_INPUTS, COMMANDS, WorkflowBu
 from odradek.orchestrator.registry import Registry
 from odradek.schemas import records as r
 from odradek.worker.plugin import Plugin
+from odradek.worker.runners import WorkflowRunner, is_sandboxed
 from odradek.worker.tracing import TracedInstance
 from odradek.workflow import NondeterminismError
 from odradek.workflow.definition import Definition
+from odradek.workflow.determinism import RestrictedWorkflowAccessError
 
 Histories = AsyncIterable[WorkflowHistory] | Iterable[WorkflowHistory]
 
@@ -98,18 +100,18 @@ class ReplayerConfig(TypedDict, total=False):
     interceptors: Sequence[Any]
     workflow_failure_exception_types: Sequence[type[BaseException]]
     namespace: str
+    workflow_runner: WorkflowRunner | None
+    debug_mode: bool
 
 
 _WITHOUT_MEANING = frozenset(
     {
         "build_id",
-        "debug_mode",
         "disable_safe_workflow_eviction",
         "header_codec_behavior",
         "identity",
         "runtime",
         "unsandboxed_workflow_runner",
-        "workflow_runner",
         "workflow_task_executor",
     }
 )
@@ -118,8 +120,9 @@ _WITHOUT_MEANING = frozenset(
 class Replayer:
     """Replays histories through these workflow classes; nothing of it reaches the outside.
 
-    ``data_converter``, ``interceptors`` and ``workflow_failure_exception_types`` as for the worker that the code will
-    run in. Raises ``ValueError`` without workflows. Options that have no meaning here are accepted with one warning.
+    ``data_converter``, ``interceptors``, ``workflow_failure_exception_types``, ``workflow_runner`` and ``debug_mode``
+    as for the worker that the code will run in. Raises ``ValueError`` without workflows. Options that have no meaning
+    here are accepted with one warning.
     """
 
     def __init__(
@@ -131,6 +134,8 @@ class Replayer:
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
         namespace: str = "default",
         plugins: Sequence[Plugin] = (),
+        workflow_runner: WorkflowRunner | None = None,
+        debug_mode: bool = False,
         **without_meaning: Any,
     ) -> None:
         accept("Replayer", without_meaning, _WITHOUT_MEANING)
@@ -140,6 +145,8 @@ class Replayer:
             interceptors=interceptors,
             workflow_failure_exception_types=workflow_failure_exception_types,
             namespace=namespace,
+            workflow_runner=workflow_runner,
+            debug_mode=debug_mode,
         )
         self._given = config.copy()
         for plugin in plugins:
@@ -149,7 +156,8 @@ class Replayer:
         self._config = config
         self._plugins = plugins
         self._registry = Registry()
-        self._registry.add(config["workflows"])
+        sandboxed = is_sandboxed(config["workflow_runner"], debug_mode=config["debug_mode"])
+        self._registry.add(config["workflows"], sandboxed=sandboxed)
         self._converter = config["data_converter"]
         self._interceptors = tuple(config["interceptors"])
         self._failure_types = tuple(config["workflow_failure_exception_types"])
@@ -232,6 +240,8 @@ class Replayer:
         )
         try:
             instance.replay(history.events)
+        except RestrictedWorkflowAccessError as error:
+            raise ReplayFailed(history.workflow_id, run_id, str(error)) from error
         except NondeterminismError as error:
             if error is instance.noticed:
                 raise ReplayFailed(history.workflow_id, run_id, str(error)) from error

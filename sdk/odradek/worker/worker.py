@@ -22,6 +22,7 @@ from odradek.orchestrator.host import Orchestrator
 from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.worker.plugin import Plugin
+from odradek.worker.runners import WorkflowRunner, is_sandboxed
 from odradek.worker.tuning import WorkerTuner
 from odradek.workers import ActivityWorker, SharedStateManager, WorkerSettings
 
@@ -44,7 +45,6 @@ _WITHOUT_MEANING = frozenset(
         "sticky_queue_schedule_to_start_timeout",
         "unsandboxed_workflow_runner",
         "use_worker_versioning",
-        "workflow_runner",
         "workflow_task_executor",
         "workflow_task_poller_behavior",
     }
@@ -75,6 +75,7 @@ class WorkerConfig(TypedDict, total=False):
     graceful_shutdown_timeout: timedelta
     workflow_failure_exception_types: Sequence[type[BaseException]]
     on_fatal_error: Callable[[BaseException], Awaitable[None]] | None
+    workflow_runner: WorkflowRunner | None
     orchestrator_settings: OrchestratorSettings | None
     worker_settings: WorkerSettings | None
     clock: Clock | None
@@ -85,11 +86,12 @@ class Worker:
 
     Workflow code is hosted for the whole namespace: every orchestrator of a namespace must host all of its workflow
     types. Activities without workflows make a plain activity worker, and the other way round; with
-    ``no_remote_activities`` they serve as local ones only. With ``debug_mode`` no code is interrupted for not
-    coming back. Plugins of the client come before ``plugins``. Exceptions of ``workflow_failure_exception_types``
-    fail the workflows hosted here; others, but for ``FailureError``, park them. Options that people know from
-    elsewhere and that have no meaning here are accepted with one warning. Raises ``ValueError`` when there is
-    nothing to run.
+    ``no_remote_activities`` they serve as local ones only. Plugins of the client come before ``plugins``. Exceptions of
+    ``workflow_failure_exception_types`` fail the workflows hosted here; others, but for ``FailureError``, park them.
+    Workflows are checked for what no replay can repeat, and guarded while they run, unless ``workflow_runner`` is an
+    ``UnsandboxedWorkflowRunner`` or ``debug_mode`` is set; with ``debug_mode``, code is not interrupted for not coming
+    back, either. Options that people know from elsewhere and that have no meaning here are accepted with one warning.
+    Raises ``ValueError`` when there is nothing to run.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class Worker:
         graceful_shutdown_timeout: timedelta = timedelta(),
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
         on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
+        workflow_runner: WorkflowRunner | None = None,
         orchestrator_settings: OrchestratorSettings | None = None,
         worker_settings: WorkerSettings | None = None,
         clock: Clock | None = None,
@@ -144,6 +147,7 @@ class Worker:
             graceful_shutdown_timeout=graceful_shutdown_timeout,
             workflow_failure_exception_types=workflow_failure_exception_types,
             on_fatal_error=on_fatal_error,
+            workflow_runner=workflow_runner,
             orchestrator_settings=orchestrator_settings,
             worker_settings=worker_settings,
             clock=clock,
@@ -255,7 +259,9 @@ class Worker:
 
     def _orchestrator(self, namespace: Any) -> Orchestrator:
         config, client = self._config, self.client
-        self._registry.add(self._workflows, self.task_queue, config["workflow_failure_exception_types"])
+        sandboxed = is_sandboxed(config["workflow_runner"], debug_mode=config["debug_mode"])
+        failing = config["workflow_failure_exception_types"]
+        self._registry.add(self._workflows, self.task_queue, failing, sandboxed=sandboxed)
         self._registry.add_activities(self._activities)
         settings = self._settings or OrchestratorSettings()
         if (cached := config["max_cached_workflows"]) is not None:

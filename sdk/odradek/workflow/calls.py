@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NoReturn, TypedDict, TypeVar
@@ -16,7 +17,7 @@ from odradek.common import Priority, RetryPolicy, SearchAttributes, TypedSearchA
 from odradek.converter import PayloadConverter
 from odradek.workflow.definition import DEFINITION, Definition
 from odradek.workflow.external import NOT_GIVEN, arguments
-from odradek.workflow.runtime import ActivityCall, ContinueCall, Info, current, current_or_none, querying
+from odradek.workflow.runtime import ActivityCall, ContinueCall, Info, current, current_or_none, querying, unrestricted
 from odradek.workflow.versioning import ContinueAsNewVersioningBehavior
 
 T = TypeVar("T")
@@ -316,11 +317,20 @@ class unsafe:  # noqa: N801 - the name that people know
         """A context that does nothing: modules are never imported anew per run here."""
         return _Nothing()
 
-    sandbox_unrestricted = imports_passed_through
+    @staticmethod
+    @contextmanager
+    def sandbox_unrestricted() -> Iterator[None]:
+        """A context in which the code may do what no replay repeats: neither the check nor the guard looks at it."""
+        token = unrestricted.set(True)
+        try:
+            yield
+        finally:
+            with suppress(ValueError):  # a run that leaves memory is closed outside of its context
+                unrestricted.reset(token)
 
     @staticmethod
     def sandbox_import_notification_policy(policy: object) -> _Nothing:
-        """A context that does nothing: there is no sandbox."""
+        """A context that does nothing: modules are never imported anew per run here."""
         return _Nothing()
 
     @staticmethod
@@ -329,8 +339,8 @@ class unsafe:  # noqa: N801 - the name that people know
 
     @staticmethod
     def is_sandbox_unrestricted() -> bool:
-        """Always True: there is no sandbox."""
-        return True
+        """Whether the code stands within ``sandbox_unrestricted()``."""
+        return unrestricted.get()
 
 
 class _Nothing:

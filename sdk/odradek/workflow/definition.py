@@ -142,6 +142,7 @@ class Definition:
     version: str = ""
     versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
     dynamic_config: Callable[[Any], DynamicWorkflowConfig] | None = None
+    sandboxed: bool = True
 
     @staticmethod
     def of(workflow_class: type) -> Definition:
@@ -178,8 +179,8 @@ def defn(
     """Make a class a workflow type.
 
     ``name`` defaults to the class's name. Exceptions of ``failure_exception_types`` fail the workflow, as
-    ``FailureError`` does; any other exception counts as a bug and parks it. ``sandboxed`` is accepted and has no
-    meaning here.
+    ``FailureError`` does; any other exception counts as a bug and parks it. With
+    ``sandboxed=False`` neither the check when it is registered nor the guard while it runs looks at the class.
 
     ``version``: several classes of one name can be hosted side by side when each names another version. New runs, those
     that continue as new and children begin with the newest (numbers within a version count as numbers: 1.9 < 1.10),
@@ -198,6 +199,7 @@ def defn(
             version=version,
             dynamic_config=_dynamic_config(cls, dynamic),
             versioning_behavior=VersioningBehavior(versioning_behavior),
+            sandboxed=sandboxed,
         )
         setattr(cls, DEFINITION, definition)
         setattr(definition.run, DEFINITION, definition)

@@ -51,6 +51,24 @@ class NondeterminismError(OdradekError):
     """The code does something else than what the run's history records."""
 
 
+class RestrictedWorkflowAccessError(NondeterminismError):
+    """Workflow code reached for the outside while it ran. The run is parked, whether or not the code catches this."""
+
+    code = "ODR-081"
+
+    def __init__(self, event: str, value: str, instead: str) -> None:
+        super().__init__(event, value, instead)
+        self.event = event
+        """The name of Python's audit event."""
+        self.value = value
+        """The file, the address, the command: the first argument of the event that says one."""
+        self.instead = instead
+
+    def __str__(self) -> str:
+        of = f" ({self.value})" if self.value else ""
+        return f"{self.code}: workflow code cannot use {self.event}{of}, which no replay could repeat: {self.instead}"
+
+
 class ReadOnlyContextError(OdradekError):
     """A query handler or an update validator tried to change something."""
 
@@ -189,6 +207,12 @@ class Runtime(ABC):
     """What the code says about itself now, for people."""
     version: str = ""
     """Of the code that runs, where its class names one."""
+    restricted: bool = True
+    """Whether the code is refused files, sockets, processes and threads."""
+
+    @abstractmethod
+    def callback_failed(self, error: BaseException) -> None:
+        """The code did what can only be a bug, and does not hear of it, or may catch it: the run is parked."""
 
     @property
     @abstractmethod
@@ -292,6 +316,9 @@ class Runtime(ABC):
 
 querying: ContextVar[bool] = ContextVar("odradek_querying", default=False)
 """Set while a query handler or an update validator runs."""
+
+unrestricted: ContextVar[bool] = ContextVar("odradek_unrestricted", default=False)
+"""Set within ``workflow.unsafe.sandbox_unrestricted()``."""
 
 
 def current() -> Runtime:

@@ -22,7 +22,7 @@ from odradek.orchestrator.core.transitions import Transitions
 from odradek.orchestrator.core.versions import UnknownWorkflowType, code_of, following_version
 from odradek.orchestrator.core.workflow import LiveRun, successor_id
 from odradek.schemas import records as r
-from odradek.workflow.runtime import NondeterminismError
+from odradek.workflow.runtime import NondeterminismError, RestrictedWorkflowAccessError
 
 HISTORY_LONG = "history-long"
 """Counted once for each run whose history grows beyond the size that one is warned of."""
@@ -280,7 +280,8 @@ class Decide(Transitions):
         run, message = live.run, str(error)
         code = message[:7] if message.startswith("ODR-") else "ODR-071"
         self.drop_instance(live)
-        if isinstance(error, NondeterminismError) and self._fails_its_runs(live):
+        mismatch = isinstance(error, NondeterminismError) and not isinstance(error, RestrictedWorkflowAccessError)
+        if mismatch and self._fails_its_runs(live):
             self.close(live, r.RunFailed(self.config.failures.to_failure(error, self.config.converter)))
             return
         failures = live.parked.failures + 1 if live.parked else 1

@@ -104,6 +104,7 @@ class WorkflowInstance(Runtime):
         payload_bytes_max: int = PAYLOAD_BYTES_MAX,
     ) -> None:
         self.definition = definition
+        self.restricted = definition.sandboxed
         self._payload_bytes_max = payload_bytes_max
         self.converter = converter
         self._failures = failures
@@ -407,7 +408,7 @@ class WorkflowInstance(Runtime):
         self._commands.append(closing)
 
     def callback_failed(self, error: BaseException) -> None:
-        """A callback of the loop raised: nobody awaits it, so it can only be a bug. From ``DeterministicLoop``."""
+        """Nobody awaits what raised, or the code may catch it: a bug all the same. From the loop, and the guard."""
         if not self._closed and isinstance(error, Exception):
             self._bug = self._bug or error
 

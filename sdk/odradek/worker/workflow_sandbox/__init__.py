@@ -1,6 +1,6 @@
-"""Names of a sandbox, for code that was written for one: there is none here, so everything in it has no effect.
+"""Names of a sandbox, for code that was written for one. Modules are not imported anew for each run here.
 
-Modules are not imported anew for each run; workflow code must be deterministic by itself.
+Workflows are checked and guarded instead (``odradek.workflow.determinism``), so restrictions have no effect.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from odradek.worker.runners import WorkflowRunner
+from odradek.workflow.determinism import RestrictedWorkflowAccessError
 
-__all__ = ["SandboxMatcher", "SandboxRestrictions", "SandboxedWorkflowRunner"]
+__all__ = ["RestrictedWorkflowAccessError", "SandboxMatcher", "SandboxRestrictions", "SandboxedWorkflowRunner"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ SandboxRestrictions.default = SandboxRestrictions()
 
 
 class SandboxedWorkflowRunner(WorkflowRunner):
-    """Accepted, without effect."""
+    """Workflows are checked and guarded, as they are by default; ``restrictions`` have no effect."""
 
     def __init__(self, restrictions: SandboxRestrictions = SandboxRestrictions.default, **other: Any) -> None:
         self.restrictions = restrictions

@@ -1,0 +1,1 @@
+"""Workflows that do, and only seem to do, what no replay can repeat."""
