@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import importlib
 import logging
 import os
@@ -177,8 +178,7 @@ def test_logging_warnings_imports_and_time_zones_are_let_pass(tmp_path: Path) ->
         partition = Partition([Harmless])
         owner = Owner(partition)
         request = partition.start("w", "Harmless")
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
+        with pytest.warns(UserWarning, match="of a workflow"):
             owner.run()
         assert partition.result(request) == "Europe/Amsterdam"
         assert "ValueError: x" in (tmp_path / "of.log").read_text()
@@ -260,3 +260,35 @@ def test_one_worker_hosts_both_and_steps_and_activities_do_as_they_like() -> Non
             await Replayer(workflows=[Working]).replay_workflow(history)
 
     asyncio.run(body())
+
+
+def test_modules_are_imported_once_whatever_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module with a model in it, and many runs, replays included: its top level runs once."""
+    (tmp_path / "imported_once.py").write_text(
+        "import builtins\n"
+        "from pydantic import BaseModel\n"
+        "from odradek import workflow\n"
+        "builtins.imports_of_it = getattr(builtins, 'imports_of_it', 0) + 1\n"
+        "class Order(BaseModel):\n"
+        "    goods: list[str]\n"
+        "@workflow.defn\n"
+        "class Taking:\n"
+        "    @workflow.run\n"
+        "    async def run(self, goods: list[str]) -> str:\n"
+        "        from imported_once import Order as Again\n"
+        "        order = Again(goods=goods)\n"
+        "        await workflow.sleep(1)\n"
+        "        return order.model_dump_json()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    taking = importlib.import_module("imported_once").Taking
+    try:
+        partition = Partition([taking])
+        owner = Owner(partition)
+        requests = [partition.start(f"w{number}", "Taking", ["a"]) for number in range(20)]
+        owner.run()
+        owner.pass_time(2)
+        assert {partition.result(request) for request in requests} == {'{"goods":["a"]}'}
+        assert vars(builtins)["imports_of_it"] == 1
+    finally:
+        del sys.modules["imported_once"], vars(builtins)["imports_of_it"]

@@ -58,3 +58,8 @@ class Basket:
     @property
     def size(self) -> int:
         return os.stat("basket").st_size  # error: os.stat()
+
+
+class Store:
+    def save(self) -> None:
+        Path("store").write_text("x")  # error: pathlib.Path.write_text()

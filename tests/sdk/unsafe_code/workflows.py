@@ -226,6 +226,18 @@ class Helped:
     def unused(self) -> None:
         open("a")
 
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.store = helpers.Store()
+        self.other = self.other if self.names else None  # type: ignore[has-type]
+
+    @workflow.signal
+    async def end(self, name: str) -> None:
+        self.names.add(name)
+        for _ in self.names:  # warning: the order of self.names
+            pass
+        self.store.save()
+
 
 @workflow.defn
 class Excused:

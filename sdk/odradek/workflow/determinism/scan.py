@@ -12,7 +12,7 @@ import os
 import pathlib
 import sys
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
@@ -74,8 +74,9 @@ def scan(called: Called) -> Scanned:
 class _Names:
     """What the names of one function stand for, as far as that can be known."""
 
-    def __init__(self, called: Called, node: Function) -> None:
+    def __init__(self, called: Called, node: Function, *, knows_attributes: bool = True) -> None:
         function = called.function
+        self._knows_attributes = knows_attributes
         self._globals = function.__globals__
         self.bound = set(bound_names(node))
         self.enclosing: dict[str, Any] = {}
@@ -118,7 +119,7 @@ class _Names:
             case ast.Name(id=name):
                 return self._of_name(name)
             case ast.Attribute(value=inner, attr=attr):
-                return _attribute(self.of(inner), attr)
+                return self._of_attribute(self.of(inner), attr)
             case ast.Call(func=function):
                 return _result(self.of(function), self)
             case ast.Await(value=ast.Call(func=function)):
@@ -133,6 +134,12 @@ class _Names:
             case ast.BinOp(left=left, right=right):
                 return self._of_operation(self.of(left), self.of(right))
         return _UNKNOWN
+
+    def _of_attribute(self, base: Any, attr: str) -> Any:
+        found = _attribute(base, attr)
+        if found is _UNKNOWN and isinstance(base, _Of) and self._knows_attributes:
+            return _made_in_init(base.cls).get(attr, _UNKNOWN)
+        return found
 
     def _of_operation(self, left: Any, right: Any) -> Any:
         for side in (left, right):
@@ -168,6 +175,28 @@ def _imported(node: ast.Import | ast.ImportFrom) -> dict[str, Any]:
             found[alias.asname or path] = sys.modules.get(path, _UNKNOWN)
         elif not node.level:
             found[alias.asname or alias.name] = getattr(sys.modules.get(node.module or ""), alias.name, _UNKNOWN)
+    return found
+
+
+@lru_cache(1024)
+def _made_in_init(cls: type) -> dict[str, _Of]:
+    """Attributes whose type ``__init__`` shows: ``self.names = set()``."""
+    function = cls.__init__  # type: ignore[misc]
+    source = source_of(function) if isinstance(function, FunctionType) else None
+    node = source.node(function) if source is not None and isinstance(function, FunctionType) else None
+    if node is None or not node.args.args:
+        return {}
+    names = _Names(Called(function, cls), node, knows_attributes=False)
+    found: dict[str, _Of] = {}
+    for part in ast.walk(node):
+        match part:
+            case (
+                ast.Assign(targets=[ast.Attribute(value=ast.Name(id=name), attr=attr)], value=ast.expr() as value)
+                | ast.AnnAssign(target=ast.Attribute(value=ast.Name(id=name), attr=attr), value=ast.expr() as value)
+            ) if name == node.args.args[0].arg:
+                known = names.of(value)
+                if isinstance(known, _Of):
+                    found[attr] = known
     return found
 
 

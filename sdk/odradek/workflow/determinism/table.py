@@ -56,7 +56,11 @@ RULES: Final = (
         "random.{random randint randrange uniform choice choices sample shuffle gauss normalvariate "
         "triangular betavariate "
         "expovariate gammavariate lognormvariate vonmisesvariate paretovariate weibullvariate getrandbits "
-        "randbytes seed setstate binomialvariate Random() SystemRandom} "
+        "randbytes seed setstate binomialvariate Random() SystemRandom} ",
+    ),
+    Rule(
+        "it gives another value in each replay, and what replays could repeat would be no secret",
+        _STEP + "; workflow.random() is for chance, not for secrets",
         "secrets.{token_bytes token_hex token_urlsafe randbelow randbits choice SystemRandom} os.{urandom getrandom}",
     ),
     Rule("it gives another ID in each replay", "write workflow.uuid4()", "uuid.{uuid1 uuid4 uuid6 uuid7 uuid8}"),
