@@ -564,7 +564,7 @@ def test_options_of_a_child_reach_it() -> None:
     assert partition.result(request) == 8
     started = archived(partition, "child")[0]
     assert isinstance(started, r.RunStarted)
-    assert (started.workflow_type, started.task_queue, started.priority) == ("Double", "elsewhere", 2)
+    assert (started.workflow_type, started.task_queue, started.priority) == ("Double", "elsewhere", r.TaskPriority(2))
     limits = (started.execution_timeout_ms, started.run_timeout_ms, started.task_timeout_ms)
     assert limits == (3 * 3_600_000, 2 * 3_600_000, 5000)
     assert started.retry_policy is not None

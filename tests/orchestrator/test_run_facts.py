@@ -209,7 +209,13 @@ def test_info_tells_of_the_chain_and_of_the_delay(evicted: bool) -> None:
     partition, owner = opened(Tells)
     begin = partition.now_ms
     first = partition.start(
-        "t", "Tells", 1, start_delay_ms=5_000, execution_timeout_ms=60_000, run_timeout_ms=30_000, priority=3
+        "t",
+        "Tells",
+        1,
+        start_delay_ms=5_000,
+        execution_timeout_ms=60_000,
+        run_timeout_ms=30_000,
+        priority=r.TaskPriority(3),
     )
     owner.run()
     owner.pass_time(5)

@@ -40,6 +40,7 @@ from odradek.schemas.records import (
     Request,
     RetryPolicy,
     RunStarted,
+    TaskPriority,
     TaskRecord,
     TerminateWorkflow,
     TimerFired,
@@ -453,11 +454,13 @@ LEFT_OUT = {
 
 
 def test_record_of_an_older_version_gets_the_defaults(older: Codec) -> None:
-    task = TaskRecord("n", "", "", "", 0, 0, 0, "", "", "", 0, 0, 0, priority=3, heartbeat_details=(Payload("e", b""),))
+    task = TaskRecord(
+        "n", "", "", "", 0, 0, 0, "", "", "", 0, 0, 0, priority=TaskPriority(3), heartbeat_details=(Payload("e", b""),)
+    )
     value = older.encode(task)
     assert value[0] == encode_long(1)[0]
     read = older.decode(TaskRecord, value)
-    assert read == dataclasses.replace(task, priority=0, heartbeat_details=())
+    assert read == dataclasses.replace(task, priority=None, heartbeat_details=())
 
 
 def test_older_version_inside_a_union(older: Codec) -> None:

@@ -18,7 +18,7 @@ from odradek import activity
 from odradek.common import RawValue
 from odradek.converter import DataConverter, PayloadCodec
 from odradek.exceptions import ApplicationError, ApplicationErrorCategory, CancelledError
-from odradek.schemas.records import ActivityTimeouts, Payload, RetryPolicy
+from odradek.schemas.records import ActivityTimeouts, Payload, RetryPolicy, TaskPriority
 from odradek.workers import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -106,7 +106,7 @@ async def test_an_activity_sees_the_facts_of_its_attempt() -> None:
             heartbeat_details=tuple(orchestrator.converter.payload_converter.to_payloads([17, "x"])),
             timeouts=ActivityTimeouts(60_000, None, 10_000, 2_000),
             retry_policy=RetryPolicy(maximum_attempts=5),
-            priority=2,
+            priority=TaskPriority(2),
         )
         orchestrator.send(first)
         assert await orchestrator.value(first) == f"{first.run_id}:1"

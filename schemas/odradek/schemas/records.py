@@ -141,6 +141,16 @@ class ParentLink:
 
 
 @record
+class TaskPriority:
+    """Which of the tasks that wait in a queue comes first. 0 and empty: as the workflow has it, else the default."""
+
+    key: int = 0
+    """1 is the most urgent, 3 the default."""
+    fairness_key: str = ""
+    fairness_weight: float = 0.0
+
+
+@record
 class ActivityTimeouts:
     schedule_to_close_ms: int | None = None
     schedule_to_start_ms: int | None = None
@@ -179,7 +189,7 @@ class StartWorkflow:
     origin: MessageOrigin | None = None
     """Set when a workflow starts a child; the request's ID is then made of it, and the answer goes there."""
     parent: ParentLink | None = None
-    priority: int = 0
+    priority: TaskPriority | None = None
     version: str = ""
     """Of the code, to begin on; empty: the newest."""
 
@@ -330,7 +340,7 @@ class ActivityOptions:
     task_queue: str
     timeouts: ActivityTimeouts
     retry_policy: RetryPolicy
-    priority: int = 0
+    priority: TaskPriority | None = None
 
 
 @record
@@ -437,7 +447,7 @@ class RunStarted:
     """Taken in with the start, as the signals."""
     lineage: Lineage | None = None
     """Set unless a client began this run afresh."""
-    priority: int = 0
+    priority: TaskPriority | None = None
 
 
 @record
@@ -534,7 +544,7 @@ class ActivityScheduled:
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     cancellation_type: str = "try-cancel"
     summary: str = ""
-    priority: int = 0
+    priority: TaskPriority | None = None
 
 
 @record
@@ -628,7 +638,7 @@ class ChildScheduled:
     search_attributes: dict[str, Payload] = field(default_factory=dict)
     static_summary: str = ""
     static_details: str = ""
-    priority: int = 0
+    priority: TaskPriority | None = None
 
 
 @record
@@ -956,7 +966,7 @@ class TaskRecord:
     timeouts: ActivityTimeouts = field(default_factory=ActivityTimeouts)
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     heartbeat_details: Sequence[Payload] = ()
-    priority: int = 0
+    priority: TaskPriority | None = None
     attempts_before: int = 0
     """Of ``attempt``, those that do not count any more."""
     schema_version: int = SCHEMA_VERSION

@@ -543,7 +543,7 @@ class WorkflowHandle(Generic[S, R_co]):
             "" if task_queue is UNSET else task_queue,
             ActivityTimeouts(**limits),
             RetryPolicyRecord() if retry_policy is UNSET else retry_policy.to_record(),
-            0 if priority is UNSET else priority.priority_key or 0,
+            None if priority is UNSET else priority.to_record(),
         )
         await self._control("change", activity_id, activity_type, rpc_timeout, options=options, changed=changed)
 

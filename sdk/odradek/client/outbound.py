@@ -132,7 +132,7 @@ class WireOutbound(OutboundInterceptor):
             input.static_details or "",
             input.cron_schedule,
             await self._start_signal(lane, input),
-            priority=(input.priority.priority_key or 0) if input.priority else 0,
+            priority=input.priority.to_record() if input.priority else None,
             version=override.version.build_id if isinstance(override, PinnedVersioningOverride) else "",
         )
 

@@ -161,7 +161,7 @@ class Priority:
     """Which of the tasks that wait in a queue comes first. None: as the parent has it, else the default.
 
     ``priority_key`` 1 is the most urgent; tasks of equal priority are shared out by ``fairness_key``, in proportion to
-    its weight.
+    its weight (1 by default). A fairness key may have 64 characters.
     """
 
     priority_key: int | None = None
@@ -176,6 +176,20 @@ class Priority:
             raise TypeError(f"priority_key must be an integer, not {key!r}")
         if self.priority_key is not None and self.priority_key < 1:
             raise ValueError(f"priority_key must be 1 (most urgent) or more, not {self.priority_key}")
+        if self.fairness_weight is not None and not 0.001 <= self.fairness_weight <= 1000:
+            raise ValueError(f"fairness_weight must be from 0.001 to 1000, not {self.fairness_weight}")
+
+    def to_record(self) -> records.TaskPriority | None:
+        """None: nothing is said."""
+        if self == Priority.default:
+            return None
+        return records.TaskPriority(self.priority_key or 0, self.fairness_key or "", self.fairness_weight or 0.0)
+
+    @staticmethod
+    def from_record(record: records.TaskPriority | None) -> Priority:
+        if record is None:
+            return Priority.default
+        return Priority(record.key or None, record.fairness_key or None, record.fairness_weight or None)
 
 
 Priority.default = Priority()

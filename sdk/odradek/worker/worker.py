@@ -66,6 +66,7 @@ class WorkerConfig(TypedDict, total=False):
     max_concurrent_activities: int | None
     max_concurrent_local_activities: int | None
     max_heartbeat_throttle_interval: timedelta | None
+    max_concurrent_per_fairness_key: int | None
     max_activities_per_second: float | None
     max_task_queue_activities_per_second: float | None
     shared_state_manager: SharedStateManager | None
@@ -109,6 +110,7 @@ class Worker:
         max_concurrent_activities: int | None = None,
         max_concurrent_local_activities: int | None = None,
         max_heartbeat_throttle_interval: timedelta | None = None,
+        max_concurrent_per_fairness_key: int | None = None,
         max_activities_per_second: float | None = None,
         max_task_queue_activities_per_second: float | None = None,
         shared_state_manager: SharedStateManager | None = None,
@@ -138,6 +140,7 @@ class Worker:
             max_concurrent_activities=max_concurrent_activities,
             max_concurrent_local_activities=max_concurrent_local_activities,
             max_heartbeat_throttle_interval=max_heartbeat_throttle_interval,
+            max_concurrent_per_fairness_key=max_concurrent_per_fairness_key,
             max_activities_per_second=max_activities_per_second,
             max_task_queue_activities_per_second=max_task_queue_activities_per_second,
             shared_state_manager=shared_state_manager,
@@ -293,6 +296,7 @@ class Worker:
             data_converter=client.data_converter,
             activity_executor=config["activity_executor"],
             max_concurrent_activities=tuned or config["max_concurrent_activities"],
+            max_concurrent_per_fairness_key=config["max_concurrent_per_fairness_key"],
             max_activities_per_second=config["max_activities_per_second"],
             max_task_queue_activities_per_second=config["max_task_queue_activities_per_second"],
             shared_state_manager=config["shared_state_manager"],

@@ -215,7 +215,7 @@ def info_of(task: TaskRecord, started_ms: int, heartbeat_details: list[Any]) -> 
         heartbeat_details=heartbeat_details,
         heartbeat_timeout=_duration(timeouts.heartbeat_ms),
         is_local=False,
-        priority=Priority(priority_key=task.priority) if task.priority > 0 else Priority.default,
+        priority=Priority.from_record(task.priority),
         retry_policy=RetryPolicy.from_record(task.retry_policy),
         schedule_to_close_timeout=_duration(timeouts.schedule_to_close_ms),
         scheduled_time=_time(task.scheduled_ms),

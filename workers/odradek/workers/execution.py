@@ -27,6 +27,7 @@ from odradek.workers.outgoing import Answer, Settled
 from odradek.workers.pace import Limit
 from odradek.workers.processes import Processes
 from odradek.workers.threads import ThreadCancellation
+from odradek.workers.waiting import Waiting
 
 _logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Execution:
         settled: deque[Settled],
         *,
         concurrent_max: int,
+        per_key_max: int | None = None,
         executor: Callable[[], Executor],
         processes: Processes,
         interceptors: Sequence[Interceptor] = (),
@@ -70,7 +72,7 @@ class Execution:
         self._concurrent_max = concurrent_max
         self._executor, self._processes = executor, processes
         self._interceptors = interceptors
-        self._waiting: deque[Attempt] = deque()
+        self._waiting = Waiting(per_key_max)
         self._active = 0
         self._stopping = False
         self._idle = asyncio.Event()
@@ -86,6 +88,11 @@ class Execution:
         self.on_broken: Callable[[BaseException], None] = lambda error: None
         """Told when a process of the executor has died: it can run nothing any more."""
         self.on_room: Callable[[], None] = lambda: None
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether the order of what waits is not that of the partitions."""
+        return self._waiting.is_mixed
 
     def take(self, batch: list[Attempt]) -> None:
         """Queue these, and start what may start."""
@@ -107,25 +114,20 @@ class Execution:
                 return  # it hears of it, and may end in its own time
             elif attempt.asyncio_task is not None:
                 attempt.asyncio_task.cancel()
-        elif attempt in self._waiting:
-            self._waiting.remove(attempt)
+        elif self._waiting.remove(attempt):
             self._left_queue(attempt)
             self._finish_unstarted(attempt)
 
     def drop_gone(self) -> None:
         """Forget waiting attempts whose partition has gone."""
-        stay = [a for a in self._waiting if a.places[0].assignment.is_open]
-        for attempt in self._waiting:
-            if not attempt.places[0].assignment.is_open:
-                self._left_queue(attempt)
-                self._drop(attempt)
-        self._waiting = deque(stay)
+        for attempt in self._waiting.take_out(lambda attempt: not attempt.places[0].assignment.is_open):
+            self._left_queue(attempt)
+            self._drop(attempt)
 
     def stop_starting(self) -> None:
         """Leave what waits to other workers."""
         self._stopping = True
-        while self._waiting:
-            attempt = self._waiting.popleft()
+        for attempt in self._waiting.take_out(lambda attempt: True):
             self._left_queue(attempt)
             self._drop(attempt)
 
@@ -148,10 +150,13 @@ class Execution:
         while waiting and self._active < self._concurrent_max:
             if self.limits and not self._in_pace(min(len(waiting), self._concurrent_max - self._active)):
                 break
-            attempt = waiting.popleft()
+            attempt = waiting.pop()
+            if attempt is None:
+                break
             self.taken_count += 1
             self.taken_bytes += attempt.payload_bytes
-            self._start(attempt)
+            if not self._start(attempt):
+                waiting.ended(attempt)
         self.on_room()
 
     def _in_pace(self, wanted: int) -> bool:
@@ -177,25 +182,26 @@ class Execution:
         self.taken_count += 1
         self.taken_bytes += attempt.payload_bytes
 
-    def _start(self, attempt: Attempt) -> None:
+    def _start(self, attempt: Attempt) -> bool:
+        """False: it does not run."""
         now_ms = self._around.now_ms()
         if self._stopping:
             self._drop(attempt)
-            return
+            return False
         if now_ms > attempt.task.expires_ms:
             self._stats.expired += 1
             attempt.durable = True
             self._drop(attempt)
-            return
+            return False
         activity = self._activities.find(attempt.task.activity_type)
         if activity is None:
             attempt.started_ms = now_ms
             self._refuse_type(attempt)
-            return
+            return False
         now = time.monotonic()
         if not self._running.begin(attempt, now_ms, now):
             self._drop(attempt)
-            return
+            return False
         limit_ms = attempt.task.timeouts.start_to_close_ms
         if limit_ms is not None:
             attempt.deadline = now + limit_ms / 1000
@@ -206,6 +212,7 @@ class Execution:
         attempt.context = AttemptContext(attempt, self._around)
         attempt.asyncio_task = self._around.loop.create_task(self._run(attempt, activity, stats))
         self._idle.clear()
+        return True
 
     def _drop(self, attempt: Attempt) -> None:
         """It does not run here, or not now; unless it was made durable its offset stays open."""
@@ -301,6 +308,7 @@ class Execution:
         else:
             self._around.sender.submit(Answer(attempt, result or self._outcomes.of_lost_end(attempt)))
         self._active -= 1
+        self._waiting.ended(attempt)
         if self._waiting:
             self._start_more()
         if not self._active:

@@ -68,6 +68,7 @@ class Fetcher(threading.Thread):
         self._intake, self._settled, self._stats, self._close_running = intake, settled, stats, close_running
         self._shared, self._on_share = shared, on_share
         self._partitions = 0
+        self._look_ahead = max(prefetch_count_max, settings.look_ahead_count_max)
         self._count_max, self._bytes_max = prefetch_count_max, settings.prefetch_bytes_max
         self._assignments: dict[int, Assignment] = {}
         self._arriving: list[int] = []
@@ -182,7 +183,8 @@ class Fetcher(threading.Thread):
         if not self._fetching or self._sender.unacknowledged >= self._settings.unacknowledged_max:
             return 0
         free_bytes = self._bytes_max - (self._sent_bytes - self._execution.taken_bytes)
-        free = min(_BATCH_MAX, self._count_max - waiting)
+        count_max = self._look_ahead if self._execution.looks_ahead else self._count_max
+        free = min(_BATCH_MAX, count_max - waiting)
         return 0 if free_bytes <= 0 else min(free, max(1, int(free_bytes / self._mean_bytes)))
 
     def _fetch(self, timeout_seconds: float, count: int) -> None:

@@ -23,6 +23,8 @@ class WorkerSettings:
     session_timeout_seconds: float = 10.0
     prefetch_count_max: int | None = None
     """Tasks that wait in this process; None: ten times the number that may run."""
+    look_ahead_count_max: int = 50_000
+    """The same, once tasks name priorities or fairness keys: those that wait for their turn stand in it too."""
     prefetch_bytes_max: int = 32 * MIB
     unacknowledged_max: int = 10_000
     """Answers on their way to the log; above it nothing is fetched, so that an outage does not fill memory."""

@@ -48,7 +48,8 @@ class ActivityWorker:
     ``async def`` activities run on this event loop, ``def`` ones in ``activity_executor`` (by default threads, as many
     as ``max_concurrent_activities``), which may be a ``ProcessPoolExecutor``: what is shared with its processes goes
     through ``shared_state_manager``, by default one of its own. ``max_concurrent_activities`` is 100 by default, or
-    what the executor can run where there is nothing else to run. ``max_activities_per_second`` is for this worker,
+    what the executor can run where there is nothing else to run; ``max_concurrent_per_fairness_key`` of them may have
+    the same key. ``max_activities_per_second`` is for this worker,
     ``max_task_queue_activities_per_second`` for all workers of the queue together (each must be told the same).
 
     Once ``shutdown()`` was called, attempts may go on for ``graceful_shutdown_timeout``; then they are cancelled, and
@@ -66,6 +67,7 @@ class ActivityWorker:
         data_converter: DataConverter = DataConverter.default,
         activity_executor: Executor | None = None,
         max_concurrent_activities: int | None = None,
+        max_concurrent_per_fairness_key: int | None = None,
         max_activities_per_second: float | None = None,
         max_task_queue_activities_per_second: float | None = None,
         shared_state_manager: SharedStateManager | None = None,
@@ -87,6 +89,11 @@ class ActivityWorker:
         self._converter = data_converter
         self._given_executor = activity_executor
         self._own_executor: ThreadPoolExecutor | None = None
+        if max_concurrent_per_fairness_key is not None and max_concurrent_per_fairness_key < 1:
+            raise ValueError(
+                f"max_concurrent_per_fairness_key is {max_concurrent_per_fairness_key}, and must be 1 or more"
+            )
+        self._per_key_max = max_concurrent_per_fairness_key
         self._own_pace = None if max_activities_per_second is None else Pace(max_activities_per_second)
         self._queue_rate = max_task_queue_activities_per_second
         if self._queue_rate is not None:
@@ -249,6 +256,7 @@ class _Parts:
             stats,
             settled,
             concurrent_max=worker._concurrent_max,
+            per_key_max=worker._per_key_max,
             executor=worker._executor,
             processes=self.processes,
             interceptors=worker._interceptors,

@@ -17,7 +17,7 @@ from odradek.exceptions import (
     WorkflowAlreadyStartedError,
 )
 from odradek.orchestrator.core.children import child_run_id
-from odradek.orchestrator.core.run import MESSAGE_LIFETIME_MS
+from odradek.orchestrator.core.run import MESSAGE_LIFETIME_MS, inherited
 from odradek.schemas import records as r
 from odradek.workflow.children import ChildCall, ChildWorkflowHandle
 
@@ -96,7 +96,7 @@ class Children:
             attributes,
             call.static_summary,
             call.static_details,
-            call.priority.priority_key or started.priority,
+            inherited(call.priority.to_record(), started.priority),
         )
 
     def _handle(self, child: _Child, run_id: str) -> ChildWorkflowHandle[Any, Any]:

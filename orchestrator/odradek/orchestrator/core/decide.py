@@ -16,7 +16,7 @@ from odradek.orchestrator.core.closing import HistoryIncomplete
 from odradek.orchestrator.core.effects import Reply, SendMessage, SendTask, Show
 from odradek.orchestrator.core.instance import CLOSING, WorkflowBug, WorkflowDeadlock, WorkflowInstance
 from odradek.orchestrator.core.parked import refusal
-from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM, Remembered, Run, fold
+from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM, Remembered, Run, fold, inherited
 from odradek.orchestrator.core.successors import with_successor
 from odradek.orchestrator.core.transitions import Transitions
 from odradek.orchestrator.core.versions import UnknownWorkflowType, code_of, following_version
@@ -389,7 +389,7 @@ class Decide(Transitions):
                 options.timeouts,
                 options.retry_policy,
                 progress.heartbeat_details,
-                options.priority,
+                inherited(options.priority, started.priority),
                 progress.attempts_before,
             )
         )

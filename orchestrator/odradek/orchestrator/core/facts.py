@@ -34,7 +34,7 @@ def info_of(
         headers=started.headers,
         namespace=namespace,
         parent=ParentInfo(parent.namespace, parent.run_id, parent.workflow_id) if parent else None,
-        priority=Priority(priority_key=started.priority) if started.priority else Priority.default,
+        priority=Priority.from_record(started.priority),
         raw_memo=memo,
         retry_policy=RetryPolicy.from_record(started.retry_policy) if started.retry_policy else None,
         root=RootInfo(parent.root_run_id, parent.root_workflow_id) if parent else None,

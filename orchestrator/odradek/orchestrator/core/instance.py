@@ -603,7 +603,7 @@ class WorkflowInstance(Runtime):
                 call.retry_policy.to_record() if call.retry_policy else _RETRY_DEFAULT,
                 call.cancellation_type,
                 call.summary,
-                (call.priority.priority_key or 0) if call.priority else 0,
+                call.priority.to_record() if call.priority else None,
             )
         )
         return seq, future

@@ -81,6 +81,17 @@ REMEMBERED_MANY = 256
 CLOCK_SKEW_MS_MAX = 60_000
 
 
+def inherited(own: r.TaskPriority | None, workflow: r.TaskPriority | None) -> r.TaskPriority | None:
+    """A priority whose gaps are filled by that of the workflow."""
+    if own is None or workflow is None:
+        return own or workflow
+    return r.TaskPriority(
+        own.key or workflow.key,
+        own.fairness_key or workflow.fairness_key,
+        own.fairness_weight or workflow.fairness_weight,
+    )
+
+
 class Ranges:
     """A set of rising numbers kept as ranges."""
 
