@@ -217,6 +217,7 @@ class World:
             record_bytes_max=record_bytes,
             workflows_in_memory_max=2,
             instances_in_memory_max=2,
+            crashes_max=1000,  # notes are made at every takeover, and none parks a run
         )
         self.owners: list[SimulatedOwner] = []
         self.orphans: list[list[Entry]] = []

@@ -61,6 +61,9 @@ Examples:
     metavar="SECONDS",
     help="CPU time that workflow code may use for one input before it is interrupted and parked; 0: any. Default: 2.",
 )
+@click.option(
+    "--retry-suspects", is_flag=True, help="Run again what was parked for taking its process down: the code is mended."
+)
 @click.option("--identity", help="Name in messages. Default: the process ID and host.")
 @click.option("--parent", type=int, hidden=True)
 @health_options(9464)
@@ -77,6 +80,7 @@ def orchestrator(
     max_workflows: int | None,
     max_instances: int | None,
     deadlock_timeout: float | None,
+    retry_suspects: bool,
     identity: str | None,
     parent: int | None,
     health: HealthOptions,
@@ -105,6 +109,7 @@ def orchestrator(
         "workflows_in_memory_max": max_workflows,
         "instances_in_memory_max": max_instances,
         "deadlock_timeout_seconds": deadlock_timeout,
+        "retries_suspects": retry_suspects,
     }
     from odradek.orchestrator.settings import OrchestratorSettings
 

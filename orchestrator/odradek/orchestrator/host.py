@@ -23,6 +23,7 @@ from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
 from odradek.orchestrator.archives import ArchiveReads
 from odradek.orchestrator.core import effects as fx
+from odradek.orchestrator.core.careful import Turns
 from odradek.orchestrator.core.decide import HISTORY_LONG
 from odradek.orchestrator.core.effects import RunStep
 from odradek.orchestrator.core.instance import PAYLOAD_BYTES_MAX, Deadlocked
@@ -93,6 +94,8 @@ class Orchestrator:
             known=registry.activity_names,
         )
         self._deadlocks = DeadlockDetector(self.settings.deadlock_timeout_seconds)
+        self._turns = Turns()
+        self._survived: dict[int, set[int]] = {}
         self._stop = threading.Event()
         self._wake_reader: Callable[[], None] = lambda: None
         self._claim_again: dict[int, float] = {}
@@ -364,6 +367,10 @@ class Orchestrator:
             if owned.phase is Phase.LIVE:
                 self._guarded(owned, owned.checkpoint, self.clock_ms())
         self._settle(leaving, deadline)
+        for owned in leaving:
+            if owned.phase is Phase.LIVE and owned.settled and owned.shard is not None:
+                self._guarded(owned, owned.shard.end)
+        self._settle(leaving, deadline)
         self._membership.flush_commits(max(0.0, deadline - time.monotonic()))
         for owned in leaving:
             self._drop(owned.partition)
@@ -556,6 +563,10 @@ class Orchestrator:
             history_events_warned=self.settings.history_events_warned,
             parked_runs_fail_waits=self.settings.parked_runs_fail_waits,
             replays_each_activation=self.settings.replays_each_activation,
+            crashes_max=self.settings.crashes_max,
+            retries_suspects=self.settings.retries_suspects,
+            survived=self._survived.setdefault(partition, set()),
+            turns=self._turns,
             versions=self.registry.versions,
             meter=PrometheusMeter(),
         )

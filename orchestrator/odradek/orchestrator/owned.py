@@ -358,6 +358,8 @@ class OwnedPartition:
             for live in list(self.shard.instances.values()):
                 self.shard.drop_instance(live)
             self.shard.closed_runs.clear()
+            if self.shard.careful is not None:
+                self.shard.careful.close()
         if self.store is not None:
             if isinstance(self.store, RocksStore) and self.shard is not None and self.shard.owns:
                 stamp(self.store, self._identity_or_old())

@@ -47,6 +47,10 @@ class OrchestratorSettings:
     summary_retention_seconds: float = 7 * 24 * 3600.0
     deadlock_timeout_seconds: float = 2.0
     """CPU time that the code of a run may use for one input before it is interrupted and parked; 0: any."""
+    crashes_max: int = 3
+    """A workflow whose code took so many processes down, one after the other, is parked; 0: none is."""
+    retries_suspects: bool = False
+    """Workflows that were parked for that are run again, and their count begins anew."""
     parked_runs_fail_waits: bool = False
     """For tests: who waits for the result of a parked run gets its error, instead of waiting for better code."""
     replays_each_activation: bool = field(default_factory=lambda: os.environ.get(REPLAY_VARIABLE) == "1")

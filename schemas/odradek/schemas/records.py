@@ -859,7 +859,7 @@ class Progress:
 
 @record
 class Mark:
-    """Carries the watermarks when nothing else is being written."""
+    """Carries the watermarks when nothing else is being written; number 0: the claim ends in order."""
 
     number: int
 
@@ -905,7 +905,7 @@ class Summary:
 
 @record
 class Suspect:
-    """A run whose code may have taken its process down, and how often."""
+    """A workflow whose code is about to run after a crash, and how often its process died then, this time included."""
 
     crashes: int
     reason: str = ""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from odradek.orchestrator.core import children, keys, updates
+from odradek.orchestrator.core.careful import TakesProcessDown, refuse_suspect
 from odradek.orchestrator.core.closed_runs import ClosedRun
 from odradek.orchestrator.core.closing import HistoryIncomplete
 from odradek.orchestrator.core.effects import Reply, SendMessage, SendTask, Show
@@ -35,7 +36,7 @@ DEADLOCK_RETRY_MS_MAX = 3_600_000
 """A try costs the others of the process the seconds until it is given up."""
 
 
-CANNOT_GO_ON = (UnknownWorkflowType, WorkflowBug, NondeterminismError, HistoryIncomplete)
+CANNOT_GO_ON = (TakesProcessDown, UnknownWorkflowType, WorkflowBug, NondeterminismError, HistoryIncomplete)
 """What parks a run: its code does not run here, or not on."""
 
 
@@ -135,6 +136,8 @@ class Decide(Transitions):
         wf.closed[run.run_id] = self.summarise(live)
         live.parked = None
         self.parked.pop(run.workflow_id, None)
+        if wf.suspects:
+            self.clear_suspicion(wf)
         if run.updates:
             updates.abandon(self, live)
         if run.started is not None:
@@ -206,6 +209,9 @@ class Decide(Transitions):
         """
         instance = live.instance
         if instance is None:
+            wf = self.workflow(live.run.workflow_id)
+            if wf.suspects:
+                refuse_suspect(self, wf)
             instance = self._make_instance(live)
             if live.run.event_count:  # a run that begins now has nothing to replay
                 try:
@@ -254,6 +260,7 @@ class Decide(Transitions):
     def closed_instance(self, closed: ClosedRun) -> WorkflowInstance:
         """The code of a closed run as it was at its end. Raises what ``CANNOT_GO_ON`` names."""
         if closed.instance is None:
+            refuse_suspect(self, self.workflow(closed.workflow_id))
             run = Run(closed.workflow_id, closed.run_id, Remembered())
             for event in closed.events:
                 fold(run, event)

@@ -13,7 +13,10 @@ CHECKPOINT = b"\0checkpoint\0"
 
 
 class Key(NamedTuple):
-    """``kind``: c(hunk), p(rogress) or s(ummary); ``number``: of the chunk or of the activity."""
+    """``kind``: c(hunk), p(rogress), s(ummary) or x (suspect, without a run ID).
+
+    ``number``: of the chunk or of the activity.
+    """
 
     workflow_id: str
     run_id: str
@@ -32,6 +35,11 @@ def progress(workflow_id: str, run_id: str, seq: int, claim: int) -> bytes:
 
 def summary(workflow_id: str, run_id: str, claim: int) -> bytes:
     return f"{workflow_id}\0{run_id}\0s0\0{claim}".encode()
+
+
+def suspect(workflow_id: str, claim: int) -> bytes:
+    """Of the workflow, not of a run: the code may die of a start that is no run yet."""
+    return f"{workflow_id}\0\0x0\0{claim}".encode()
 
 
 def prefix(workflow_id: str) -> bytes:

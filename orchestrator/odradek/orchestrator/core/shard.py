@@ -9,9 +9,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from heapq import heappop
 
 from odradek.orchestrator.core import keys
+from odradek.orchestrator.core.careful import CAREFUL_MS, Careful
 from odradek.orchestrator.core.effects import DeadLetter, SendMessage, SendTask, Show
 from odradek.orchestrator.core.run import NO_CLAIM
 from odradek.orchestrator.core.state import FOREVER_MS, HORIZON_MS, InboxItem, LostRecord, ShardConfig
@@ -19,7 +21,11 @@ from odradek.orchestrator.core.steps import Steps
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry, HistoryWriter, LateRecord, chain_then
+from odradek.schemas import records as r
 from odradek.schemas.errors import UnreadableRecord
+
+ENDED = 0
+"""The number of a mark with which a claim ends in order."""
 
 
 class Shard(Steps):
@@ -41,6 +47,7 @@ class Shard(Steps):
         """
         self._ended_before: list[LiveRun] = []
         """Runs that the predecessor closed, and whose outputs may not all be out."""
+        self._ended_claim = int(store.get(b"e") or -1)
         self._claims = [(int(value), key[1:]) for key, value in store.scan(b"c", b"d")]
 
     # ------------------------------------------------------------------------------------------ restore
@@ -60,6 +67,7 @@ class Shard(Steps):
         elif key.startswith(b"\0"):
             if value is not None:
                 self._old_notes.append(key)
+                self._restore_end(key, value)
         elif self._is_run_key(offset, key, value):
             self.put(key, value, offset)
             self._restored[key.partition(b"\0")[0].decode()] = None
@@ -82,6 +90,26 @@ class Shard(Steps):
             if key.endswith(b"\0%d" % claim) and max(v, y) <= offset:
                 self.v0, self.x0, self.y0 = max(self.v0, v), max(self.x0, x), max(self.y0, y)
 
+    def _restore_end(self, key: bytes, value: bytes) -> None:
+        with suppress(UnreadableRecord):
+            body = self.config.codec.decode(r.HistoryRecord, value).body if key.startswith(keys.MARK) else None
+            if isinstance(body, r.Mark) and body.number == ENDED:
+                self._note_end(int(key.rpartition(b"\0")[2]))
+
+    def _note_end(self, claim: int) -> None:
+        self._ended_claim = max(claim, self._ended_claim)
+        self.dirty[b"e"] = b"%d" % self._ended_claim
+
+    def end(self) -> None:
+        """Write down that this claim ends in order: no code of it took its process down."""
+        claim = self.writer.claim
+
+        def ended(_: int) -> None:
+            self._note_end(claim)
+            self.flush_store()
+
+        self.writer.append(keys.mark(claim), r.Mark(ENDED), then=ended)
+
     def _restore_claim(self, offset: int, key: bytes, value: bytes | None) -> None:
         if value is None:
             self._claims = [claim for claim in self._claims if claim[1] != key]
@@ -99,6 +127,11 @@ class Shard(Steps):
         self.writer = HistoryWriter(claim, self.v0, self.x0, self.y0, codec, self.checked, self._late)
         self.owns = True
         claims = sorted(offset for offset, _ in self._claims)
+        before = max((offset for offset in claims if offset < claim), default=None)
+        ended = before is None or before == self._ended_claim or before in self.config.survived
+        self.config.survived.add(claim)
+        if self.config.crashes_max and (not ended or self.config.retries_suspects):
+            self.careful = Careful(self)
         for workflow_id in self._restored:
             self._reassert(self.workflow(workflow_id), claims)
         self._restored = {}
@@ -108,6 +141,12 @@ class Shard(Steps):
         self.due_from_store()
 
     def _reassert(self, wf: Workflow, claims: list[int]) -> None:
+        for raw, offset in list(wf.offsets.items()):
+            if (parsed := keys.parse(raw)) is not None and parsed.kind == "x":
+                del wf.offsets[raw]
+                if parsed.claim not in wf.suspects or _is_late(raw, offset, claims):
+                    wf.suspects.pop(parsed.claim, None)
+                    self._old_notes.append(raw)
         unsettled = {raw for raw, offset in wf.offsets.items() if offset > self.v0 or _is_late(raw, offset, claims)}
         runs = [*wf.ending.values()]
         if wf.live is not None and wf.live.run.started is not None:
@@ -159,6 +198,14 @@ class Shard(Steps):
     def go_live(self, now_ms: int) -> None:
         """The inbox is read to where it ended at the claim: emit again what is still pending."""
         self.now_ms = now_ms
+        if self.careful is None:
+            self._emit_pending()
+        else:
+            self.careful.until_ms = now_ms + CAREFUL_MS
+            self.careful.when_idle(self._emit_pending)
+        self.flush()
+
+    def _emit_pending(self) -> None:
         outputs: list[SendTask | SendMessage | Show] = []
         for live, dispatched, messages in self._pending:
             if live.run.is_open:
@@ -170,7 +217,6 @@ class Shard(Steps):
                 self.closing_checked(live, self.writer.y + 1)
 
         self.writer.catch_up(outputs, close_again)
-        self.flush()
 
     # ------------------------------------------------------------------------------------------ input
 
@@ -203,12 +249,10 @@ class Shard(Steps):
         self.writer.acked(entry, offset)
 
     def take_one(self, item: InboxItem) -> None:
-        wf = self.workflow(item.workflow_id)
-        live = wf.live
-        if live is not None and live.barrier:
-            live.waiting.append((item, self.hold_x(item.offset)))
+        if self.careful is None:
+            self.take_now(item)
         else:
-            self.dispatch(wf, item)
+            self.careful.run(self.workflow(item.workflow_id), partial(self.take_now, item), item.offset)
 
     def tick(self, now_ms: int) -> None:
         """Let time pass: fire what is due."""
@@ -229,8 +273,15 @@ class Shard(Steps):
                 wf.heaped = None
             if wf.live is not None and wf.live.barrier:
                 continue  # rescheduled when the barrier lifts
-            self.fire_due(wf)
-            self.reschedule(wf)
+            if self.careful is None:
+                self._fire_now(workflow_id)
+            else:
+                self.careful.run(wf, partial(self._fire_now, workflow_id))
+
+    def _fire_now(self, workflow_id: str) -> None:
+        wf = self.workflow(workflow_id)
+        self.fire_due(wf)
+        self.reschedule(wf)
 
     def next_tick_ms(self) -> int:
         """When ``tick`` should be called next, if nothing else happens."""
@@ -238,6 +289,8 @@ class Shard(Steps):
 
     def flush(self) -> None:
         """Write down what the batch decided, one record per run."""
+        if self.careful is not None and self.careful.is_over:
+            self.careful = None
         touched, self.touched = self.touched, {}
         for live in touched.values():
             if live.pending:

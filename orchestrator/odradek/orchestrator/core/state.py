@@ -9,13 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from odradek.common import MetricMeter
 from odradek.converter import FailureConverter, PayloadConverter
 from odradek.orchestrator.core import keys, workflow
+from odradek.orchestrator.core.careful import Careful, Turns
 from odradek.orchestrator.core.closed_runs import ClosedRuns
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
@@ -61,6 +62,13 @@ class ShardConfig:
     """Who waits for the result of a run that is parked gets the error, instead of waiting for better code."""
     replays_each_activation: bool = False
     """After each activation the run is replayed from its start, and parked if that says something else."""
+    crashes_max: int = 0
+    """A workflow whose code took its process down so often is parked; 0: none is."""
+    retries_suspects: bool = False
+    """They are run again, as if nothing was known of them."""
+    survived: set[int] = field(default_factory=set)
+    """Claims of this very process, which has not died of them."""
+    turns: Turns = field(default_factory=Turns)
     versions: Callable[[str, str], Sequence[str]] = lambda task_queue, workflow_type: ()
     """(task queue, workflow type) → the versions that this process has."""
     meter: MetricMeter = MetricMeter.noop
@@ -103,6 +111,8 @@ class ShardState(ABC):
         """Runs for which this batch has something to write."""
         self.waiters: dict[str, dict[str, r.Request]] = {}
         """Who waits for the result of a run or of an update, by run (and update) and request."""
+        self.careful: Careful | None = None
+        """While it is noted which code is about to run."""
         self.closed_runs = ClosedRuns()
         self.parked: dict[str, LiveRun] = {}
         self.holders: dict[str, set[tuple[str, int]]] = {}
@@ -206,7 +216,10 @@ class ShardState(ABC):
                 continue
             if parsed is not None:
                 found.append((parsed, key, offset, record))
-        return workflow.resolve(workflow_id, found, self.config.codec.encode_events, damaged)
+        wf = workflow.resolve(workflow_id, found, self.config.codec.encode_events, damaged)
+        if wf.suspects:
+            wf.suspects = {claim: n for claim, n in wf.suspects.items() if claim not in self.config.survived}
+        return wf
 
     def image(self, workflow_id: str) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values (offset before the record) of one workflow, as the store has them."""
@@ -218,6 +231,11 @@ class ShardState(ABC):
         """The acknowledged record under a history key, without its offset."""
         found = self.dirty[b"h" + key] if b"h" + key in self.dirty else self.store.get(b"h" + key)
         return None if found is None else found[8:]
+
+    def clear_suspicion(self, wf: Workflow) -> list[Entry]:
+        """Its code has come back, or is never run again."""
+        claims, wf.suspects = wf.suspects, {}
+        return [self.writer.append(keys.suspect(wf.id, claim), None) for claim in sorted(claims)]
 
     def put(self, key: bytes, value: bytes | None, offset: int) -> None:
         self.dirty[b"h" + key] = None if value is None else offset.to_bytes(8, "big") + value

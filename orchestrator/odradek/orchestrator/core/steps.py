@@ -6,6 +6,7 @@ They live in memory only. A chunk says that its run awaits some, so whoever take
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from odradek.orchestrator.core.effects import CancelStep, RunStep
 from odradek.orchestrator.core.inputs import Inputs
@@ -68,11 +69,20 @@ class Steps(Inputs):
             live = wf.live if wf is not None else None
             if live is None or live.steps.get(step.seq) is not step:
                 continue
-            if live.barrier:
-                live.steps_ended.append((step, event))
+            if self.careful is None:
+                self._step_ended(live, step, event)
             else:
-                self._take_step(live, event)
+                assert wf is not None
+                self.careful.run(wf, partial(self._step_ended, live, step, event))
         self.flush()
+
+    def _step_ended(self, live: LiveRun, step: RunStep, event: r.StepEnded) -> None:
+        if live.steps.get(step.seq) is not step or not live.run.is_open:
+            return
+        if live.barrier:
+            live.steps_ended.append((step, event))
+        else:
+            self._take_step(live, event)
 
     def _take_step(self, live: LiveRun, event: r.StepEnded) -> None:
         self._forget_step(live, event.seq)

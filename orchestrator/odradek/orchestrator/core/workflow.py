@@ -194,6 +194,12 @@ class Workflow:
     offsets: dict[bytes, int] = field(default_factory=dict)
     """Only after a restore: where the records that count stand."""
 
+    suspects: dict[int, int] = field(default_factory=dict)
+    """By claim: how often a process has died while its code ran. The highest claim counts."""
+
+    def crashes(self) -> int:
+        return self.suspects[max(self.suspects)] if self.suspects else 0
+
     def latest_closed(self) -> tuple[str, r.Summary] | None:
         """The closed run that began last; refused starts are no runs."""
         runs = [(run_id, s) for run_id, s in self.closed.items() if s.status != r.RunStatus.REFUSED]
@@ -230,7 +236,10 @@ def resolve(
     workflow = Workflow(workflow_id)
     by_run: dict[str, list[Found]] = {}
     for item in found:
-        by_run.setdefault(item[0].run_id, []).append(item)
+        if item[0].kind == "x":
+            _take_suspicion(workflow, item)
+        else:
+            by_run.setdefault(item[0].run_id, []).append(item)
     unsummarised: dict[str, LiveRun] = {}
     for run_id, items in by_run.items():
         summaries = [item for item in items if item[0].kind == "s"]
@@ -248,6 +257,13 @@ def resolve(
     if damaged:
         workflow.damaged = {run_id: why for run_id, why in damaged.items() if run_id not in workflow.closed}
     return workflow
+
+
+def _take_suspicion(workflow: Workflow, item: Found) -> None:
+    key, raw, offset, record = item
+    assert isinstance(record.body, r.Suspect)
+    workflow.suspects[key.claim] = record.body.crashes
+    workflow.offsets[raw] = offset
 
 
 def _closed_run(workflow: Workflow, run_id: str, items: list[Found], summaries: list[Found]) -> None:

@@ -1,0 +1,214 @@
+"""A workflow that takes its process down is found by the owners that follow, and parked; nobody else is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from odradek import workflow
+from odradek.orchestrator.core import keys
+from odradek.orchestrator.core.shard import Shard
+from odradek.schemas import records as r
+from odradek.schemas.codec import Codec
+from tests.orchestrator.partition import Owner, Partition
+
+
+class Process:
+    """What the deadly code does: asyncio's tasks let this exception pass, and the owner is dropped at once."""
+
+    deadly = True
+
+    @classmethod
+    def dies(cls) -> None:
+        if cls.deadly:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(autouse=True)
+def unmended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Process, "deadly", True)
+
+
+@workflow.defn
+class Killer:
+    @workflow.run
+    async def run(self) -> str:
+        Process.dies()
+        return "survived"
+
+
+@workflow.defn
+class Waiting:
+    def __init__(self) -> None:
+        self._count = 0
+
+    @workflow.run
+    async def run(self, enough: int) -> int:
+        await workflow.wait_condition(lambda: self._count >= enough)
+        return self._count
+
+    @workflow.signal
+    def go(self) -> None:
+        self._count += 1
+
+
+def partition(**limits: Any) -> Partition:
+    return Partition([Killer, Waiting], crashes_max=3, replays_each_activation=False, **limits)
+
+
+def dies(at: Partition) -> bool:
+    """A new owner takes over and works until nothing is left to do, or its process is no more."""
+    try:
+        Owner(at).run()
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def notes(at: Partition) -> dict[str, int]:
+    """Workflows that the log names as suspects, as a reader of the whole of it finds them."""
+    last = {record[0]: record[1] for record in at.history if record}
+    found: dict[str, int] = {}
+    for key, value in last.items():
+        parsed = keys.parse(key)
+        if parsed is not None and parsed.kind == "x" and value is not None:
+            body = Codec().decode(r.HistoryRecord, value).body
+            assert isinstance(body, r.Suspect)
+            found[parsed.workflow_id] = max(body.crashes, found.get(parsed.workflow_id, 0))
+    return found
+
+
+def go(at: Partition, name: str) -> None:
+    at.send(name, r.SignalWorkflow("go", ()))
+
+
+def test_workflow_that_takes_its_process_down_is_parked_after_three_crashes() -> None:
+    at = partition()
+    others = [at.start(f"waiting-{n}", "Waiting", 1) for n in range(5)]
+    assert not dies(at)
+    for n in range(5):
+        go(at, f"waiting-{n}")
+    at.start("killer", "Killer")
+    assert [dies(at) for _ in range(4)] == [True, True, False, False]
+    assert [at.result(other) for other in others] == [1] * 5
+    assert notes(at) == {"killer": 2}
+    owner = Owner(at)
+    owner.run()
+    owner.pass_time(1)
+    live = owner.shard.workflow("killer").live
+    assert live is not None
+    assert live.parked is not None
+    assert live.parked.code == "ODR-088"
+    assert live.run.deferred == 1, "its input waits for mended code"
+
+
+def test_mended_workflow_is_run_again_and_forgotten() -> None:
+    at = partition()
+    assert not dies(at)
+    started = at.start("killer", "Killer")
+    while dies(at):
+        pass
+    Process.deadly = False
+    at.limits["retries_suspects"] = True
+    owner = Owner(at)
+    owner.run()
+    owner.pass_time(1)
+    assert at.result(started) == "survived"
+    assert notes(at) == {}
+
+
+def test_orderly_end_costs_the_next_owner_no_notes() -> None:
+    at = partition()
+    at.start("waiting", "Waiting", 2)
+    owner = Owner(at)
+    owner.run()
+    owner.shard.end()
+    owner.run()
+    before = len(at.history)
+    go(at, "waiting")
+    after = Owner(at)
+    after.run()
+    assert after.shard.careful is None
+    assert not [record for record in at.history[before:] if record and record[0].startswith(b"waiting\0\0x")]
+
+
+def test_notes_end_with_what_the_former_owner_left() -> None:
+    at = partition()
+    at.start("waiting", "Waiting", 3)
+    Owner(at).run()
+    go(at, "waiting")
+    owner = Owner(at)
+    owner.run()
+    assert notes(at) == {}
+    assert owner.shard.careful is not None
+    owner.pass_time(11)
+    go(at, "waiting")
+    owner.run()
+    assert owner.shard.careful is None
+
+
+def test_note_comes_before_the_code_runs() -> None:
+    at = partition()
+    at.start("waiting", "Waiting", 1)
+    Owner(at).run()
+    go(at, "waiting")
+    owner = Owner(at)
+    owner.read()
+    live = owner.shard.workflow("waiting").live
+    assert live is not None
+    assert live.instance is None
+    assert [entry.key for entry in owner.shard.writer.to_send if b"\0x0\0" in entry.key] == [
+        keys.suspect("waiting", owner.shard.writer.claim)
+    ]
+
+
+def test_late_note_of_a_zombie_blames_nobody() -> None:
+    """Found by the owner it is buried, and found by the next one it is seen to be late."""
+    at = partition()
+    at.start("waiting", "Waiting", 9)
+    zombie = Owner(at)
+    zombie.run()
+    note = Codec().encode_history(zombie.shard.writer.claim, -1, -1, -1, r.Suspect(7), None)
+    key = keys.suspect("waiting", zombie.shard.writer.claim)
+    owner = Owner(at)
+    owner.run()
+    at.land(key, note)
+    go(at, "waiting")
+    owner.run()
+    assert notes(at) == {}
+    at.land(key, note)
+    for _ in range(3):
+        go(at, "waiting")
+        assert not dies(at)
+    assert notes(at) == {}
+
+
+def test_failed_claim_of_a_process_that_lives_blames_nobody() -> None:
+    """Notes of one's own earlier claim are no crashes."""
+    at = partition(survived=set())
+    at.start("waiting", "Waiting", 9)
+    Owner(at).run()
+    at.limits["survived"] = set()  # another process
+    for _ in range(5):
+        go(at, "waiting")
+        owner = Owner(at)
+        owner.read()
+        owner.send()
+        for entry in owner.in_flight:  # landed, and never acknowledged
+            at.land(entry.key, entry.value)
+    last = Owner(at)
+    last.run()
+    live = last.shard.workflow("waiting").live
+    assert live is not None
+    assert live.parked is None
+    assert notes(at) == {}
+
+
+def test_local_store_remembers_an_orderly_end() -> None:
+    at = partition()
+    owner = Owner(at)
+    owner.run()
+    owner.shard.end()
+    owner.run()
+    assert Shard(at.config(), owner.store)._ended_claim == owner.shard.writer.claim
