@@ -223,12 +223,13 @@ class Shard(Steps):
     def take(self, items: Sequence[InboxItem | tuple[int, DeadLetter]], now_ms: int) -> None:
         """Take in a batch of the inbox, in order; an unreadable record comes as (offset, what to do with it)."""
         self.now_ms = max(now_ms, self.now_ms)
+        take_one = self.take_now if self.careful is None else self._take_carefully
         for item in items:
             if item[0] <= self.taken:
                 continue
             self.taken = item[0]
             if isinstance(item, InboxItem):
-                self.take_one(item)
+                take_one(item)
             else:
                 self._send_dead_letter(*item)
         self.flush()
@@ -248,11 +249,9 @@ class Shard(Steps):
         """The log has acknowledged an append; call ``flush`` after a batch of these."""
         self.writer.acked(entry, offset)
 
-    def take_one(self, item: InboxItem) -> None:
-        if self.careful is None:
-            self.take_now(item)
-        else:
-            self.careful.run(self.workflow(item.workflow_id), partial(self.take_now, item), item.offset)
+    def _take_carefully(self, item: InboxItem) -> None:
+        assert self.careful is not None
+        self.careful.run(self.workflow(item.workflow_id), partial(self.take_now, item), item.offset)
 
     def tick(self, now_ms: int) -> None:
         """Let time pass: fire what is due."""
