@@ -338,7 +338,7 @@ async def test_a_listing_that_takes_too_long(
     connected: Connected, orchestrator: FakeOrchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish = threading.Event()
-    monkeypatch.setattr("odradek.client.outbound.read_runs", lambda *_: finish.wait(5) and [])
+    monkeypatch.setattr("odradek.client.outbound.read_runs", lambda *_, **__: finish.wait(5) and [])
     async with connected() as client:
         with pytest.raises(RPCError, match=r"ODR-136: reading shop\.visibility took longer than 0\.01 s"):
             await client.count_workflows(rpc_timeout=timedelta(seconds=0.01))

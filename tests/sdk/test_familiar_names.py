@@ -33,18 +33,23 @@ NAMES = {
         wait_for_cancelled wait_for_cancelled_sync wait_for_worker_shutdown wait_for_worker_shutdown_sync
     """,
     "odradek.client": """
-        AsyncActivityCancelledError AsyncActivityHandle AsyncActivityIDReference CancelWorkflowInput Client ClientConfig
-        CompleteAsyncActivityInput FailAsyncActivityInput HeartbeatAsyncActivityInput
-        ReportCancellationAsyncActivityInput CountWorkflowsInput DataConverter DescribeWorkflowInput
-        FetchWorkflowHistoryEventsInput HeaderCodecBehavior Interceptor KeepAliveConfig ListWorkflowsInput
-        OutboundInterceptor Plugin QueryWorkflowInput RPCError RPCStatusCode RPCTimeoutOrCancelledError RetryConfig
-        SignalWorkflowInput StartWorkflowInput StartWorkflowUpdateInput StartWorkflowUpdateWithStartInput TLSConfig
-        TerminateWorkflowInput UpdateWithStartStartWorkflowInput UpdateWithStartUpdateWorkflowInput
-        WithStartWorkflowOperation WorkflowContinuedAsNewError WorkflowExecution WorkflowExecutionAsyncIterator
-        WorkflowExecutionCount WorkflowExecutionCountAggregationGroup WorkflowExecutionDescription
-        WorkflowExecutionStatus WorkflowFailureError WorkflowHandle WorkflowHistory WorkflowHistoryEventAsyncIterator
-        WorkflowHistoryEventFilterType WorkflowQueryFailedError WorkflowQueryRejectedError WorkflowUpdateFailedError
-        WorkflowUpdateHandle WorkflowUpdateRPCTimeoutOrCancelledError WorkflowUpdateStage
+        ActivityExecution ActivityExecutionAsyncIterator ActivityExecutionCount ActivityExecutionCountAggregationGroup
+        ActivityExecutionDescription ActivityExecutionOptions ActivityExecutionStatus ActivityFailureError
+        ActivityHandle ActivityOptionsKey ActivityOptionsKeys ActivityOptionsUpdate AsyncActivityCancelledError
+        AsyncActivityHandle AsyncActivityIDReference CancelActivityInput CancelWorkflowInput Client ClientConfig
+        CompleteAsyncActivityInput CountActivitiesInput CountWorkflowsInput DataConverter DescribeActivityInput
+        DescribeWorkflowInput FailAsyncActivityInput FetchWorkflowHistoryEventsInput HeaderCodecBehavior
+        HeartbeatAsyncActivityInput Interceptor KeepAliveConfig ListActivitiesInput ListWorkflowsInput
+        OutboundInterceptor PauseActivityInput PendingActivityState Plugin QueryWorkflowInput RPCError RPCStatusCode
+        RPCTimeoutOrCancelledError ReportCancellationAsyncActivityInput RetryConfig SignalWorkflowInput
+        StartActivityInput StartWorkflowInput StartWorkflowUpdateInput StartWorkflowUpdateWithStartInput TLSConfig
+        TerminateActivityInput TerminateWorkflowInput UnpauseActivityInput UpdateActivityOptionsInput
+        UpdateWithStartStartWorkflowInput UpdateWithStartUpdateWorkflowInput WithStartWorkflowOperation
+        WorkflowContinuedAsNewError WorkflowExecution WorkflowExecutionAsyncIterator WorkflowExecutionCount
+        WorkflowExecutionCountAggregationGroup WorkflowExecutionDescription WorkflowExecutionStatus WorkflowFailureError
+        WorkflowHandle WorkflowHistory WorkflowHistoryEventAsyncIterator WorkflowHistoryEventFilterType
+        WorkflowQueryFailedError WorkflowQueryRejectedError WorkflowUpdateFailedError WorkflowUpdateHandle
+        WorkflowUpdateRPCTimeoutOrCancelledError WorkflowUpdateStage
     """,
     "odradek.worker": """
         FixedSizeSlotSupplier Plugin PollerBehaviorAutoscaling PollerBehaviorSimpleMaximum Replayer ReplayerConfig
@@ -55,16 +60,17 @@ NAMES = {
     "odradek.worker.workflow_sandbox": "SandboxMatcher SandboxRestrictions SandboxedWorkflowRunner",
     "odradek.testing": "ActivityEnvironment WorkflowEnvironment",
     "odradek.common": """
-        AutoUpgradeVersioningOverride HeaderCodecBehavior MetricCounter MetricGauge MetricGaugeFloat MetricHistogram
-        MetricHistogramFloat MetricHistogramTimedelta MetricMeter Payload PinnedVersioningOverride Priority
-        QueryRejectCondition RawValue RetryPolicy SearchAttributeIndexedValueType SearchAttributeKey SearchAttributePair
-        SearchAttributeUpdate SearchAttributeValue SearchAttributeValues SearchAttributes TypedSearchAttributes
-        VersioningBehavior VersioningOverride WorkerDeploymentVersion WorkflowIDConflictPolicy WorkflowIDReusePolicy
+        ActivityIDConflictPolicy ActivityIDReusePolicy AutoUpgradeVersioningOverride HeaderCodecBehavior MetricCounter
+        MetricGauge MetricGaugeFloat MetricHistogram MetricHistogramFloat MetricHistogramTimedelta MetricMeter Payload
+        PinnedVersioningOverride Priority QueryRejectCondition RawValue RetryPolicy SearchAttributeIndexedValueType
+        SearchAttributeKey SearchAttributePair SearchAttributeUpdate SearchAttributeValue SearchAttributeValues
+        SearchAttributes TypedSearchAttributes VersioningBehavior VersioningOverride WorkerDeploymentVersion
+        WorkflowIDConflictPolicy WorkflowIDReusePolicy
     """,
     "odradek.exceptions": """
-        ActivityError ApplicationError ApplicationErrorCategory CancelledError ChildWorkflowError FailureError
-        RetryState ServerError TemporalError TerminatedError TimeoutError TimeoutType WorkflowAlreadyStartedError
-        is_cancelled_exception
+        ActivityAlreadyStartedError ActivityError ApplicationError ApplicationErrorCategory CancelledError
+        ChildWorkflowError FailureError RetryState ServerError TemporalError TerminatedError TimeoutError TimeoutType
+        WorkflowAlreadyStartedError is_cancelled_exception
     """,
     "odradek.converter": """
         AdvancedJSONEncoder BinaryNullPayloadConverter BinaryPlainPayloadConverter CompositePayloadConverter

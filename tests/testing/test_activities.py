@@ -33,7 +33,7 @@ def counts_in_thread(upto: int, factor: int = 1) -> list[int]:
 
 
 @activity.defn
-async def facts() -> tuple[int, str, bool]:
+async def facts() -> tuple[int, str | None, bool]:
     return activity.info().attempt, activity.info().workflow_id, activity.in_activity()
 
 

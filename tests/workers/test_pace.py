@@ -146,7 +146,7 @@ runs: list[str] = []
 
 @activity.defn
 async def counted() -> None:
-    runs.append(activity.info().workflow_id)
+    runs.append(str(activity.info().workflow_id))
 
 
 async def test_a_finished_attempt_is_not_run_again_elsewhere(redis_url: str) -> None:

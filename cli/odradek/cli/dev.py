@@ -89,6 +89,7 @@ class _Dev:
             task_queue=self.queue,
             workflows=self.found.workflows,
             activities=self.found.activities,
+            orchestrator=True,
             graceful_shutdown_timeout=timedelta(seconds=2),
         )
         async with worker:

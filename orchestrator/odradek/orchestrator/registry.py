@@ -8,7 +8,9 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from odradek.activity import _Definition
+from odradek.common.standalone import is_built_in
 from odradek.orchestrator.core.versions import natural
+from odradek.orchestrator.standalone import BUILT_IN
 from odradek.workflow.definition import DEFINITION, Definition, InvalidWorkflow
 from odradek.workflow.determinism import guard, require
 
@@ -18,7 +20,10 @@ Versions = dict[str, Definition]
 
 
 class Registry:
-    """Workflow code is looked up by (task queue, type), then by type, then the dynamic workflow if there is one."""
+    """Workflow code is looked up by (task queue, type), then by type, then the dynamic workflow if there is one.
+
+    What is built in is always hosted.
+    """
 
     def __init__(self) -> None:
         self._added: list[tuple[str | None, list[Definition]]] = []
@@ -41,6 +46,12 @@ class Registry:
         subclass ``NondeterministicCode`` for one that does what no replay can repeat.
         """
         definitions = [Definition.of(cls) for cls in workflows]
+        for definition in definitions:
+            if definition.name is not None and is_built_in(definition.name):
+                raise InvalidWorkflow(
+                    definition.cls.__qualname__,
+                    f'the type "{definition.name}" is reserved for what is built in: give it another name',
+                )
         if not sandboxed:
             definitions = [dataclasses.replace(definition, sandboxed=False) for definition in definitions]
         for definition in definitions:
@@ -78,6 +89,8 @@ class Registry:
 
     def find(self, task_queue: str, workflow_type: str, version: str | None = None) -> Definition | None:
         """The class of this version; without one, of the newest."""
+        if workflow_type.startswith("__") and is_built_in(workflow_type):
+            return BUILT_IN[workflow_type.partition(":")[0]]
         for name in (workflow_type, None):
             queued, shared = self._by_queue.get((task_queue, name)), self._by_type.get(name)
             if version is None and (table := queued or shared):

@@ -66,6 +66,7 @@ class StepContext:
             heartbeat_details=details,
             heartbeat_timeout=None,
             is_local=True,
+            namespace=self._namespace,
             priority=Priority.default,
             retry_policy=call.retry_policy or RetryPolicy(),
             schedule_to_close_timeout=call.schedule_to_close,

@@ -1037,6 +1037,8 @@ class Wait:
     """Of an activity."""
     reason: str = ""
     """Why an activity is paused."""
+    options: ActivityOptions | None = None
+    """Of an activity, once an operator has changed them."""
 
 
 @record

@@ -16,7 +16,7 @@ from odradek.converter import PayloadConverter
 
 @dataclass(frozen=True)
 class Info:
-    """Facts of the attempt that runs. Times are in UTC."""
+    """Facts of the attempt that runs. Times are in UTC; what is about the workflow is None where there is none."""
 
     activity_id: str
     activity_type: str
@@ -26,6 +26,7 @@ class Info:
     """What the attempt before this one said last."""
     heartbeat_timeout: timedelta | None
     is_local: bool
+    namespace: str
     priority: Priority
     retry_policy: RetryPolicy | None
     schedule_to_close_timeout: timedelta | None
@@ -34,24 +35,31 @@ class Info:
     started_time: datetime
     task_queue: str
     task_token: bytes
-    workflow_id: str
-    workflow_namespace: str
-    workflow_run_id: str
-    workflow_type: str
+    workflow_id: str | None
+    workflow_namespace: str | None
+    workflow_run_id: str | None
+    workflow_type: str | None
     idempotency_key: str
     """The same for every attempt of this activity, and for no other one: hand it to whatever must not act twice."""
+    activity_run_id: str | None = None
+    """Of an activity that a client has started: which of those that had this ID, one after the other."""
 
     @property
-    def namespace(self) -> str:
-        return self.workflow_namespace
+    def in_workflow(self) -> bool:
+        """False: a client has started it."""
+        return self.workflow_id is not None
 
     def _logger_details(self) -> dict[str, Any]:
-        return {
+        facts: dict[str, Any] = {
             "activity_id": self.activity_id,
             "activity_type": self.activity_type,
             "attempt": self.attempt,
-            "namespace": self.workflow_namespace,
+            "namespace": self.namespace,
             "task_queue": self.task_queue,
+        }
+        if not self.in_workflow:
+            return facts | {"activity_run_id": self.activity_run_id}
+        return facts | {
             "workflow_id": self.workflow_id,
             "workflow_run_id": self.workflow_run_id,
             "workflow_type": self.workflow_type,

@@ -1,6 +1,21 @@
-"""What services use to start workflows and to speak with them: ``Client.connect("kafka://…")``."""
+"""What services use to start workflows and activities, and to speak with them: ``Client.connect("kafka://…")``."""
 
 from odradek.client.activities import AsyncActivityHandle, AsyncActivityIDReference
+from odradek.client.activity_description import (
+    ActivityExecution,
+    ActivityExecutionCount,
+    ActivityExecutionCountAggregationGroup,
+    ActivityExecutionDescription,
+    ActivityExecutionOptions,
+    ActivityExecutionStatus,
+    PendingActivityState,
+)
+from odradek.client.activity_handle import (
+    ActivityHandle,
+    ActivityOptionsKey,
+    ActivityOptionsKeys,
+    ActivityOptionsUpdate,
+)
 from odradek.client.archive import archived_histories
 from odradek.client.client import Client, ClientConfig
 from odradek.client.connection import Connection
@@ -13,6 +28,7 @@ from odradek.client.description import (
     WorkflowExecutionDescription,
 )
 from odradek.client.errors import (
+    ActivityFailureError,
     AsyncActivityCancelledError,
     RPCTimeoutOrCancelledError,
     WorkflowContinuedAsNewError,
@@ -26,29 +42,42 @@ from odradek.client.filter_parsing import FilterError
 from odradek.client.handle import WorkflowHandle
 from odradek.client.history import WorkflowHistory
 from odradek.client.interceptor import (
+    CancelActivityInput,
     CancelWorkflowInput,
     CompleteAsyncActivityInput,
     ControlActivityInput,
+    CountActivitiesInput,
     CountWorkflowsInput,
+    DescribeActivityInput,
     DescribeWorkflowInput,
     FailAsyncActivityInput,
     FetchWorkflowHistoryEventsInput,
     HeartbeatAsyncActivityInput,
     Interceptor,
+    ListActivitiesInput,
     ListWorkflowsInput,
     OutboundInterceptor,
+    PauseActivityInput,
     QueryWorkflowInput,
     ReportCancellationAsyncActivityInput,
     SignalWorkflowInput,
+    StartActivityInput,
     StartWorkflowInput,
     StartWorkflowUpdateInput,
     StartWorkflowUpdateWithStartInput,
+    TerminateActivityInput,
     TerminateWorkflowInput,
+    UnpauseActivityInput,
+    UpdateActivityOptionsInput,
     UpdateWithStartStartWorkflowInput,
     UpdateWithStartUpdateWorkflowInput,
 )
-from odradek.client.iterators import WorkflowExecutionAsyncIterator, WorkflowHistoryEventAsyncIterator
-from odradek.client.options import WorkflowOptions
+from odradek.client.iterators import (
+    ActivityExecutionAsyncIterator,
+    WorkflowExecutionAsyncIterator,
+    WorkflowHistoryEventAsyncIterator,
+)
+from odradek.client.options import StartActivityOptions, WorkflowOptions
 from odradek.client.plugin import Plugin
 from odradek.client.policy import RequestPolicy
 from odradek.client.status import WorkflowExecutionStatus, WorkflowHistoryEventFilterType, WorkflowUpdateStage
@@ -59,9 +88,22 @@ from odradek.converter import DataConverter
 from odradek.service import ConnectConfig, KeepAliveConfig, RetryConfig, RPCError, RPCStatusCode, TLSConfig
 
 __all__ = [
+    "ActivityExecution",
+    "ActivityExecutionAsyncIterator",
+    "ActivityExecutionCount",
+    "ActivityExecutionCountAggregationGroup",
+    "ActivityExecutionDescription",
+    "ActivityExecutionOptions",
+    "ActivityExecutionStatus",
+    "ActivityFailureError",
+    "ActivityHandle",
+    "ActivityOptionsKey",
+    "ActivityOptionsKeys",
+    "ActivityOptionsUpdate",
     "AsyncActivityCancelledError",
     "AsyncActivityHandle",
     "AsyncActivityIDReference",
+    "CancelActivityInput",
     "CancelWorkflowInput",
     "Client",
     "ClientConfig",
@@ -69,8 +111,10 @@ __all__ = [
     "ConnectConfig",
     "Connection",
     "ControlActivityInput",
+    "CountActivitiesInput",
     "CountWorkflowsInput",
     "DataConverter",
+    "DescribeActivityInput",
     "DescribeWorkflowInput",
     "FailAsyncActivityInput",
     "FetchWorkflowHistoryEventsInput",
@@ -79,9 +123,12 @@ __all__ = [
     "HeartbeatAsyncActivityInput",
     "Interceptor",
     "KeepAliveConfig",
+    "ListActivitiesInput",
     "ListWorkflowsInput",
     "OutboundInterceptor",
     "ParkedInfo",
+    "PauseActivityInput",
+    "PendingActivityState",
     "PendingWait",
     "Plugin",
     "QueryWorkflowInput",
@@ -92,11 +139,16 @@ __all__ = [
     "RequestPolicy",
     "RetryConfig",
     "SignalWorkflowInput",
+    "StartActivityInput",
+    "StartActivityOptions",
     "StartWorkflowInput",
     "StartWorkflowUpdateInput",
     "StartWorkflowUpdateWithStartInput",
     "TLSConfig",
+    "TerminateActivityInput",
     "TerminateWorkflowInput",
+    "UnpauseActivityInput",
+    "UpdateActivityOptionsInput",
     "UpdateWithStartStartWorkflowInput",
     "UpdateWithStartUpdateWorkflowInput",
     "WithStartWorkflowOperation",

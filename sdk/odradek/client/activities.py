@@ -21,6 +21,7 @@ from odradek.client.interceptor import (
 )
 from odradek.client.refusals import expect, payload_too_large
 from odradek.common.identifiers import checked_id
+from odradek.common.standalone import workflow_id_of
 from odradek.converter import DataConverter
 from odradek.schemas.records import Accepted, Payload, Refused, ReportActivity, Request
 
@@ -32,9 +33,9 @@ STOPPED: Final = "ODR-116"
 
 @dataclass(frozen=True)
 class AsyncActivityIDReference:
-    """An activity by its IDs; without ``run_id`` that of the current run."""
+    """An activity by its IDs; without ``run_id`` that of the current run, without ``workflow_id`` a standalone one."""
 
-    workflow_id: str
+    workflow_id: str | None
     run_id: str | None
     activity_id: str
 
@@ -120,7 +121,9 @@ class Target:
         """Raises ``ValueError`` for bytes that are no token."""
         if isinstance(id_or_token, AsyncActivityIDReference):
             run_id, activity_id = id_or_token.run_id, id_or_token.activity_id
-            return Target(client.namespace, checked_id(id_or_token.workflow_id), run_id, activity_id=activity_id)
+            given = id_or_token.workflow_id
+            workflow_id = workflow_id_of(activity_id) if given is None else checked_id(given)
+            return Target(client.namespace, workflow_id, run_id, activity_id=activity_id)
         try:
             namespace, workflow_id, run_id, _, seq, attempt, _ = json.loads(id_or_token)
             return Target(str(namespace), str(workflow_id), str(run_id), int(seq), "", int(attempt))

@@ -25,6 +25,7 @@ from odradek.client.options import WorkflowOptions
 from odradek.client.outbound import WireOutbound
 from odradek.client.plugin import Plugin
 from odradek.client.policy import RequestPolicy
+from odradek.client.standalone import StandaloneActivities
 from odradek.client.status import WorkflowUpdateStage
 from odradek.client.update import WorkflowUpdateHandle
 from odradek.client.with_start import WithStartWorkflowOperation, input_of
@@ -72,7 +73,7 @@ _WITHOUT_MEANING = frozenset(
 )
 
 
-class Client:
+class Client(StandaloneActivities):
     """Cheap, and usable from any number of threads and event loops. Usually made by ``connect``.
 
     ``async with`` and ``close`` close the connection, for all clients that share it.
@@ -409,13 +410,14 @@ class Client:
     ) -> AsyncActivityHandle:
         """A handle to an activity that is completed from outside, by its token or by its IDs.
 
-        Raises ``ValueError`` unless one of both is given.
+        Without a ``workflow_id`` an activity that a client has started is meant. Raises ``ValueError`` unless a token
+        or an ID is given.
         """
         if task_token is not None:
             if workflow_id is not None or run_id is not None or activity_id is not None:
                 raise ValueError("a task token says it all: give no IDs beside it")
             return AsyncActivityHandle(self, task_token)
-        if workflow_id is None or activity_id is None:
+        if activity_id is None:
             raise ValueError("give a task token, or the IDs of workflow and activity")
         return AsyncActivityHandle(self, AsyncActivityIDReference(workflow_id, run_id, activity_id))
 

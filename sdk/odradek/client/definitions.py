@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
+from odradek.activity import _Definition
+
 _WORKFLOW: Final = "__odradek_workflow_definition__"
 _SIGNAL: Final = "__odradek_signal_definition__"
 _QUERY: Final = "__odradek_query_definition__"
@@ -19,6 +21,11 @@ _UPDATE: Final = "__odradek_update_definition__"
 def workflow_of(workflow: str | Callable[..., Any]) -> tuple[str, Any]:
     """The workflow's type name, and the type of its result where it says one. Raises ``TypeError``."""
     return (workflow, None) if isinstance(workflow, str) else _workflow(workflow)
+
+
+def activity_of(activity: str | Callable[..., Any]) -> tuple[str, Any]:
+    """The activity's type name, and the type of its result where it says one. Raises ``TypeError``."""
+    return (activity, None) if isinstance(activity, str) else _activity(getattr(activity, "__func__", activity))
 
 
 def signal_of(signal: str | Callable[..., Any]) -> str:
@@ -44,6 +51,16 @@ def _workflow(workflow: Callable[..., Any]) -> tuple[str, Any]:
             f"{_shown(workflow)} is no workflow: give its type's name or the run method of a class with @workflow.defn"
         )
     return _named(definition, workflow, "workflow"), definition.run_return_type
+
+
+@lru_cache(1024)
+def _activity(activity: Callable[..., Any]) -> tuple[str, Any]:
+    definition = _Definition.from_callable(activity)
+    if definition is None and isinstance(activity, type):
+        definition = _Definition.from_callable(activity.__call__)
+    if definition is None:
+        raise TypeError(f'ODR-125: "{_shown(activity)}" is not an activity: decorate it with @activity.defn')
+    return _named(definition, activity, "activity"), definition.ret_type
 
 
 @lru_cache(1024)

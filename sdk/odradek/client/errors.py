@@ -2,6 +2,7 @@
 
 OdradekError
 ├── WorkflowFailureError         the workflow closed without a result; ``cause`` says how
+├── ActivityFailureError         a standalone activity is over without a result; ``cause`` says how
 ├── WorkflowContinuedAsNewError  the run went on as a new one, and the caller did not want to follow
 ├── WorkflowUpdateFailedError    the update was rejected, or its handler failed; ``cause`` says why
 ├── AsyncActivityCancelledError  an activity that is completed from outside should end; ``details`` say why
@@ -23,6 +24,19 @@ class WorkflowFailureError(OdradekError):
 
     def __init__(self, *, cause: BaseException) -> None:
         super().__init__("Workflow execution failed")
+        self.__cause__ = cause
+
+    @property
+    def cause(self) -> BaseException:
+        assert self.__cause__ is not None
+        return self.__cause__
+
+
+class ActivityFailureError(OdradekError):
+    """The activity failed, was cancelled or terminated, or ran out of time: ``cause`` is the exception that says so."""
+
+    def __init__(self, *, cause: BaseException) -> None:
+        super().__init__("Activity execution failed")
         self.__cause__ = cause
 
     @property

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from odradek.client.status import WorkflowHistoryEventFilterType, WorkflowUpdateStage
 from odradek.common import (
+    ActivityIDConflictPolicy,
+    ActivityIDReusePolicy,
     Payload,
     Priority,
     QueryRejectCondition,
@@ -22,9 +24,19 @@ from odradek.common import (
 
 if TYPE_CHECKING:
     from odradek.client.activities import AsyncActivityIDReference
+    from odradek.client.activity_description import (
+        ActivityExecutionCount,
+        ActivityExecutionDescription,
+        ActivityExecutionOptions,
+    )
+    from odradek.client.activity_handle import ActivityHandle, ActivityOptionsUpdate
     from odradek.client.description import WorkflowExecutionCount, WorkflowExecutionDescription
     from odradek.client.handle import WorkflowHandle
-    from odradek.client.iterators import WorkflowExecutionAsyncIterator, WorkflowHistoryEventAsyncIterator
+    from odradek.client.iterators import (
+        ActivityExecutionAsyncIterator,
+        WorkflowExecutionAsyncIterator,
+        WorkflowHistoryEventAsyncIterator,
+    )
     from odradek.client.update import WorkflowUpdateHandle
     from odradek.converter import DataConverter
     from odradek.schemas.records import ControlActivity
@@ -251,6 +263,117 @@ class ControlActivityInput:
     rpc_timeout: timedelta | None = None
 
 
+@dataclass(slots=True, kw_only=True)
+class StartActivityInput:
+    """Input for :py:meth:`OutboundInterceptor.start_activity`."""
+
+    activity_type: str
+    args: Sequence[Any]
+    id: str
+    task_queue: str
+    result_type: Any = None
+    schedule_to_close_timeout: timedelta | None = None
+    start_to_close_timeout: timedelta | None = None
+    schedule_to_start_timeout: timedelta | None = None
+    heartbeat_timeout: timedelta | None = None
+    id_reuse_policy: ActivityIDReusePolicy = ActivityIDReusePolicy.ALLOW_DUPLICATE
+    id_conflict_policy: ActivityIDConflictPolicy = ActivityIDConflictPolicy.FAIL
+    retry_policy: RetryPolicy | None = None
+    priority: Priority = Priority.default
+    search_attributes: TypedSearchAttributes | None = None
+    summary: str | None = None
+    start_delay: timedelta | None = None
+    ordering_key: str | None = None
+    headers: Mapping[str, Payload] = field(default_factory=dict)
+    rpc_metadata: Mapping[str, str] = field(default_factory=dict)
+    rpc_timeout: timedelta | None = None
+    request_id: str | None = None
+    wait_result: bool = False
+    """The result is asked for in the same request."""
+
+
+@dataclass(slots=True, kw_only=True)
+class DescribeActivityInput:
+    """Input for :py:meth:`OutboundInterceptor.describe_activity`."""
+
+    activity_id: str
+    activity_run_id: str | None
+    include_input: bool = False
+    include_outcome: bool = False
+    include_heartbeat_details: bool = False
+    include_last_failure: bool = False
+    rpc_timeout: timedelta | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class CancelActivityInput:
+    """Input for :py:meth:`OutboundInterceptor.cancel_activity`."""
+
+    activity_id: str
+    activity_run_id: str | None
+    reason: str | None = None
+    rpc_timeout: timedelta | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class TerminateActivityInput:
+    """Input for :py:meth:`OutboundInterceptor.terminate_activity`."""
+
+    activity_id: str
+    activity_run_id: str | None
+    reason: str | None = None
+    rpc_timeout: timedelta | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class PauseActivityInput:
+    """Input for :py:meth:`OutboundInterceptor.pause_activity`."""
+
+    activity_id: str
+    activity_run_id: str | None
+    reason: str | None = None
+    rpc_timeout: timedelta | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class UnpauseActivityInput:
+    """Input for :py:meth:`OutboundInterceptor.unpause_activity`."""
+
+    activity_id: str
+    activity_run_id: str | None
+    reason: str | None = None
+    jitter: timedelta | None = None
+    rpc_timeout: timedelta | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class UpdateActivityOptionsInput:
+    """Input for :py:meth:`OutboundInterceptor.update_activity_options`."""
+
+    activity_id: str
+    activity_run_id: str | None
+    updates: Sequence[ActivityOptionsUpdate[Any]]
+    restore_original: bool = False
+    rpc_timeout: timedelta | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class ListActivitiesInput:
+    """Input for :py:meth:`OutboundInterceptor.list_activities`."""
+
+    query: str | None = None
+    limit: int | None = None
+    rpc_timeout: timedelta | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class CountActivitiesInput:
+    """Input for :py:meth:`OutboundInterceptor.count_activities`."""
+
+    query: str | None = None
+    rpc_timeout: timedelta | None = None
+
+
 class Interceptor:
     """Given to a client; of several the first one is outermost."""
 
@@ -315,6 +438,35 @@ class OutboundInterceptor:
     async def control_activity(self, input: ControlActivityInput) -> None:
         """For ``WorkflowHandle.pause_activities``, ``unpause_activities``, ``reset_activities`` and so on."""
         return await self.next.control_activity(input)
+
+    async def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:
+        """For ``Client.start_activity``, ``execute_activity``, and those for classes and methods."""
+        return await self.next.start_activity(input)
+
+    async def describe_activity(self, input: DescribeActivityInput) -> ActivityExecutionDescription:
+        return await self.next.describe_activity(input)
+
+    async def cancel_activity(self, input: CancelActivityInput) -> None:
+        return await self.next.cancel_activity(input)
+
+    async def terminate_activity(self, input: TerminateActivityInput) -> None:
+        return await self.next.terminate_activity(input)
+
+    async def pause_activity(self, input: PauseActivityInput) -> None:
+        return await self.next.pause_activity(input)
+
+    async def unpause_activity(self, input: UnpauseActivityInput) -> None:
+        return await self.next.unpause_activity(input)
+
+    async def update_activity_options(self, input: UpdateActivityOptionsInput) -> ActivityExecutionOptions:
+        """For ``ActivityHandle.update_options`` and ``restore_original_options``."""
+        return await self.next.update_activity_options(input)
+
+    def list_activities(self, input: ListActivitiesInput) -> ActivityExecutionAsyncIterator:
+        return self.next.list_activities(input)
+
+    async def count_activities(self, input: CountActivitiesInput) -> ActivityExecutionCount:
+        return await self.next.count_activities(input)
 
     def list_workflows(self, input: ListWorkflowsInput) -> WorkflowExecutionAsyncIterator:
         return self.next.list_workflows(input)

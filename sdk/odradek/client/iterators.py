@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
+from odradek.client.activity_description import ActivityExecution
 from odradek.client.description import WorkflowExecution
 from odradek.client.history import WorkflowHistory
 from odradek.schemas.records import Event
@@ -31,6 +32,19 @@ class WorkflowExecutionAsyncIterator(AsyncIterator[WorkflowExecution]):
         async for execution in self:
             handle = self._client.get_workflow_handle(execution.id, run_id=execution.run_id)
             yield await handle.fetch_history()
+
+
+class ActivityExecutionAsyncIterator(AsyncIterator[ActivityExecution]):
+    """Standalone activities, one after the other; nothing is read before the first is asked for."""
+
+    def __init__(self, executions: AsyncIterator[ActivityExecution]) -> None:
+        self._executions = executions
+
+    def __aiter__(self) -> ActivityExecutionAsyncIterator:
+        return self
+
+    async def __anext__(self) -> ActivityExecution:
+        return await self._executions.__anext__()
 
 
 class WorkflowHistoryEventAsyncIterator(AsyncIterator[Event]):

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from odradek.client.activity_description import ActivityExecutionStatus, activity_status
 from odradek.client.description import WorkflowExecutionCount, WorkflowExecutionCountAggregationGroup, time_of
 from odradek.client.filter import Filter, Value
 from odradek.client.filter_parsing import FilterError, parse_filter
-from odradek.client.status import name_in_filters, status_of
+from odradek.client.status import WorkflowExecutionStatus, name_in_filters, status_of
+from odradek.common.standalone import activity_name, is_built_in, is_standalone
 from odradek.converter import decode_typed_search_attributes
 from odradek.log.namespace import Namespace, read_to_end
 from odradek.schemas.records import RunStatus, VisibilityRecord
@@ -44,6 +46,18 @@ class Run(dict[str, Value]):
             self["ExecutionStatus"] = name_in_filters(status)
 
 
+class ActivityRun(Run):
+    """A standalone activity: the same under the names that filters of activities use."""
+
+    def __init__(self, record: VisibilityRecord) -> None:
+        super().__init__(record)
+        for name in ("WorkflowId", "WorkflowType", "WorkflowVersion", "Parked"):
+            self.pop(name, None)
+        self.update(ActivityId=activity_name(record.workflow_id), ActivityType=activity_name(record.workflow_type))
+        if activity_status(record.status, record.memo) is ActivityExecutionStatus.TIMED_OUT:
+            self["ExecutionStatus"] = name_in_filters(WorkflowExecutionStatus.TIMED_OUT)
+
+
 def understood(query: str | None) -> Filter:
     """The filter; a client's caller gets ``RPCError`` for one that cannot be read."""
     try:
@@ -52,9 +66,14 @@ def understood(query: str | None) -> Filter:
         raise RPCError(str(error), RPCStatusCode.INVALID_ARGUMENT) from error
 
 
-def read_runs(namespace: Namespace, wanted: Filter) -> list[Run]:
-    """The runs that the filter lets through, in its order. Blocks."""
-    runs = (Run(record) for record in _newest(_records(namespace)) if record.status != RunStatus.REFUSED)
+def read_runs(namespace: Namespace, wanted: Filter, *, activities: bool = False) -> list[Run]:
+    """The workflows, or the standalone ``activities``, that the filter lets through, in its order. Blocks."""
+    records = (record for record in _newest(_records(namespace)) if record.status != RunStatus.REFUSED)
+    runs: Iterable[Run]
+    if activities:
+        runs = (ActivityRun(record) for record in records if is_standalone(record.workflow_type))
+    else:
+        runs = (Run(record) for record in records if not is_built_in(record.workflow_type))
     return wanted.sorted(run for run in runs if wanted.matches(run))
 
 

@@ -1,4 +1,4 @@
-"""What starts of workflows take beside the workflow and its arguments."""
+"""What starts of workflows and of activities take beside what is started and its arguments."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any, Required, TypedDict
 
 from odradek.common import (
+    ActivityIDConflictPolicy,
+    ActivityIDReusePolicy,
     Priority,
     RetryPolicy,
     SearchAttributes,
@@ -53,5 +55,37 @@ class WorkflowOptions(TypedDict, total=False):
     """Without meaning here: there is no gRPC."""
     request_eager_start: bool
     """Without meaning here: nothing stands between a start and its orchestrator."""
+    request_id: str | None
+    """Of two starts with the same one only one counts; random by default."""
+
+
+class StartActivityOptions(TypedDict, total=False):
+    """What ``Client.start_activity`` and its kin take beside the activity and its arguments."""
+
+    id: Required[str]
+    """Unique among the activities of the namespace that clients have started and that are not over."""
+    task_queue: Required[str]
+    result_type: Any
+    schedule_to_close_timeout: timedelta | None
+    """Of all attempts together, the waits between them included."""
+    schedule_to_start_timeout: timedelta | None
+    """How long an attempt may wait for a worker."""
+    start_to_close_timeout: timedelta | None
+    """Of each attempt."""
+    heartbeat_timeout: timedelta | None
+    id_reuse_policy: ActivityIDReusePolicy
+    id_conflict_policy: ActivityIDConflictPolicy
+    retry_policy: RetryPolicy | None
+    """None: for ever, 1 s doubling to 100 s."""
+    search_attributes: TypedSearchAttributes | None
+    summary: str | None
+    priority: Priority
+    start_delay: timedelta | None
+    ordering_key: str | None
+    """Those of one key run one after the other, each with all its retries, in the order in which they were started."""
+    rpc_timeout: timedelta | None
+    """How long to wait until the start is durable; 10 s by default. A result has no limit."""
+    rpc_metadata: Mapping[str, str]
+    """Without meaning here: there is no gRPC."""
     request_id: str | None
     """Of two starts with the same one only one counts; random by default."""

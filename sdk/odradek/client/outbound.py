@@ -8,7 +8,13 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from odradek.client import activities
+from odradek.client import activities, activity_requests
+from odradek.client.activity_description import (
+    ActivityExecutionCount,
+    ActivityExecutionDescription,
+    ActivityExecutionOptions,
+)
+from odradek.client.activity_handle import ActivityHandle
 from odradek.client.connection import Lane, Question
 from odradek.client.description import WorkflowExecution, WorkflowExecutionCount, WorkflowExecutionDescription
 from odradek.client.errors import WorkflowQueryFailedError
@@ -17,26 +23,39 @@ from odradek.client.filter import Filter
 from odradek.client.handle import WorkflowHandle
 from odradek.client.history import read_archive
 from odradek.client.interceptor import (
+    CancelActivityInput,
     CancelWorkflowInput,
     CompleteAsyncActivityInput,
     ControlActivityInput,
+    CountActivitiesInput,
     CountWorkflowsInput,
+    DescribeActivityInput,
     DescribeWorkflowInput,
     FailAsyncActivityInput,
     FetchWorkflowHistoryEventsInput,
     HeartbeatAsyncActivityInput,
+    ListActivitiesInput,
     ListWorkflowsInput,
     OutboundInterceptor,
+    PauseActivityInput,
     QueryWorkflowInput,
     ReportCancellationAsyncActivityInput,
     SignalWorkflowInput,
+    StartActivityInput,
     StartWorkflowInput,
     StartWorkflowUpdateInput,
     StartWorkflowUpdateWithStartInput,
+    TerminateActivityInput,
     TerminateWorkflowInput,
+    UnpauseActivityInput,
+    UpdateActivityOptionsInput,
     UpdateWithStartUpdateWorkflowInput,
 )
-from odradek.client.iterators import WorkflowExecutionAsyncIterator, WorkflowHistoryEventAsyncIterator
+from odradek.client.iterators import (
+    ActivityExecutionAsyncIterator,
+    WorkflowExecutionAsyncIterator,
+    WorkflowHistoryEventAsyncIterator,
+)
 from odradek.client.listing import Run, count_runs, read_runs, understood
 from odradek.client.refusals import expect, payload_too_large
 from odradek.client.status import WorkflowHistoryEventFilterType, WorkflowUpdateStage
@@ -253,13 +272,15 @@ class WireOutbound(OutboundInterceptor):
             _expected(Accepted, answer, question)
 
     async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowExecutionDescription:
+        description, client = await self.description(input), self._client
+        return await WorkflowExecutionDescription.of(description, input.id, client.namespace, client.data_converter)
+
+    async def description(self, input: DescribeWorkflowInput) -> Description:
         lane = await self._lane()
         timeout = self._timeout(lane, input.rpc_timeout)
         body = DescribeWorkflow(lane.request(self._client.identity, timeout_seconds=timeout), input.run_id)
         question = Question(checked_id(input.id), body, timeout)
-        description = _expected(Description, await lane.ask(question), question)
-        client = self._client
-        return await WorkflowExecutionDescription.of(description, input.id, client.namespace, client.data_converter)
+        return _expected(Description, await lane.ask(question), question)
 
     # ---------------------------------------------------------------------------------------------------- activities
 
@@ -288,6 +309,35 @@ class WireOutbound(OutboundInterceptor):
 
     async def control_activity(self, input: ControlActivityInput) -> None:
         await activities.control(self._client, input)
+
+    # -------------------------------------------------------------------------------------------- standalone activities
+
+    async def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:
+        return await activity_requests.start(self, self._client, input)
+
+    async def describe_activity(self, input: DescribeActivityInput) -> ActivityExecutionDescription:
+        return await activity_requests.describe(self, self._client, input)
+
+    async def cancel_activity(self, input: CancelActivityInput) -> None:
+        await activity_requests.cancel(self, input)
+
+    async def terminate_activity(self, input: TerminateActivityInput) -> None:
+        await activity_requests.terminate(self, input)
+
+    async def pause_activity(self, input: PauseActivityInput) -> None:
+        await activity_requests.pause(self._client, input)
+
+    async def unpause_activity(self, input: UnpauseActivityInput) -> None:
+        await activity_requests.unpause(self._client, input)
+
+    async def update_activity_options(self, input: UpdateActivityOptionsInput) -> ActivityExecutionOptions:
+        return await activity_requests.update_options(self, self._client, input)
+
+    def list_activities(self, input: ListActivitiesInput) -> ActivityExecutionAsyncIterator:
+        return activity_requests.listed(self, self._client, input)
+
+    async def count_activities(self, input: CountActivitiesInput) -> ActivityExecutionCount:
+        return await activity_requests.count(self, input)
 
     # --------------------------------------------------------------------------------------- histories and listings
 
@@ -349,10 +399,13 @@ class WireOutbound(OutboundInterceptor):
         lane = await self._lane()
         return count_runs(await self._runs(lane, wanted, input.rpc_timeout), wanted.group_by)
 
-    async def _runs(self, lane: Lane, wanted: Filter, rpc_timeout: timedelta | None) -> list[Run]:
+    async def _runs(
+        self, lane: Lane, wanted: Filter, rpc_timeout: timedelta | None, *, activities: bool = False
+    ) -> list[Run]:
         timeout = None if rpc_timeout is None else rpc_timeout.total_seconds()
         try:
-            return await asyncio.wait_for(asyncio.to_thread(read_runs, lane.namespace, wanted), timeout)
+            reading = asyncio.to_thread(read_runs, lane.namespace, wanted, activities=activities)
+            return await asyncio.wait_for(reading, timeout)
         except TimeoutError as error:
             raise RPCError(
                 f"ODR-136: reading {lane.namespace.topics.visibility} took longer than {timeout:g} s. Allow more time: "

@@ -12,6 +12,8 @@ from odradek.common.metrics import (
     MetricMeter,
 )
 from odradek.common.policies import (
+    ActivityIDConflictPolicy,
+    ActivityIDReusePolicy,
     AutoUpgradeVersioningOverride,
     HeaderCodecBehavior,
     PinnedVersioningOverride,
@@ -38,6 +40,8 @@ from odradek.common.search_attributes import (
 from odradek.schemas.records import Payload
 
 __all__ = [
+    "ActivityIDConflictPolicy",
+    "ActivityIDReusePolicy",
     "AutoUpgradeVersioningOverride",
     "HeaderCodecBehavior",
     "MetricAttributes",

@@ -94,6 +94,28 @@ class WorkflowIDConflictPolicy(StrEnum):
     UNSPECIFIED = "fail"
 
 
+class ActivityIDReusePolicy(StrEnum):
+    """What happens when an activity is started under the ID of one that is over and still remembered.
+
+    ``UNSPECIFIED`` means ``ALLOW_DUPLICATE``.
+    """
+
+    ALLOW_DUPLICATE = "allow-duplicate"
+    ALLOW_DUPLICATE_FAILED_ONLY = "allow-duplicate-failed-only"
+    """Only when that one did not complete."""
+    REJECT_DUPLICATE = "reject-duplicate"
+    UNSPECIFIED = "allow-duplicate"
+
+
+class ActivityIDConflictPolicy(StrEnum):
+    """What happens when an activity is started under the ID of one that is not over. ``UNSPECIFIED`` means ``FAIL``."""
+
+    FAIL = "fail"
+    USE_EXISTING = "use-existing"
+    """The caller gets a handle to that one."""
+    UNSPECIFIED = "fail"
+
+
 class QueryRejectCondition(StrEnum):
     """In which states of the run a query is turned away rather than answered."""
 

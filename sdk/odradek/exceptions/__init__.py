@@ -9,7 +9,8 @@ OdradekError                       every error of odradek; ``code`` names its pa
 │   ├── TerminatedError            ended from outside, without being asked
 │   ├── TimeoutError               a time limit of the work passed
 │   ├── ServerError                odradek itself could not do it
-│   └── WorkflowAlreadyStartedError  ODR-101  the workflow ID is in use
+│   ├── WorkflowAlreadyStartedError  ODR-101  the workflow ID is in use
+│   └── ActivityAlreadyStartedError  ODR-202  the ID of a standalone activity is in use
 └── (the errors of the client and of the converter stand in their own packages)
 
 All of them survive pickling, causes included.
@@ -27,6 +28,7 @@ from typing import Any, ClassVar
 from odradek.schemas.records import Failure
 
 __all__ = [
+    "ActivityAlreadyStartedError",
     "ActivityError",
     "ApplicationError",
     "ApplicationErrorCategory",
@@ -325,6 +327,25 @@ class WorkflowAlreadyStartedError(FailureError):
         )
         self.workflow_id = workflow_id
         self.workflow_type = workflow_type
+        self.run_id = run_id
+
+
+class ActivityAlreadyStartedError(FailureError):
+    """A standalone activity was not started, since its ID is in use or may not be used again.
+
+    ``run_id`` is the run in the way.
+    """
+
+    code: ClassVar[str] = "ODR-202"
+
+    def __init__(self, activity_id: str, activity_type: str, *, run_id: str | None = None) -> None:
+        super().__init__(
+            f'{self.code}: activity "{activity_id}" has been started already'
+            + (f" (run {run_id})" if run_id else "")
+            + f', so no "{activity_type}" was started. Use another ID, or an ID reuse or conflict policy for it.'
+        )
+        self.activity_id = activity_id
+        self.activity_type = activity_type
         self.run_id = run_id
 
 

@@ -54,6 +54,7 @@ class ActivityEnvironment:
             heartbeat_details=[],
             heartbeat_timeout=None,
             is_local=False,
+            namespace="default",
             priority=Priority.default,
             retry_policy=None,
             schedule_to_close_timeout=timedelta(seconds=1),

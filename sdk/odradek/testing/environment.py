@@ -219,6 +219,8 @@ def _around(
             "orchestrator_settings": replace(settings, parked_runs_fail_waits=True),
             # One worker's orchestrator may own what another worker's workflows are in.
             "registry": Registry(),
+            # What a server is elsewhere; standalone activities need no workflow.
+            "orchestrator": True,
         },
     )
     client = Client(connection, namespace=namespace, **client_options)

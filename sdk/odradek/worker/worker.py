@@ -72,6 +72,7 @@ class WorkerConfig(TypedDict, total=False):
     shared_state_manager: SharedStateManager | None
     tuner: WorkerTuner | None
     no_remote_activities: bool
+    orchestrator: bool
     debug_mode: bool
     graceful_shutdown_timeout: timedelta
     workflow_failure_exception_types: Sequence[type[BaseException]]
@@ -87,8 +88,10 @@ class Worker:
 
     Workflow code is hosted for the whole namespace: every orchestrator of a namespace must host all of its workflow
     types. Activities without workflows make a plain activity worker, and the other way round; with
-    ``no_remote_activities`` they serve as local ones only. Plugins of the client come before ``plugins``. Exceptions of
-    ``workflow_failure_exception_types`` fail the workflows hosted here; others, but for ``FailureError``, park them.
+    ``no_remote_activities`` they serve as local ones only. ``orchestrator=True`` serves partitions without workflows,
+    too: for activities that clients start, where no other process of the namespace does. Plugins of the client come
+    before ``plugins``. Exceptions of ``workflow_failure_exception_types`` fail the workflows hosted here; others, but
+    for ``FailureError``, park them.
     Workflows are checked for what no replay can repeat, and guarded while they run, unless ``workflow_runner`` is an
     ``UnsandboxedWorkflowRunner`` or ``debug_mode`` is set; with ``debug_mode``, code is not interrupted for not coming
     back, either. Options that people know from elsewhere and that have no meaning here are accepted with one warning.
@@ -116,6 +119,7 @@ class Worker:
         shared_state_manager: SharedStateManager | None = None,
         tuner: WorkerTuner | None = None,
         no_remote_activities: bool = False,
+        orchestrator: bool = False,
         debug_mode: bool = False,
         graceful_shutdown_timeout: timedelta = timedelta(),
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
@@ -146,6 +150,7 @@ class Worker:
             shared_state_manager=shared_state_manager,
             tuner=tuner,
             no_remote_activities=no_remote_activities,
+            orchestrator=orchestrator,
             debug_mode=debug_mode,
             graceful_shutdown_timeout=graceful_shutdown_timeout,
             workflow_failure_exception_types=workflow_failure_exception_types,
@@ -167,6 +172,7 @@ class Worker:
         defaults = client.connection.worker_defaults
         self._settings = config["orchestrator_settings"] or defaults.get("orchestrator_settings")
         self._worker_settings = config["worker_settings"] or defaults.get("worker_settings")
+        self._orchestrates = bool(config["workflows"] or config["orchestrator"] or defaults.get("orchestrator"))
         self._registry: Registry = defaults.get("registry") or Registry()
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
@@ -205,7 +211,7 @@ class Worker:
         self._running = True
         try:
             lane = await self.client.connection.lane(self.client.namespace)
-            orchestrator = self._orchestrator(lane.namespace) if self._workflows else None
+            orchestrator = self._orchestrator(lane.namespace) if self._orchestrates else None
             remote = self._activities and not self._config["no_remote_activities"]
             activities = self._activity_worker(lane.namespace) if remote else None
             await self._serve(orchestrator, activities)

@@ -142,6 +142,8 @@ class Definition:
     version: str = ""
     versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
     dynamic_config: Callable[[Any], DynamicWorkflowConfig] | None = None
+    takes_record: bool = False
+    """Built in: its run method takes the run's start as it is recorded."""
     sandboxed: bool = True
 
     @staticmethod

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from asyncio import events
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -73,12 +73,19 @@ class ReadOnlyContextError(OdradekError):
     """A query handler or an update validator tried to change something."""
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Payloads that pass through as they stand, as arguments or as a result: no converter and no codec sees them."""
+
+    payloads: Sequence[Payload]
+
+
 @dataclass(slots=True)
 class ActivityCall:
     """A call of an activity as the workflow made it."""
 
     name: str
-    args: Sequence[Any]
+    args: Sequence[Any] | Encoded
     result_type: type | None
     activity_id: str | None
     task_queue: str | None
@@ -90,6 +97,7 @@ class ActivityCall:
     cancellation_type: str
     summary: str
     priority: Priority | None
+    headers: Mapping[str, Payload] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from odradek.activity._context import ActivityCancellationDetails, Info
 from odradek.activity._flag import Flag
 from odradek.common import MetricMeter, Priority, RetryPolicy
 from odradek.common.prometheus import PrometheusMeter
+from odradek.common.standalone import is_standalone
 from odradek.converter import DataConverter, PayloadConverter
 from odradek.log.clock import WALL
 from odradek.schemas.records import ActivityHeartbeat, Payload, TaskRecord
@@ -207,6 +208,7 @@ class AttemptContext:
 
 def info_of(task: TaskRecord, started_ms: int, heartbeat_details: list[Any]) -> Info:
     timeouts = task.timeouts
+    alone = is_standalone(task.workflow_type)
     return Info(
         activity_id=task.activity_id,
         activity_type=task.activity_type,
@@ -215,6 +217,7 @@ def info_of(task: TaskRecord, started_ms: int, heartbeat_details: list[Any]) -> 
         heartbeat_details=heartbeat_details,
         heartbeat_timeout=_duration(timeouts.heartbeat_ms),
         is_local=False,
+        namespace=task.namespace,
         priority=Priority.from_record(task.priority),
         retry_policy=RetryPolicy.from_record(task.retry_policy),
         schedule_to_close_timeout=_duration(timeouts.schedule_to_close_ms),
@@ -223,11 +226,12 @@ def info_of(task: TaskRecord, started_ms: int, heartbeat_details: list[Any]) -> 
         started_time=_time(started_ms),
         task_queue=task.task_queue,
         task_token=_token(task, started_ms),
-        workflow_id=task.workflow_id,
-        workflow_namespace=task.namespace,
-        workflow_run_id=task.run_id,
-        workflow_type=task.workflow_type,
+        workflow_id=None if alone else task.workflow_id,
+        workflow_namespace=None if alone else task.namespace,
+        workflow_run_id=None if alone else task.run_id,
+        workflow_type=None if alone else task.workflow_type,
         idempotency_key=f"{task.run_id}:{task.seq}",
+        activity_run_id=task.run_id if alone else None,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from odradek.activity import _Definition
 from odradek.activity._context import CompleteAsyncError, _current
 from odradek.common import RawValue
+from odradek.common.standalone import owner_of
 from odradek.exceptions import CancelledError, is_cancelled_exception
 from odradek.schemas.records import ActivityResult, ActivityStarted
 from odradek.workers.attempts import UNHEARD, Attempt, Running, StopReason
@@ -286,9 +287,9 @@ class Execution:
         facts = {"activity_type": attempt.task.activity_type, "workflow_id": attempt.task.workflow_id}
         _logger.log(
             level,
-            'activity "%s" of workflow "%s" failed at attempt %d: %s',
+            'activity "%s" of %s failed at attempt %d: %s',
             attempt.task.activity_type,
-            attempt.task.workflow_id,
+            owner_of(attempt.task.workflow_id),
             attempt.task.attempt,
             answer,
             exc_info=answer if _logger.isEnabledFor(logging.DEBUG) else None,

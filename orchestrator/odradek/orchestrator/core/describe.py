@@ -91,6 +91,7 @@ def _activity(activity: Activity) -> r.Wait:
         activity.scheduled_ms,
         scheduled.activity_id,
         progress.paused_why,
+        progress.options,
     )
 
 

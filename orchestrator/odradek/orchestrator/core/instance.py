@@ -43,6 +43,7 @@ from odradek.workflow.runtime import (
     ActivityCall,
     ContinueAsNewError,
     ContinueCall,
+    Encoded,
     Info,
     NondeterminismError,
     ReadOnlyContextError,
@@ -292,6 +293,9 @@ class WorkflowInstance(Runtime):
 
     def _input_of_run(self, event: r.RunStarted) -> list[Any]:
         definition = self.definition
+        if definition.takes_record:
+            self._payload_bytes += sum(len(payload.data) for payload in event.input)
+            return [event]
         if definition.name is None:
             self._payload_bytes += sum(len(payload.data) for payload in event.input)
             return [[RawValue(payload) for payload in event.input]]
@@ -334,7 +338,12 @@ class WorkflowInstance(Runtime):
         if event.result is not None:
             self._payload_bytes += len(event.result.data)
         try:
-            value = self.converter.from_payload(event.result, call.result_type) if event.result else None
+            if event.result is None:
+                value = None
+            elif call.result_type is Encoded:
+                value = Encoded((event.result,))
+            else:
+                value = self.converter.from_payload(event.result, call.result_type)
         except Exception as error:
             future.set_exception(_unreadable(f'result of activity "{call.name}"', error))
         else:
@@ -598,7 +607,7 @@ class WorkflowInstance(Runtime):
                 call.name,
                 call.task_queue or started.task_queue,
                 payloads,
-                {},
+                dict(call.headers) if call.headers else {},
                 _timeouts(call.schedule_to_close, call.schedule_to_start, call.start_to_close, call.heartbeat),
                 call.retry_policy.to_record() if call.retry_policy else _RETRY_DEFAULT,
                 call.cancellation_type,
@@ -807,15 +816,19 @@ class WorkflowInstance(Runtime):
         except Exception as error:
             raise WorkflowBug(f"ODR-069: {what} does not fit: {error}") from error
 
-    def _encode(self, values: Sequence[Any], what: str) -> Sequence[r.Payload]:
-        payloads = self.converter.to_payloads(values) if values else ()
+    def _encode(self, values: Sequence[Any] | Encoded, what: str) -> Sequence[r.Payload]:
+        payloads: Sequence[r.Payload]
+        if isinstance(values, Encoded):
+            payloads = values.payloads
+        else:
+            payloads = self.converter.to_payloads(values) if values else ()
         self._check_size(sum(len(payload.data) for payload in payloads), what)
         return payloads
 
     def _encode_one(self, value: Any, what: str) -> r.Payload | None:
         if value is None:
             return None
-        payload = self.converter.to_payload(value)
+        payload = value.payloads[0] if type(value) is Encoded else self.converter.to_payload(value)
         self._check_size(len(payload.data), what)
         return payload
 
