@@ -239,9 +239,14 @@ class Owner:
             result = None if value is None else partition.payload(value)
         except Exception as error:
             cause = convert.failure_converter.to_failure(error, convert.payload_converter)
-            facts = {"activity_type": call.name, "activity_id": str(step.seq), "identity": "", "retry_state": "timeout"}
+            facts = {
+                "activity_type": call.activity,
+                "activity_id": str(step.seq),
+                "identity": "",
+                "retry_state": "timeout",
+            }
             failure = r.Failure(r.FailureKind.ACTIVITY, "Activity task failed", attributes=facts, cause=cause)
-        ended = r.StepEnded(step.seq, call.name, result, step.attempt, partition.now_ms, failure)
+        ended = r.StepEnded(step.seq, call.activity, result, step.attempt, partition.now_ms, failure)
         self.shard.steps_ended([(step, ended)], partition.now_ms)
 
     def _read(self, offset: int) -> tuple[int, bytes, int | None]:

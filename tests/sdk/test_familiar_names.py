@@ -52,8 +52,15 @@ NAMES = {
         WorkflowUpdateRPCTimeoutOrCancelledError WorkflowUpdateStage
     """,
     "odradek.worker": """
+        ActivityInboundInterceptor ActivityOutboundInterceptor ContinueAsNewInput ExecuteActivityInput
+        ExecuteWorkflowInput
+        HandleQueryInput HandleSignalInput HandleUpdateInput Interceptor SignalChildWorkflowInput
+        SignalExternalWorkflowInput StartActivityInput StartChildWorkflowInput
+        StartLocalActivityInput WorkflowInboundInterceptor WorkflowInterceptorClassInput WorkflowOutboundInterceptor
         FixedSizeSlotSupplier Plugin PollerBehaviorAutoscaling PollerBehaviorSimpleMaximum Replayer ReplayerConfig
-        ResourceBasedSlotConfig ResourceBasedSlotSupplier ResourceBasedTunerConfig UnsandboxedWorkflowRunner Worker
+        ResourceBasedSlotConfig ResourceBasedSlotSupplier ResourceBasedTunerConfig SharedHeartbeatSender
+        SharedStateManager
+        UnsandboxedWorkflowRunner Worker
         WorkerConfig WorkerDeploymentConfig WorkerDeploymentVersion WorkerTuner WorkflowReplayResult
         WorkflowReplayResults WorkflowRunner
     """,
@@ -85,6 +92,7 @@ NAMES = {
     "odradek.runtime": "LoggingConfig OpenTelemetryConfig PrometheusConfig Runtime TelemetryConfig TelemetryFilter",
     "odradek.plugin": "SimplePlugin",
     "odradek.envconfig": "ClientConfig ClientConnectConfig",
+    "odradek.contrib.opentelemetry": "TracingInterceptor TracingWorkflowInboundInterceptor workflow",
     "odradek.contrib.pydantic": "PydanticPayloadConverter pydantic_data_converter",
 }
 

@@ -69,7 +69,7 @@ async def connected(common: Common) -> AsyncIterator[Client]:
     connection = Connection(log, owns_log=True, schema_registry=common.schema_registry)
     try:
         await asyncio.to_thread(check_namespace, log, common)
-        yield Client(connection, namespace=common.namespace)
+        yield Client(connection, **common.client_options())
     finally:
         await connection.close()
 

@@ -66,8 +66,8 @@ class _Dev:
         on_stop_signal(lambda: _wake(loop, stop))
         client = await Client.connect(
             common.address,
-            namespace=common.namespace,
             log_config=common.log_config,
+            **common.client_options(),
             schema_registry=common.schema_registry,
         )
         beating = asyncio.create_task(self._beat())
@@ -90,6 +90,7 @@ class _Dev:
             workflows=self.found.workflows,
             activities=self.found.activities,
             orchestrator=True,
+            interceptors=[one for one in self.common.worker_interceptors() if one not in client.interceptors],
             graceful_shutdown_timeout=timedelta(seconds=2),
         )
         async with worker:

@@ -61,6 +61,30 @@ def load(names: Sequence[str]) -> Found:
     return found
 
 
+def made(place: str, kind: Any, wanted: str) -> Any:
+    """What stands at ``module:name``: an instance, or a class or function without arguments that makes one.
+
+    Raises ``ModuleUnusable`` for what is none.
+    """
+    module, colon, name = place.partition(":")
+    if not colon:
+        raise ModuleUnusable(place, "it does not say what of it is meant: give MODULE:NAME")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    value: Any = _import(module)
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    if not isinstance(value, kind) and callable(value):
+        try:
+            value = value()
+        except TypeError as error:
+            raise ModuleUnusable(place, f"{name} is not {wanted}, and does not make one without arguments") from error
+    if not isinstance(value, kind):
+        raise ModuleUnusable(place, f"{name} is not {wanted}, and does not make one")
+    return value
+
+
 def _add(found: Found, name: str, module: ModuleType) -> None:
     from odradek.orchestrator.registry import workflows_in
 

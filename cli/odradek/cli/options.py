@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from odradek.cli.errors import AddressMissing, LogConfigInvalid
+from odradek.cli.modules import made
 from odradek.envconfig import read_log_config
 
 if TYPE_CHECKING:
+    from odradek.activity.interceptors import Interceptor
+    from odradek.converter import DataConverter
     from odradek.log import Log
 
 DEV_FILE: Final = Path(".odradek/dev.db")
@@ -27,6 +31,8 @@ class Common:
     namespace: str = "default"
     log_config: dict[str, str] = field(default_factory=dict)
     schema_registry: str | None = None
+    converter: str | None = None
+    interceptor: list[str] = field(default_factory=list)
     verbose: bool = False
     log_format: str = "text"
     log_level: str = "info"
@@ -37,6 +43,38 @@ class Common:
         if self.log is None:
             raise AddressMissing(DEV_LOG if DEV_FILE.exists() else None)
         return self.log if "://" in self.log else f"kafka://{self.log}"
+
+    def data_converter(self) -> DataConverter:
+        """What payloads are read and written with. Raises ``ModuleUnusable``."""
+        from odradek.converter import DataConverter
+
+        if self.converter is None:
+            return DataConverter.default
+        converter: DataConverter = made(self.converter, DataConverter, "a DataConverter")
+        return converter
+
+    @cached_property
+    def _interceptors(self) -> list[Any]:
+        from odradek.activity.interceptors import Interceptor as OfWorkers
+        from odradek.client import Interceptor as OfClients
+
+        return [made(named, (OfClients, OfWorkers), "an interceptor") for named in self.interceptor]
+
+    def worker_interceptors(self) -> list[Interceptor]:
+        """Raises ``ModuleUnusable``."""
+        from odradek.activity.interceptors import Interceptor
+
+        return [one for one in self._interceptors if isinstance(one, Interceptor)]
+
+    def client_options(self) -> dict[str, Any]:
+        """What clients are made with beside their connection. Raises ``ModuleUnusable``."""
+        from odradek.client import Interceptor
+
+        return {
+            "namespace": self.namespace,
+            "data_converter": self.data_converter(),
+            "interceptors": [one for one in self._interceptors if isinstance(one, Interceptor)],
+        }
 
     def open_log(self) -> Log:
         from odradek.log import open_log
@@ -60,6 +98,10 @@ def _keep_config(context: click.Context, parameter: click.Parameter, value: tupl
             common.log_config.update(read_log_config(given))
         except ValueError as error:
             raise LogConfigInvalid(str(error)) from None
+
+
+def _keep_interceptors(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
+    context.ensure_object(Common).interceptor.extend(value or ())
 
 
 def common_options(*, at_root: bool) -> list[click.Parameter]:
@@ -99,6 +141,20 @@ def common_options(*, at_root: bool) -> list[click.Parameter]:
             envvar="ODRADEK_SCHEMA_REGISTRY",
             metavar="URL",
             help="Write records in the Schema Registry's wire format.",
+        ),
+        option(
+            "--converter",
+            envvar="ODRADEK_CONVERTER",
+            metavar="MODULE:NAME",
+            help="The DataConverter that payloads are written with, or a function that makes it.",
+        ),
+        option(
+            "--interceptor",
+            envvar="ODRADEK_INTERCEPTORS",
+            metavar="MODULE:NAME",
+            multiple=True,
+            callback=_keep_interceptors,
+            help="An interceptor, its class, or a function that makes it; repeatable, the first is outermost.",
         ),
         option("-v", "--verbose", is_flag=True, help="Tracebacks, and debug messages."),
         option(

@@ -129,14 +129,23 @@ def _serve(
     from odradek.log.namespace import open_namespace
     from odradek.orchestrator.host import Orchestrator
     from odradek.orchestrator.registry import Registry
+    from odradek.worker.interceptor import interceptor_classes
 
     registry = Registry()
-    registry.add(found.workflows)
+    around = common.worker_interceptors()
+    registry.add(found.workflows, interceptors=interceptor_classes(around))
     registry.add_activities(found.activities)
     log = common.open_log()
     try:
         namespace = open_namespace(log, common.namespace, schema_registry=common.schema_registry)
-        served = Orchestrator(namespace, registry, identity=identity, settings=settings)
+        served = Orchestrator(
+            namespace,
+            registry,
+            data_converter=common.data_converter(),
+            identity=identity,
+            settings=settings,
+            interceptors=around,
+        )
         on_stop_signal(served.stop)
         if parent is not None:
             on_parent_gone(parent, served.stop)

@@ -108,7 +108,11 @@ class _Wanted:
 async def _replayed(common: Common, workflows: Sequence[type], wanted: _Wanted) -> list[WorkflowReplayResult]:
     from odradek.worker import Replayer
 
-    replayer = Replayer(workflows=workflows)
+    replayer = Replayer(
+        workflows=workflows,
+        data_converter=common.data_converter(),
+        interceptors=common.worker_interceptors(),
+    )
     return [
         await replayer.replay_workflow(history, raise_on_replay_failure=False)
         async for history in wanted.histories(common)

@@ -18,6 +18,7 @@ from odradek.cli.stopping import on_stop_signal
 
 if TYPE_CHECKING:
     from odradek.cli.modules import Found
+    from odradek.client import Client
     from odradek.log import Log
     from odradek.workers import ActivityWorker, WorkerSettings
 
@@ -128,9 +129,7 @@ class _Served:
 
         connection = Connection(self.log, schema_registry=self.common.schema_registry)
         try:
-            worker = self._worker(
-                Client(connection, namespace=self.common.namespace, identity=self.options["identity"])
-            )
+            worker = self._worker(Client(connection, identity=self.options["identity"], **self.common.client_options()))
             await self._serve(worker, health)
         finally:
             await connection.close()
@@ -157,7 +156,7 @@ class _Served:
                 server.close()
         _log.info('worker %s of task queue "%s" has stopped', worker.worker_id, self.queue)
 
-    def _worker(self, client: object) -> ActivityWorker:
+    def _worker(self, client: Client) -> ActivityWorker:
         from odradek.log.namespace import open_namespace
         from odradek.workers import ActivityWorker
 
@@ -166,6 +165,8 @@ class _Served:
             self.queue,
             self.found.activities,
             client=client,
+            data_converter=client.data_converter,
+            interceptors=self.common.worker_interceptors(),
             settings=self.settings,
             **self.options,
         )

@@ -364,13 +364,16 @@ def confirm_several(workflow_ids: list[str], *, yes: bool) -> None:
 @pass_common
 def history(common: Common, workflow_id: str, run_id: str | None, timeout: timedelta | None, as_json: bool) -> None:
     """What has happened in a run, event by event. The JSON form can be replayed."""
+    from odradek.cli.decoded import decoded
     from odradek.cli.history_view import history_table
+    from odradek.client import WorkflowHistory
 
     found = ask(common, lambda client: handle_of(client, workflow_id, run_id).fetch_history(rpc_timeout=timeout))
     if as_json:
         click.echo(found.to_json(), nl=False)
     else:
-        print_rich(history_table(found))
+        events = asyncio.run(decoded(found.events, common.data_converter()))
+        print_rich(history_table(WorkflowHistory(found.workflow_id, events, run_id=found.run_id)))
 
 
 workflow.add_command(replay)

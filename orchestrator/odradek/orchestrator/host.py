@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from odradek.activity.interceptors import Interceptor
 from odradek.common.prometheus import PrometheusMeter
 from odradek.converter import DataConverter
 from odradek.log import Appender, Committed, LogError, LogUnavailable, OffsetOutOfRange, Record
@@ -64,7 +65,9 @@ class Orchestrator:
         identity: str | None = None,
         settings: OrchestratorSettings | None = None,
         clock: Clock = WALL,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
+        """``interceptors`` are for steps and local activities; those of workflows come with the registry."""
         self.namespace = namespace
         self.registry = registry
         self.settings = settings or OrchestratorSettings()
@@ -92,6 +95,7 @@ class Orchestrator:
             concurrent_max=self.settings.steps_concurrent_max,
             threads_max=self.settings.step_threads_max,
             known=registry.activity_names,
+            interceptors=interceptors,
         )
         self._deadlocks = DeadlockDetector(self.settings.deadlock_timeout_seconds)
         self._turns = Turns()

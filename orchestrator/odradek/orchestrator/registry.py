@@ -38,34 +38,36 @@ class Registry:
         failure_exception_types: Sequence[type[BaseException]] = (),
         *,
         sandboxed: bool = True,
+        interceptors: Sequence[type] = (),
     ) -> None:
         """Host these classes. Exceptions of ``failure_exception_types`` fail their runs, beside those that they name.
 
+        ``interceptors`` are classes of ``WorkflowInboundInterceptor``, around each run.
         ``sandboxed=False`` leaves all of them unchecked and unguarded, as a class that says so itself. Raises
         ``InvalidWorkflow`` for one that is not decorated, or a type that two classes claim in one version, and its
         subclass ``NondeterministicCode`` for one that does what no replay can repeat.
         """
-        definitions = [Definition.of(cls) for cls in workflows]
-        for definition in definitions:
+        workflows = list(workflows)
+        for cls in workflows:
+            definition = Definition.of(cls)
             if definition.name is not None and is_built_in(definition.name):
                 raise InvalidWorkflow(
-                    definition.cls.__qualname__,
+                    cls.__qualname__,
                     f'the type "{definition.name}" is reserved for what is built in: give it another name',
                 )
-        if not sandboxed:
-            definitions = [dataclasses.replace(definition, sandboxed=False) for definition in definitions]
+        definitions = [
+            dataclasses.replace(
+                definition,
+                sandboxed=definition.sandboxed and sandboxed,
+                failure_exception_types=(*definition.failure_exception_types, *failure_exception_types),
+                interceptors=tuple(interceptors),
+            )
+            for definition in map(Definition.of, workflows)
+        ]
         for definition in definitions:
             if definition.sandboxed:
                 require(definition.cls)
                 guard.install()
-        if failure_exception_types:
-            definitions = [
-                dataclasses.replace(
-                    definition,
-                    failure_exception_types=(*definition.failure_exception_types, *failure_exception_types),
-                )
-                for definition in definitions
-            ]
         self._index([*self._added, (task_queue, definitions)])
 
     def remove(self, workflows: Iterable[type], task_queue: str | None = None) -> None:

@@ -17,7 +17,8 @@ from odradek.common.standalone import ACTIVITY, LANE, TIMED_OUT, StandaloneOptio
 from odradek.exceptions import ActivityError, ApplicationError, TimeoutError, WorkflowAlreadyStartedError
 from odradek.schemas.records import RunStarted
 from odradek.workflow.definition import Definition
-from odradek.workflow.runtime import ActivityCall, Encoded, current
+from odradek.workflow.interceptors import StartActivityInput
+from odradek.workflow.runtime import Encoded, current
 
 _FIRST_PATIENCE: Final = timedelta(seconds=15)
 _LONGEST_PATIENCE: Final = timedelta(minutes=10)
@@ -63,10 +64,9 @@ class StandaloneActivity:
 
 async def _done(started: RunStarted, options: StandaloneOptions) -> Encoded | None:
     limits = options.timeouts
-    call = ActivityCall(
+    call = StartActivityInput(
         activity_name(started.workflow_type),
-        Encoded(started.input[1:]),
-        Encoded,
+        Encoded(started.input[1:]),  # type: ignore[arg-type]  # what users see is always a sequence
         options.id,
         None,
         _duration(limits.schedule_to_close_ms),
@@ -76,7 +76,8 @@ async def _done(started: RunStarted, options: StandaloneOptions) -> Encoded | No
         RetryPolicy.from_record(options.retry_policy),
         workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         started.static_summary,
-        None,  # that of the run
+        None,  # the priority of the run
+        Encoded,
         started.headers,
     )
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from odradek.activity._context import ActivityCancellationDetails, Info
 from odradek.activity._flag import Flag
+from odradek.activity.interceptors import ActivityOutboundInterceptor
 from odradek.common import MetricMeter, Priority, RetryPolicy
 from odradek.converter import PayloadConverter
 from odradek.orchestrator.core.effects import RunStep
@@ -17,8 +18,8 @@ from odradek.orchestrator.core.effects import RunStep
 class StepContext:
     """The ``_Context`` of ``odradek.activity`` for one attempt in this process."""
 
-    __slots__ = ("_info", "_namespace", "_step", "attempt", "cancellation_details", "cancelled", "payload_converter",
-                 "scheduled_ms", "started_ms", "worker_shutdown")  # fmt: skip
+    __slots__ = ("_info", "_namespace", "_step", "attempt", "cancellation_details", "cancelled", "outbound",
+                 "payload_converter", "scheduled_ms", "started_ms", "worker_shutdown")  # fmt: skip
 
     client: Any = None
     metric_meter = MetricMeter.noop
@@ -42,8 +43,13 @@ class StepContext:
         self.cancelled = Flag()
         self.cancellation_details: ActivityCancellationDetails | None = None
         self.worker_shutdown = shutdown
+        self.outbound: ActivityOutboundInterceptor | None = None
 
     def heartbeat(self, *details: Any) -> None:
+        if self.outbound is not None:
+            self.outbound.heartbeat(*details)
+
+    def own_heartbeat(self, *details: Any) -> None:
         """The process itself knows that it lives."""
 
     def shield_thread_cancel_exception(self) -> AbstractContextManager[None]:
@@ -51,6 +57,9 @@ class StepContext:
 
     @property
     def info(self) -> Info:
+        return self.own_info() if self.outbound is None else self.outbound.info()
+
+    def own_info(self) -> Info:
         if self._info is None:
             self._info = self._facts()
         return self._info
@@ -60,7 +69,7 @@ class StepContext:
         details: Sequence[Any] = ()
         return Info(
             activity_id=call.activity_id or str(step.seq),
-            activity_type=call.name,
+            activity_type=call.activity,
             attempt=self.attempt,
             current_attempt_scheduled_time=_time(self.scheduled_ms),
             heartbeat_details=details,
@@ -69,9 +78,9 @@ class StepContext:
             namespace=self._namespace,
             priority=Priority.default,
             retry_policy=call.retry_policy or RetryPolicy(),
-            schedule_to_close_timeout=call.schedule_to_close,
+            schedule_to_close_timeout=call.schedule_to_close_timeout,
             scheduled_time=_time(step.asked_ms),
-            start_to_close_timeout=call.start_to_close,
+            start_to_close_timeout=call.start_to_close_timeout,
             started_time=_time(self.started_ms),
             task_queue=step.task_queue,
             task_token=b"",

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 from odradek.activity import _Definition
 from odradek.activity._context import ActivityCancellationDetails, CompleteAsyncError, _current
 from odradek.activity._flag import Flag
+from odradek.activity.interceptors import ExecuteActivityInput, Interceptor, chain
 from odradek.common import RetryPolicy
 from odradek.converter import DataConverter
 from odradek.exceptions import ApplicationError, CancelledError, TimeoutError, TimeoutType, is_cancelled_exception
@@ -100,10 +101,12 @@ class StepRunner:
         concurrent_max: int = 1000,
         threads_max: int = 32,
         known: Callable[[], list[str]] = list,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         self._namespace = namespace
         self._converter = data_converter
         self._activities, self._known = activities, known
+        self._interceptors = interceptors
         self._clock_ms = clock_ms
         self._identity = identity
         self._concurrent_max, self._threads_max = concurrent_max, threads_max
@@ -135,7 +138,7 @@ class StepRunner:
     def run(self, taker: Taker, step: RunStep) -> None:
         """Begin a step; its end comes with ``take``."""
         call = step.call
-        definition = self._activities(call.name) if call.is_activity else None
+        definition = self._activities(call.activity) if call.is_activity else None
         step.running = running = _Running(taker, step, definition, self._clock_ms())
         self._open += 1
         self._newest = running.began
@@ -253,9 +256,9 @@ class StepRunner:
         running.step.attempt += 1
         running.stop = None
         running.has_begun = False
-        deadline = None if call.start_to_close is None else now + call.start_to_close.total_seconds()
-        if call.schedule_to_close is not None:
-            whole = running.began + call.schedule_to_close.total_seconds()
+        deadline = None if call.start_to_close_timeout is None else now + call.start_to_close_timeout.total_seconds()
+        if call.schedule_to_close_timeout is not None:
+            whole = running.began + call.schedule_to_close_timeout.total_seconds()
             deadline = whole if deadline is None else min(deadline, whole)
         running.deadline = deadline
         running.context = StepContext(
@@ -273,27 +276,41 @@ class StepRunner:
             running.has_begun = True
             if running.stop is not None:
                 raise asyncio.CancelledError
-            if call.schedule_to_start is not None and running.step.attempt == 1:
+            if call.schedule_to_start_timeout is not None and running.step.attempt == 1:
                 _check_start(running)
             _current.set(running.context)  # type: ignore[arg-type]
             is_async = running.definition.is_async if running.definition else call.is_async
             function = self._function(running)
-            value = await function(*call.args) if is_async else await self._in_thread(running, function)
+            if self._interceptors:
+                value = await self._intercepted(running, function, is_async)
+            else:
+                value = await function(*call.args) if is_async else await self._in_thread(running, function, call.args)
             ended = self._success(running, value)
         except GeneratorExit:
             raise
         except CompleteAsyncError:
-            self._failed(running, _cannot_leave(call.name))
+            self._failed(running, _cannot_leave(call.activity))
         except BaseException as error:
             self._failed(running, error)
         else:
             self._over(running, ended)
 
-    async def _in_thread(self, running: _Running, function: Callable[..., Any]) -> Any:
+    async def _intercepted(self, running: _Running, function: Callable[..., Any], is_async: bool) -> Any:
+        async def innermost(input: ExecuteActivityInput) -> Any:
+            if is_async:
+                return await input.fn(*input.args)
+            return await self._in_thread(running, input.fn, input.args)
+
+        assert running.context is not None
+        first = chain(self._interceptors, innermost, running.context)
+        call = running.call
+        return await first.execute_activity(ExecuteActivityInput(function, call.args, self._pool, call.headers))
+
+    async def _in_thread(self, running: _Running, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
         assert self._loop is not None
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads_max, thread_name_prefix="odradek-step")
-        call = partial(contextvars.copy_context().run, function, *running.call.args)
+        call = partial(contextvars.copy_context().run, function, *arguments)
         done = self._loop.run_in_executor(self._pool, call)
         while not done.done():
             try:
@@ -312,7 +329,7 @@ class StepRunner:
             return running.call.function
         names = ", ".join(self._known()) or "none"
         raise ApplicationError(
-            f'ODR-142: no activity "{running.call.name}" in this orchestrator\'s process, which knows: {names}. '
+            f'ODR-142: no activity "{running.call.activity}" in this orchestrator\'s process, which knows: {names}. '
             "Local activities run beside the workflow: register it in the same Worker, load its module with "
             '"odradek orchestrator", or pass the function itself',
             type="ActivityTypeUnknown",
@@ -326,7 +343,7 @@ class StepRunner:
         for running in self._attempts:
             if running.deadline is not None and now >= running.deadline and running.stop is None:
                 call = running.call
-                whole = call.schedule_to_close
+                whole = call.schedule_to_close_timeout
                 over = whole is not None and now >= running.began + whole.total_seconds()
                 running.stop = TimeoutType.SCHEDULE_TO_CLOSE if over else TimeoutType.START_TO_CLOSE
                 self._tell(running, ActivityCancellationDetails(timed_out=True))
@@ -375,8 +392,8 @@ class StepRunner:
             payload = self._converter.in_workflows.to_payload(value)
             limit = min(running.taker.payload_bytes_max, PAYLOAD_BYTES_MAX)
             if len(payload.data) > limit:
-                raise _too_large("result", step.call.name, len(payload.data), limit)
-        return r.StepEnded(step.seq, step.call.name, payload, step.attempt, context.started_ms)
+                raise _too_large("result", step.call.activity, len(payload.data), limit)
+        return r.StepEnded(step.seq, step.call.activity, payload, step.attempt, context.started_ms)
 
     def _failed(self, running: _Running, error: BaseException) -> None:
         """An attempt has failed: another one later, or the end."""
@@ -384,7 +401,7 @@ class StepRunner:
         failure = self._failure(self._as_answered(running, error))
         if len(failure.message) + sum(len(p.data) for p in failure.details) > running.taker.payload_bytes_max:
             limit = running.taker.payload_bytes_max
-            failure = self._failure(_too_large("failure", step.call.name, len(failure.message), limit))
+            failure = self._failure(_too_large("failure", step.call.activity, len(failure.message), limit))
         step.last_failure = failure
         if running.policy is None:
             policy = running.call.retry_policy
@@ -394,13 +411,13 @@ class StepRunner:
             delay_ms, state = None, "timeout"
         elif running.stop in ("cancelled", "dropped"):
             delay_ms, state = None, "cancel-requested"
-        whole = running.call.schedule_to_close
+        whole = running.call.schedule_to_close_timeout
         if delay_ms is not None and whole is not None:
             left = whole.total_seconds() - (time.monotonic() - running.began)
             if delay_ms / 1000 >= left:
                 delay_ms, state = None, "timeout"
         level = logging.DEBUG if is_cancelled_exception(error) else logging.WARNING
-        _log.log(level, 'step "%s" of workflow "%s" failed at attempt %d: %s', step.call.name, step.workflow_id,
+        _log.log(level, 'step "%s" of workflow "%s" failed at attempt %d: %s', step.call.activity, step.workflow_id,
                  step.attempt, error, exc_info=error if _log.isEnabledFor(logging.DEBUG) else None)  # fmt: skip
         if delay_ms is None:
             self._final(running, failure, state)
@@ -451,14 +468,14 @@ class StepRunner:
         assert context is not None
         call = step.call
         facts = {
-            "activity_type": call.name,
+            "activity_type": call.activity,
             "activity_id": call.activity_id or str(step.seq),
             "identity": self._identity,
             "retry_state": state,
         }
         message = "Activity task timed out" if failure.kind == FailureKind.TIMEOUT else "Activity task failed"
         outer = r.Failure(FailureKind.ACTIVITY, message, attributes=facts, cause=failure)
-        self._over(running, r.StepEnded(step.seq, call.name, None, step.attempt, context.started_ms, outer))
+        self._over(running, r.StepEnded(step.seq, call.activity, None, step.attempt, context.started_ms, outer))
 
     def _over(self, running: _Running, ended: r.StepEnded) -> None:
         running.is_over = True
@@ -481,12 +498,12 @@ class StepRunner:
         """What the workflow hears of an attempt that raised ``error``."""
         if not is_cancelled_exception(error):
             return error if isinstance(error, Exception) else ApplicationError(repr(error), type=type(error).__name__)
-        call, name = running.call, running.call.name
+        call, name = running.call, running.call.activity
         match running.stop:
             case TimeoutType.START_TO_CLOSE:
-                return _timed_out(name, TimeoutType.START_TO_CLOSE, call.start_to_close)
+                return _timed_out(name, TimeoutType.START_TO_CLOSE, call.start_to_close_timeout)
             case TimeoutType.SCHEDULE_TO_CLOSE:
-                return _timed_out(name, TimeoutType.SCHEDULE_TO_CLOSE, call.schedule_to_close)
+                return _timed_out(name, TimeoutType.SCHEDULE_TO_CLOSE, call.schedule_to_close_timeout)
             case "cancelled" | "dropped":
                 return error if isinstance(error, CancelledError) else CancelledError("Cancelled")
             case _:
@@ -507,11 +524,11 @@ class StepRunner:
 
 
 def _check_start(running: _Running) -> None:
-    limit = running.call.schedule_to_start
+    limit = running.call.schedule_to_start_timeout
     assert limit is not None
     if time.monotonic() - running.began > limit.total_seconds():
         running.stop = TimeoutType.SCHEDULE_TO_CLOSE
-        raise _timed_out(running.call.name, TimeoutType.SCHEDULE_TO_START, limit)
+        raise _timed_out(running.call.activity, TimeoutType.SCHEDULE_TO_START, limit)
 
 
 def _timed_out(name: str, kind: TimeoutType, limit: timedelta | None) -> TimeoutError:

@@ -11,9 +11,9 @@ from odradek.client import Interceptor as ClientInterceptor
 from odradek.client import Plugin as ClientPlugin
 from odradek.converter import DataConverter
 from odradek.service import ConnectConfig
+from odradek.worker import Interceptor as WorkerInterceptor
 from odradek.worker import Plugin as WorkerPlugin
 from odradek.worker import Replayer, ReplayerConfig, Worker, WorkerConfig, WorkflowReplayResult
-from odradek.workers import Interceptor as WorkerInterceptor
 
 __all__ = ["SimplePlugin"]
 

@@ -3,6 +3,25 @@
 from odradek.common import WorkerDeploymentVersion
 from odradek.orchestrator.registry import Registry, workflows_in
 from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.worker.interceptor import (
+    ActivityInboundInterceptor,
+    ActivityOutboundInterceptor,
+    ContinueAsNewInput,
+    ExecuteActivityInput,
+    ExecuteWorkflowInput,
+    HandleQueryInput,
+    HandleSignalInput,
+    HandleUpdateInput,
+    Interceptor,
+    SignalChildWorkflowInput,
+    SignalExternalWorkflowInput,
+    StartActivityInput,
+    StartChildWorkflowInput,
+    StartLocalActivityInput,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
+)
 from odradek.worker.plugin import Plugin
 from odradek.worker.replayer import (
     HistoryMismatch,
@@ -27,9 +46,18 @@ from odradek.worker.worker import Worker, WorkerConfig
 from odradek.workers import ActivityWorker, SharedHeartbeatSender, SharedStateManager, WorkerSettings
 
 __all__ = [
+    "ActivityInboundInterceptor",
+    "ActivityOutboundInterceptor",
     "ActivityWorker",
+    "ContinueAsNewInput",
+    "ExecuteActivityInput",
+    "ExecuteWorkflowInput",
     "FixedSizeSlotSupplier",
+    "HandleQueryInput",
+    "HandleSignalInput",
+    "HandleUpdateInput",
     "HistoryMismatch",
+    "Interceptor",
     "OrchestratorSettings",
     "Plugin",
     "PollerBehaviorAutoscaling",
@@ -43,6 +71,11 @@ __all__ = [
     "ResourceBasedTunerConfig",
     "SharedHeartbeatSender",
     "SharedStateManager",
+    "SignalChildWorkflowInput",
+    "SignalExternalWorkflowInput",
+    "StartActivityInput",
+    "StartChildWorkflowInput",
+    "StartLocalActivityInput",
     "UnsandboxedWorkflowRunner",
     "Worker",
     "WorkerConfig",
@@ -50,6 +83,9 @@ __all__ = [
     "WorkerDeploymentVersion",
     "WorkerSettings",
     "WorkerTuner",
+    "WorkflowInboundInterceptor",
+    "WorkflowInterceptorClassInput",
+    "WorkflowOutboundInterceptor",
     "WorkflowReplayResult",
     "WorkflowReplayResults",
     "WorkflowRunner",

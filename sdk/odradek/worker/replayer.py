@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypedDict
 
+from odradek.activity.interceptors import Interceptor
 from odradek.client import WorkflowHistory
 from odradek.common.accepted import accept
 from odradek.converter import DataConverter
 from odradek.orchestrator.core.instance import CODE_INPUTS, COMMANDS, WorkflowBug, _name
 from odradek.orchestrator.registry import Registry
 from odradek.schemas import records as r
+from odradek.worker.interceptor import interceptor_classes
 from odradek.worker.plugin import Plugin
 from odradek.worker.runners import WorkflowRunner, is_sandboxed
 from odradek.worker.tracing import TracedInstance
@@ -97,7 +99,7 @@ class ReplayerConfig(TypedDict, total=False):
 
     workflows: Sequence[type]
     data_converter: DataConverter
-    interceptors: Sequence[Any]
+    interceptors: Sequence[Interceptor]
     workflow_failure_exception_types: Sequence[type[BaseException]]
     namespace: str
     workflow_runner: WorkflowRunner | None
@@ -130,7 +132,7 @@ class Replayer:
         *,
         workflows: Sequence[type],
         data_converter: DataConverter = DataConverter.default,
-        interceptors: Sequence[Any] = (),
+        interceptors: Sequence[Interceptor] = (),
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
         namespace: str = "default",
         plugins: Sequence[Plugin] = (),
@@ -157,9 +159,9 @@ class Replayer:
         self._plugins = plugins
         self._registry = Registry()
         sandboxed = is_sandboxed(config["workflow_runner"], debug_mode=config["debug_mode"])
-        self._registry.add(config["workflows"], sandboxed=sandboxed)
+        around = interceptor_classes(config["interceptors"])
+        self._registry.add(config["workflows"], sandboxed=sandboxed, interceptors=around)
         self._converter = config["data_converter"]
-        self._interceptors = tuple(config["interceptors"])
         self._failure_types = tuple(config["workflow_failure_exception_types"])
         self._namespace = config["namespace"]
 

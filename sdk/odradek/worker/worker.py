@@ -15,12 +15,14 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypedDict
 
+from odradek.activity.interceptors import Interceptor
 from odradek.client import Client
 from odradek.common.accepted import accept
 from odradek.log.clock import Clock
 from odradek.orchestrator.host import Orchestrator
 from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.worker.interceptor import interceptor_classes
 from odradek.worker.plugin import Plugin
 from odradek.worker.runners import WorkflowRunner, is_sandboxed
 from odradek.worker.tuning import WorkerTuner
@@ -60,7 +62,7 @@ class WorkerConfig(TypedDict, total=False):
     activities: Sequence[Callable[..., Any]]
     activity_executor: Executor | None
     plugins: Sequence[Plugin]
-    interceptors: Sequence[Any]
+    interceptors: Sequence[Interceptor]
     identity: str | None
     max_cached_workflows: int | None
     max_concurrent_activities: int | None
@@ -89,9 +91,9 @@ class Worker:
     Workflow code is hosted for the whole namespace: every orchestrator of a namespace must host all of its workflow
     types. Activities without workflows make a plain activity worker, and the other way round; with
     ``no_remote_activities`` they serve as local ones only. ``orchestrator=True`` serves partitions without workflows,
-    too: for activities that clients start, where no other process of the namespace does. Plugins of the client come
-    before ``plugins``. Exceptions of ``workflow_failure_exception_types`` fail the workflows hosted here; others, but
-    for ``FailureError``, park them.
+    too: for activities that clients start, where no other process of the namespace does. Plugins of the client, and
+    those of its interceptors that are both kinds, come before ``plugins`` and ``interceptors``. Exceptions of
+    ``workflow_failure_exception_types`` fail the workflows hosted here; others, but for ``FailureError``, park them.
     Workflows are checked for what no replay can repeat, and guarded while they run, unless ``workflow_runner`` is an
     ``UnsandboxedWorkflowRunner`` or ``debug_mode`` is set; with ``debug_mode``, code is not interrupted for not coming
     back, either. Options that people know from elsewhere and that have no meaning here are accepted with one warning.
@@ -107,7 +109,7 @@ class Worker:
         activities: Sequence[Callable[..., Any]] = (),
         activity_executor: Executor | None = None,
         plugins: Sequence[Plugin] = (),
-        interceptors: Sequence[Any] = (),
+        interceptors: Sequence[Interceptor] = (),
         identity: str | None = None,
         max_cached_workflows: int | None = None,
         max_concurrent_activities: int | None = None,
@@ -168,6 +170,8 @@ class Worker:
             raise ValueError("ODR-077: a worker needs workflows or activities to run")
         self._config = config
         self._workflows, self._activities = config["workflows"], config["activities"]
+        of_client = client.config(active_config=True)["interceptors"]
+        self._interceptors = (*(one for one in of_client if isinstance(one, Interceptor)), *config["interceptors"])
         self._clock = config["clock"] or client.connection.clock
         defaults = client.connection.worker_defaults
         self._settings = config["orchestrator_settings"] or defaults.get("orchestrator_settings")
@@ -270,7 +274,8 @@ class Worker:
         config, client = self._config, self.client
         sandboxed = is_sandboxed(config["workflow_runner"], debug_mode=config["debug_mode"])
         failing = config["workflow_failure_exception_types"]
-        self._registry.add(self._workflows, self.task_queue, failing, sandboxed=sandboxed)
+        around = interceptor_classes(self._interceptors)
+        self._registry.add(self._workflows, self.task_queue, failing, sandboxed=sandboxed, interceptors=around)
         self._registry.add_activities(self._activities)
         settings = self._settings or OrchestratorSettings()
         if (cached := config["max_cached_workflows"]) is not None:
@@ -287,6 +292,7 @@ class Worker:
             identity=config["identity"],
             settings=settings,
             clock=self._clock,
+            interceptors=self._interceptors,
         )
 
     def _activity_worker(self, namespace: Any) -> ActivityWorker:
@@ -309,6 +315,7 @@ class Worker:
             graceful_shutdown_timeout=config["graceful_shutdown_timeout"],
             identity=config["identity"],
             client=client,
+            interceptors=self._interceptors,
             settings=settings,
             clock=self._clock,
         )

@@ -17,7 +17,8 @@ from odradek.common import Priority, RetryPolicy, SearchAttributes, TypedSearchA
 from odradek.converter import PayloadConverter
 from odradek.workflow.definition import DEFINITION, Definition
 from odradek.workflow.external import NOT_GIVEN, arguments
-from odradek.workflow.runtime import ActivityCall, ContinueCall, Info, current, current_or_none, querying, unrestricted
+from odradek.workflow.interceptors import ContinueAsNewInput, StartActivityInput
+from odradek.workflow.runtime import Info, current, current_or_none, querying, unrestricted
 from odradek.workflow.versioning import ContinueAsNewVersioningBehavior
 
 T = TypeVar("T")
@@ -69,17 +70,16 @@ def _call(
     versioning_intent: object = None,
     summary: str | None = None,
     priority: Priority | None = None,
-) -> ActivityCall:
+) -> StartActivityInput:
     if schedule_to_close_timeout is None and start_to_close_timeout is None:
         raise ValueError(
             f'ODR-062: activity "{_shown(activity)}" has no limit, and a lost one would be waited for for ever: '
             "give start_to_close_timeout or schedule_to_close_timeout"
         )
     name, declared = _resolve(activity)
-    return ActivityCall(
+    return StartActivityInput(
         name,
         arguments(f'activity "{name}"', arg, args),
-        result_type or declared,
         activity_id,
         task_queue,
         schedule_to_close_timeout,
@@ -87,9 +87,10 @@ def _call(
         start_to_close_timeout,
         heartbeat_timeout,
         retry_policy,
-        str(cancellation_type),
-        summary or "",
+        cancellation_type,
+        summary,
         priority,
+        result_type or declared,
     )
 
 
@@ -125,7 +126,8 @@ def start_activity(activity: Activity, arg: Any = NOT_GIVEN, **options: Any) -> 
     ``schedule_to_start_timeout``, ``start_to_close_timeout`` (per attempt), ``heartbeat_timeout``, ``retry_policy``
     (default: for ever, 1 s doubling to 100 s), ``cancellation_type``, ``activity_id``, ``summary``, ``priority``.
     """
-    return current().start_activity(_call(activity, arg, **options))
+    runtime, call = current(), _call(activity, arg, **options)
+    return runtime.start_activity(call) if runtime.outbound is None else runtime.outbound.start_activity(call)
 
 
 async def execute_activity(activity: Activity, arg: Any = NOT_GIVEN, **options: Any) -> Any:
@@ -133,7 +135,10 @@ async def execute_activity(activity: Activity, arg: Any = NOT_GIVEN, **options: 
 
     Raises ``ActivityError`` whose cause says why: ``ApplicationError``, ``TimeoutError`` or ``CancelledError``.
     """
-    return await current().execute_activity(_call(activity, arg, **options))
+    runtime, call = current(), _call(activity, arg, **options)
+    if runtime.outbound is not None:
+        return await runtime.outbound.start_activity(call)
+    return await runtime.execute_activity(call)
 
 
 start_activity_method = start_activity
@@ -164,23 +169,20 @@ def continue_as_new(
     of its code; that of a pinned class stays on its own unless ``initial_versioning_behavior`` says otherwise. Raises
     ``ContinueAsNewError``, which must reach the end of the main method or of a handler.
     """
-    current().continue_as_new(
-        ContinueCall(
-            _workflow_type(workflow),
-            arguments("continue_as_new", arg, args),
-            task_queue,
-            run_timeout,
-            task_timeout,
-            retry_policy,
-            memo,
-            search_attributes,
-            backoff_start_interval,
-            initial_versioning_behavior in _NEWEST,
-        )
+    runtime = current()
+    call = ContinueAsNewInput(
+        _workflow_type(workflow),
+        arguments("continue_as_new", arg, args),
+        task_queue,
+        run_timeout,
+        task_timeout,
+        retry_policy,
+        memo,
+        search_attributes,
+        backoff_start_interval,
+        initial_versioning_behavior,
     )
-
-
-_NEWEST = (ContinueAsNewVersioningBehavior.AUTO_UPGRADE, ContinueAsNewVersioningBehavior.USE_RAMPING_VERSION)
+    (runtime if runtime.outbound is None else runtime.outbound).continue_as_new(call)
 
 
 def _workflow_type(workflow: Callable[..., Any] | str | None) -> str | None:
@@ -273,7 +275,9 @@ def time_ns() -> int:
 
 
 def info() -> Info:
-    return current().info
+    """The facts of the run."""
+    runtime = current()
+    return runtime.info if runtime.outbound is None else runtime.outbound.info()
 
 
 def in_workflow() -> bool:

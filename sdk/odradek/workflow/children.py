@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
@@ -12,8 +11,9 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, Unp
 from odradek.common import Priority, RetryPolicy, SearchAttributes, TypedSearchAttributes, WorkflowIDReusePolicy
 from odradek.common.identifiers import checked_id
 from odradek.workflow.definition import DEFINITION, Definition
-from odradek.workflow.external import NOT_GIVEN, arguments, get_external_workflow_handle
+from odradek.workflow.external import NOT_GIVEN, arguments, get_external_workflow_handle, signal_name
 from odradek.workflow.facts import uuid4
+from odradek.workflow.interceptors import SignalChildWorkflowInput, StartChildWorkflowInput
 from odradek.workflow.runtime import current
 from odradek.workflow.tasks import OrderedTask
 
@@ -73,32 +73,6 @@ class ChildWorkflowConfig(TypedDict, total=False):
     namespace: str | None
 
 
-@dataclass(slots=True)
-class ChildCall:
-    """A call of a child workflow as the workflow made it."""
-
-    name: str
-    args: Sequence[Any]
-    id: str
-    result_type: type | None
-    task_queue: str | None
-    cancellation_type: str
-    parent_close_policy: str
-    execution_timeout: timedelta | None
-    run_timeout: timedelta | None
-    task_timeout: timedelta | None
-    id_reuse_policy: str
-    retry_policy: RetryPolicy | None
-    cron_schedule: str
-    memo: Mapping[str, Any]
-    search_attributes: SearchAttributes | TypedSearchAttributes | None
-    static_summary: str
-    static_details: str
-    priority: Priority
-    namespace: str
-    """Empty: this one."""
-
-
 class ChildWorkflowHandle(OrderedTask[R], Generic[S, R]):
     """A child that has started: await it for its result; cancelling it does what its cancellation type says.
 
@@ -132,8 +106,15 @@ class ChildWorkflowHandle(OrderedTask[R], Generic[S, R]):
 
     async def signal(self, signal: str | Callable[..., Any], arg: Any = NOT_GIVEN, *, args: Sequence[Any] = ()) -> None:
         """Signal it, exactly once; returns when it has been taken in. Raises ``ApplicationError`` if it is refused."""
-        handle = get_external_workflow_handle(self._id, run_id=self._run_id, namespace=self._namespace)
-        await handle.signal(signal, arg, args=args)
+        runtime = current()
+        if runtime.outbound is None:
+            handle = get_external_workflow_handle(self._id, run_id=self._run_id, namespace=self._namespace)
+            await handle.signal(signal, arg, args=args)
+            return
+        name = signal_name(signal)
+        values = arguments(f'signal "{name}"', arg, args)
+        call = SignalChildWorkflowInput(name, values, self._id, self._run_id, self._namespace)
+        await runtime.outbound.signal_child_workflow(call)
 
     def cancel(self, msg: Any = None) -> bool:
         """Cancel the call; ``msg`` reaches the child as its cancellation's reason."""
@@ -166,26 +147,26 @@ def _call(
     static_details: str | None = None,
     priority: Priority = Priority.default,
     namespace: str | None = None,
-) -> ChildCall:
+) -> StartChildWorkflowInput:
     name, declared = _resolved(workflow)
-    return ChildCall(
+    return StartChildWorkflowInput(
         name,
         arguments(f'child workflow "{name}"', arg, args),
         checked_id(id or str(uuid4())),
         result_type or declared,
         task_queue,
-        str(cancellation_type),
-        str(parent_close_policy),
+        cancellation_type,
+        parent_close_policy,
         execution_timeout,
         run_timeout,
         task_timeout,
-        str(id_reuse_policy),
+        id_reuse_policy,
         retry_policy,
         cron_schedule,
-        memo or {},
+        memo,
         search_attributes,
-        static_summary or "",
-        static_details or "",
+        static_summary,
+        static_details,
         priority,
         namespace or "",
     )
@@ -243,7 +224,7 @@ async def start_child_workflow(
     ``task_queue`` to the parent's, ``namespace`` to the parent's. Raises ``WorkflowAlreadyStartedError`` if the ID is
     in use or may not be used again, and ``ChildWorkflowError`` if it cannot be started, or the call is cancelled first.
     """
-    return await current().start_child(_call(workflow, arg, args=args, **options))
+    return await _start(_call(workflow, arg, args=args, **options))
 
 
 @overload
@@ -283,4 +264,11 @@ async def execute_child_workflow(
     Raises ``ChildWorkflowError`` whose cause says why: ``ApplicationError``, ``TimeoutError``, ``CancelledError`` or
     ``TerminatedError``.
     """
-    return await (await current().start_child(_call(workflow, arg, args=args, **options)))
+    return await (await _start(_call(workflow, arg, args=args, **options)))
+
+
+async def _start(call: StartChildWorkflowInput) -> ChildWorkflowHandle[Any, Any]:
+    runtime = current()
+    if runtime.outbound is None:
+        return await runtime.start_child(call)
+    return await runtime.outbound.start_child_workflow(call)

@@ -144,6 +144,8 @@ class Definition:
     dynamic_config: Callable[[Any], DynamicWorkflowConfig] | None = None
     takes_record: bool = False
     """Built in: its run method takes the run's start as it is recorded."""
+    interceptors: Sequence[type] = ()
+    """Classes of ``WorkflowInboundInterceptor``; of several the first one is outermost."""
     sandboxed: bool = True
 
     @staticmethod

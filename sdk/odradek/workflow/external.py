@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from odradek.workflow.definition import Handler
+from odradek.workflow.interceptors import SignalExternalWorkflowInput
 from odradek.workflow.runtime import current
 
 S = TypeVar("S")
@@ -44,7 +45,12 @@ class ExternalWorkflowHandle(Generic[S]):
         """Signal it, exactly once; returns when it has been taken in. Raises ``ApplicationError`` if it is refused."""
         name = signal_name(signal)
         values = arguments(f'signal "{name}"', arg, args)
-        await current().signal_external(self.id, self.run_id, name, values, self.namespace)
+        runtime = current()
+        call = SignalExternalWorkflowInput(name, values, self.namespace, self.id, self.run_id)
+        if runtime.outbound is None:
+            await runtime.signal_external(call)
+        else:
+            await runtime.outbound.signal_external_workflow(call)
 
     async def cancel(self, reason: str = "") -> None:
         """Request its cancellation, exactly once. Raises ``ApplicationError`` if that is refused."""

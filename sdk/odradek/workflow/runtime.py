@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from asyncio import events
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -29,9 +29,16 @@ from odradek.exceptions import OdradekError
 from odradek.schemas.records import Lineage, Payload, RunStarted
 
 if TYPE_CHECKING:
-    from odradek.workflow.children import ChildCall, ChildWorkflowHandle
+    from odradek.workflow.children import ChildWorkflowHandle
     from odradek.workflow.handlers import Handlers
-    from odradek.workflow.steps import StepCall
+    from odradek.workflow.interceptors import (
+        ContinueAsNewInput,
+        SignalExternalWorkflowInput,
+        StartActivityInput,
+        StartChildWorkflowInput,
+        StartLocalActivityInput,
+        WorkflowOutboundInterceptor,
+    )
 
 
 DEFAULT_VERSION = -1
@@ -78,42 +85,6 @@ class Encoded:
     """Payloads that pass through as they stand, as arguments or as a result: no converter and no codec sees them."""
 
     payloads: Sequence[Payload]
-
-
-@dataclass(slots=True)
-class ActivityCall:
-    """A call of an activity as the workflow made it."""
-
-    name: str
-    args: Sequence[Any] | Encoded
-    result_type: type | None
-    activity_id: str | None
-    task_queue: str | None
-    schedule_to_close: timedelta | None
-    schedule_to_start: timedelta | None
-    start_to_close: timedelta | None
-    heartbeat: timedelta | None
-    retry_policy: RetryPolicy | None
-    cancellation_type: str
-    summary: str
-    priority: Priority | None
-    headers: Mapping[str, Payload] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class ContinueCall:
-    """A continue-as-new as the workflow asked for it; None means: as before."""
-
-    workflow: str | None
-    args: Sequence[Any]
-    task_queue: str | None
-    run_timeout: timedelta | None
-    task_timeout: timedelta | None
-    retry_policy: RetryPolicy | None
-    memo: Mapping[str, Any] | None
-    search_attributes: TypedSearchAttributes | SearchAttributes | None
-    backoff_start_interval: timedelta | None
-    takes_newest_version: bool = False
 
 
 class ContinueAsNewError(BaseException):
@@ -215,6 +186,8 @@ class Runtime(ABC):
     """What the code says about itself now, for people."""
     version: str = ""
     """Of the code that runs, where its class names one."""
+    outbound: WorkflowOutboundInterceptor | None = None
+    """What calls go through, where there are interceptors."""
     restricted: bool = True
     """Whether the code is refused files, sockets, processes and threads."""
 
@@ -282,10 +255,10 @@ class Runtime(ABC):
         """The error to raise where code and history do not fit; it ends the step even if the code catches it."""
 
     @abstractmethod
-    def start_activity(self, call: ActivityCall) -> asyncio.Task[Any]: ...
+    def start_activity(self, call: StartActivityInput) -> asyncio.Task[Any]: ...
 
     @abstractmethod
-    def execute_activity(self, call: ActivityCall) -> Coroutine[Any, Any, Any]:
+    def execute_activity(self, call: StartActivityInput) -> Coroutine[Any, Any, Any]:
         """Schedule it now; what is returned waits for the result."""
         ...
 
@@ -294,15 +267,15 @@ class Runtime(ABC):
     def handlers(self) -> Handlers: ...
 
     @abstractmethod
-    def start_step(self, call: StepCall) -> asyncio.Task[Any]: ...
+    def start_step(self, call: StartLocalActivityInput) -> asyncio.Task[Any]: ...
 
     @abstractmethod
-    def execute_step(self, call: StepCall) -> Coroutine[Any, Any, Any]:
+    def execute_step(self, call: StartLocalActivityInput) -> Coroutine[Any, Any, Any]:
         """Ask for it now; what is returned waits for the result."""
         ...
 
     @abstractmethod
-    def continue_as_new(self, call: ContinueCall) -> NoReturn: ...
+    def continue_as_new(self, call: ContinueAsNewInput) -> NoReturn: ...
 
     @abstractmethod
     async def wait_condition(self, predicate: Callable[[], bool], timeout: float | None, summary: str) -> None: ...
@@ -311,15 +284,13 @@ class Runtime(ABC):
     async def sleep(self, seconds: float, summary: str) -> None: ...
 
     @abstractmethod
-    async def signal_external(
-        self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any], namespace: str
-    ) -> None: ...
+    async def signal_external(self, call: SignalExternalWorkflowInput) -> None: ...
 
     @abstractmethod
     async def cancel_external(self, workflow_id: str, run_id: str | None, reason: str, namespace: str) -> None: ...
 
     @abstractmethod
-    async def start_child(self, call: ChildCall) -> ChildWorkflowHandle[Any, Any]: ...
+    async def start_child(self, call: StartChildWorkflowInput) -> ChildWorkflowHandle[Any, Any]: ...
 
 
 querying: ContextVar[bool] = ContextVar("odradek_querying", default=False)

@@ -6,7 +6,6 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from types import FunctionType
 from typing import Any, Final, NamedTuple, TypedDict
@@ -16,32 +15,11 @@ from odradek import activity as _activity
 from odradek.common import RetryPolicy
 from odradek.workflow.calls import Activity, ActivityCancellationType, ActivityHandle, _resolve, _shown
 from odradek.workflow.external import NOT_GIVEN, arguments
+from odradek.workflow.interceptors import StartLocalActivityInput
 from odradek.workflow.runtime import current
 
 STEP_TIMEOUT: Final = timedelta(seconds=60)
 """The start-to-close timeout of a step that is given none: what takes longer is better an activity."""
-
-
-@dataclass(slots=True)
-class StepCall:
-    """A call of a step, or of a local activity, as the workflow made it."""
-
-    name: str
-    function: Callable[..., Any] | None
-    """None: an activity that the process knows by its name."""
-    args: Sequence[Any]
-    result_type: Any
-    start_to_close: timedelta | None
-    schedule_to_close: timedelta | None
-    schedule_to_start: timedelta | None
-    retry_policy: RetryPolicy | None
-    cancellation_type: str
-    is_async: bool = False
-    inline: bool = False
-    is_activity: bool = False
-    """What is registered under this name in the process goes before ``function``."""
-    activity_id: str | None = None
-    summary: str = ""
 
 
 class _Known(NamedTuple):
@@ -99,8 +77,8 @@ async def step(
             f'ODR-141: step "{name}" is an async function and cannot run inline: leave inline away, or make it a '
             "plain function that never waits"
         )
-    return await current().execute_step(
-        StepCall(
+    return await _execute(
+        StartLocalActivityInput(
             name,
             fn,
             args,
@@ -109,7 +87,7 @@ async def step(
             schedule_to_close_timeout,
             None,
             retry_policy,
-            str(cancellation_type),
+            cancellation_type,
             known.is_async,
             inline,
             summary=summary,
@@ -158,7 +136,7 @@ def _local_call(
     cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
     activity_id: str | None = None,
     summary: str | None = None,
-) -> StepCall:
+) -> StartLocalActivityInput:
     if schedule_to_close_timeout is None and start_to_close_timeout is None:
         raise ValueError(
             f'ODR-062: local activity "{_shown(activity)}" has no limit, and one that hangs would be waited for for '
@@ -166,7 +144,7 @@ def _local_call(
         )
     name, declared = _resolve(activity)
     definition = None if isinstance(activity, str) else _activity._Definition.from_callable(activity)
-    return StepCall(
+    return StartLocalActivityInput(
         name,
         None if isinstance(activity, str) else activity,
         arguments(f'local activity "{name}"', arg, args),
@@ -175,7 +153,7 @@ def _local_call(
         schedule_to_close_timeout,
         schedule_to_start_timeout,
         retry_policy,
-        str(cancellation_type),
+        cancellation_type,
         definition is not None and definition.is_async,
         is_activity=True,
         activity_id=activity_id,
@@ -207,7 +185,8 @@ def start_local_activity(activity: Activity, arg: Any = NOT_GIVEN, **options: An
     100 s), ``cancellation_type``, ``activity_id``, ``summary``. ``local_retry_threshold`` is accepted and has no
     meaning here: however long a retry waits, it is the process that waits.
     """
-    return current().start_step(_local_call(activity, arg, **options))
+    runtime, call = current(), _local_call(activity, arg, **options)
+    return runtime.start_step(call) if runtime.outbound is None else runtime.outbound.start_local_activity(call)
 
 
 async def execute_local_activity(activity: Activity, arg: Any = NOT_GIVEN, **options: Any) -> Any:
@@ -215,7 +194,14 @@ async def execute_local_activity(activity: Activity, arg: Any = NOT_GIVEN, **opt
 
     Raises ``ActivityError`` whose cause says why: ``ApplicationError``, ``TimeoutError`` or ``CancelledError``.
     """
-    return await current().execute_step(_local_call(activity, arg, **options))
+    return await _execute(_local_call(activity, arg, **options))
+
+
+async def _execute(call: StartLocalActivityInput) -> Any:
+    runtime = current()
+    if runtime.outbound is not None:
+        return await runtime.outbound.start_local_activity(call)
+    return await runtime.execute_step(call)
 
 
 start_local_activity_method = start_local_activity

@@ -28,7 +28,7 @@ from odradek.workers.outgoing import Answer
 from odradek.workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from odradek.workers.interceptors import ActivityOutboundInterceptor
+    from odradek.activity.interceptors import ActivityOutboundInterceptor
     from odradek.workers.sender import Sender
     from odradek.workers.threads import ThreadCancellation
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from odradek.activity import _Definition
 from odradek.activity._context import CompleteAsyncError, _current
+from odradek.activity.interceptors import ExecuteActivityInput, Interceptor, chain
 from odradek.common import RawValue
 from odradek.common.standalone import owner_of
 from odradek.exceptions import CancelledError, is_cancelled_exception
@@ -21,7 +22,6 @@ from odradek.schemas.records import ActivityResult, ActivityStarted
 from odradek.workers.attempts import UNHEARD, Attempt, Running, StopReason
 from odradek.workers.context import AttemptContext, Surroundings
 from odradek.workers.errors import type_unknown
-from odradek.workers.interceptors import ExecuteActivityInput, Interceptor, chain
 from odradek.workers.metrics import QueueStats, TypeStats
 from odradek.workers.outcomes import Outcomes, error_to_answer, is_benign
 from odradek.workers.outgoing import Answer, Settled

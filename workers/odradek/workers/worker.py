@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from odradek.activity import _Definition
+from odradek.activity.interceptors import Interceptor
 from odradek.converter import DataConverter
 from odradek.log.clock import WALL, Clock
 from odradek.log.namespace import Namespace, ensure_queue
@@ -27,7 +28,6 @@ from odradek.workers.execution import Activities, Execution
 from odradek.workers.fetcher import Fetcher
 from odradek.workers.homes import Home, Homes
 from odradek.workers.intake import Intake
-from odradek.workers.interceptors import Interceptor
 from odradek.workers.metrics import COLLECTOR
 from odradek.workers.outcomes import Outcomes
 from odradek.workers.outgoing import Settled

@@ -19,7 +19,8 @@ from odradek.exceptions import (
 from odradek.orchestrator.core.children import child_run_id
 from odradek.orchestrator.core.run import MESSAGE_LIFETIME_MS, inherited
 from odradek.schemas import records as r
-from odradek.workflow.children import ChildCall, ChildWorkflowHandle
+from odradek.workflow.children import ChildWorkflowHandle
+from odradek.workflow.interceptors import StartChildWorkflowInput
 
 if TYPE_CHECKING:
     from odradek.orchestrator.core.instance import WorkflowInstance
@@ -33,7 +34,9 @@ class _Child:
 
     __slots__ = ("asked_to_cancel", "call", "result", "run_id", "seq", "started")
 
-    def __init__(self, seq: int, call: ChildCall, run_id: str, future: Callable[[], asyncio.Future[Any]]) -> None:
+    def __init__(
+        self, seq: int, call: StartChildWorkflowInput, run_id: str, future: Callable[[], asyncio.Future[Any]]
+    ) -> None:
         self.seq = seq
         self.call = call
         self.run_id = run_id
@@ -49,7 +52,7 @@ class Children:
         self._instance = instance
         self._open: dict[int, _Child] = {}
 
-    async def start(self, call: ChildCall) -> ChildWorkflowHandle[Any, Any]:
+    async def start(self, call: StartChildWorkflowInput) -> ChildWorkflowHandle[Any, Any]:
         """Returns once the child's start is recorded there; a cancellation before that ends as ``cancel`` says."""
         child = self._schedule(call)
         while not child.started.done():
@@ -59,7 +62,7 @@ class Children:
                 self.cancel(child, cancelled.args[0] if cancelled.args else None)
         return self._handle(child, child.started.result())
 
-    def _schedule(self, call: ChildCall) -> _Child:
+    def _schedule(self, call: StartChildWorkflowInput) -> _Child:
         instance = self._instance
         command = self._command(call)
         child = _Child(command.seq, call, child_run_id(instance._ids[2], command.seq), instance._loop.create_future)
@@ -67,35 +70,35 @@ class Children:
         instance._commands.append(command)
         return child
 
-    def _command(self, call: ChildCall) -> r.ChildScheduled:
+    def _command(self, call: StartChildWorkflowInput) -> r.ChildScheduled:
         instance = self._instance
         started, converter = instance._started, instance.converter
         assert started is not None
-        payloads = instance._encode(call.args, f'arguments of child workflow "{call.name}"')
+        payloads = instance._encode(call.args, f'arguments of child workflow "{call.workflow}"')
         retry_policy = call.retry_policy.to_record() if call.retry_policy else None
         attributes = encode_search_attributes(call.search_attributes) if call.search_attributes else {}
-        memo = {name: converter.to_payload(value) for name, value in call.memo.items()}
+        memo = {name: converter.to_payload(value) for name, value in (call.memo or {}).items()}
         return r.ChildScheduled(
             instance._next_seq(),
             call.id,
-            call.name,
+            call.workflow,
             call.task_queue or started.task_queue,
             instance.time_ms + MESSAGE_LIFETIME_MS,
             instance._elsewhere(call.namespace),
             payloads,
-            {},
+            dict(call.headers),
             _ms("execution_timeout", call.execution_timeout),
             _ms("run_timeout", call.run_timeout),
             _ms("task_timeout", call.task_timeout),
             retry_policy,
-            call.id_reuse_policy,
-            call.parent_close_policy,
-            call.cancellation_type,
+            str(call.id_reuse_policy),
+            str(call.parent_close_policy),
+            str(call.cancellation_type),
             call.cron_schedule,
             memo,
             attributes,
-            call.static_summary,
-            call.static_details,
+            call.static_summary or "",
+            call.static_details or "",
             inherited(call.priority.to_record(), started.priority),
         )
 
@@ -156,7 +159,7 @@ class Children:
         call, cause = child.call, self._instance._failures.from_failure(failure, self._instance.converter)
         error: Exception
         if failure.type in ID_IN_USE:
-            error = WorkflowAlreadyStartedError(call.id, call.name)
+            error = WorkflowAlreadyStartedError(call.id, call.workflow)
             error.__cause__ = cause
         else:
             error = self._error(child, cause, None)
@@ -170,7 +173,7 @@ class Children:
         call, value = child.call, None
         try:
             if event.result is not None:
-                value = converter.from_payload(event.result, call.result_type)
+                value = converter.from_payload(event.result, call.ret_type)
         except Exception as error:
             why = f'ODR-069: result of child workflow "{call.id}" does not fit: {error}'
             self._end(child, ApplicationError(why, type="UnreadablePayload", non_retryable=True))
@@ -196,7 +199,7 @@ class Children:
             namespace=call.namespace or self._instance.info.namespace,
             workflow_id=call.id,
             run_id=child.run_id,
-            workflow_type=call.name,
+            workflow_type=call.workflow,
             retry_state=retry_state,
         )
         error.__cause__ = cause

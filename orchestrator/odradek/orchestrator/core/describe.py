@@ -43,7 +43,7 @@ def _live(live: LiveRun) -> r.Description | None:
     ]
     waits += [_child(child) for child in run.children.values()]
     waits += [
-        r.Wait("step", s.call.name, seq, attempt=s.attempt, last_failure=s.last_failure, scheduled_ms=s.asked_ms)
+        r.Wait("step", s.call.activity, seq, attempt=s.attempt, last_failure=s.last_failure, scheduled_ms=s.asked_ms)
         for seq, s in live.steps.items()
     ]
     instance = live.instance

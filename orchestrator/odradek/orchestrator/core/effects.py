@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from odradek.schemas import records as r
-from odradek.workflow.steps import StepCall
+from odradek.workflow.interceptors import StartLocalActivityInput
 
 
 class Emitting:
@@ -149,7 +149,7 @@ class RunStep:
     workflow_type: str
     task_queue: str
     seq: int
-    call: StepCall
+    call: StartLocalActivityInput
     asked_ms: int
     attempt: int = 0
     """Kept by the host, as the next three, for whoever asks what the run waits for."""

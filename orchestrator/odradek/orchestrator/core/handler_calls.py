@@ -11,7 +11,7 @@ import inspect
 import json
 import warnings
 from asyncio import events
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from odradek.workflow.handlers import (
     UpdateInfo,
     current_update,
 )
+from odradek.workflow.interceptors import HandleQueryInput, HandleSignalInput, HandleUpdateInput
 from odradek.workflow.runtime import ReadOnlyContextError, querying
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ class HandlerCalls(Handlers):
             return
         function = self._bound(handler.function, handler)
         arguments = self._arguments(handler, "signal", event.name, event.input)
+        if (inbound := self._instance.inbound) is not None:
+            function = _through(inbound.handle_signal, HandleSignalInput(event.name, arguments, dict(event.headers)))
         self._begin(handler, event, self._signal(function, arguments, self._begun + 1), f"signal-{event.name}")
 
     def take_update(self, event: r.UpdateAccepted) -> None:
@@ -110,6 +113,8 @@ class HandlerCalls(Handlers):
             raise LookupError(self._no_update(event.name))
         function = self._bound(handler.function, handler)
         arguments = self._arguments(handler, "update", event.name, event.input)
+        if (inbound := self._instance.inbound) is not None:
+            function = _through(inbound.handle_update_handler, _input_of(event, arguments))
         self._begin(handler, event, self._update(event, function, arguments, self._begun + 1), f"update-{event.name}")
 
     def _begin(
@@ -170,12 +175,21 @@ class HandlerCalls(Handlers):
             function = self._bound(handler.function, handler)
             arguments = self._arguments(handler, "update", update.name, update.input)
             inspect.signature(function).bind(*arguments)
-            if handler.validator is not None:
-                check = self._bound(handler.validator, handler)
+            check = None if handler.validator is None else self._bound(handler.validator, handler)
+            if (inbound := instance.inbound) is not None:
+                check = _through(inbound.handle_update_validator, _input_of(update, arguments))
+            if check is not None:
                 self._read_only(check, arguments, UpdateInfo(update.update_id, update.name))
         except Exception as error:  # whatever a validator raises is its refusal
             return instance._failures.to_failure(error, instance.converter)
         return None
+
+    def validator(self, name: str) -> Callable[..., Any]:
+        """What looks at an update first; for one that nobody looks at, nothing."""
+        handler = self._find("update", name)
+        if handler is None or handler.validator is None:
+            return lambda *arguments: None
+        return self._bound(handler.validator, handler)
 
     def _no_update(self, name: str) -> str:
         return (
@@ -185,7 +199,7 @@ class HandlerCalls(Handlers):
 
     # ------------------------------------------------------------------------------------------ queries
 
-    def query(self, name: str, payloads: Sequence[r.Payload]) -> r.QueryAnswer:
+    def query(self, name: str, payloads: Sequence[r.Payload], headers: Mapping[str, r.Payload]) -> r.QueryAnswer:
         """Run a query handler; what it raises is the answer's failure. Raises ``LookupError`` if there is none."""
         instance = self._instance
         handler = self._find("query", name)
@@ -196,8 +210,12 @@ class HandlerCalls(Handlers):
                 f'workflow type "{instance.workflow_type}" has no query "{name}" (it has: {self.known("query")})'
             )
         arguments = self._arguments(handler, "query", name, payloads)
+        function = self._bound(handler.function, handler)
+        if instance.inbound is not None:
+            call = HandleQueryInput("", name, arguments, dict(headers))
+            function = _through(instance.inbound.handle_query, call)
         try:
-            value = self._read_only(self._bound(handler.function, handler), arguments, None)
+            value = self._read_only(function, arguments, None)
             return r.QueryAnswer(instance._encode_one(value, "result of the query"))
         except Exception as error:
             return r.QueryAnswer(None, instance._failures.to_failure(error, instance.converter))
@@ -263,6 +281,15 @@ _REMEDY = (
     "Let them finish with await workflow.wait_condition(workflow.all_handlers_finished), or say with "
     "@workflow.{}(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON) that they may be abandoned"
 )
+
+
+def _through(entrance: Callable[[Any], Any], call: Any) -> Callable[..., Any]:
+    """A handler whose arguments stand in the call already."""
+    return lambda *arguments: entrance(call)
+
+
+def _input_of(event: r.UpdateAccepted, arguments: Sequence[Any]) -> HandleUpdateInput:
+    return HandleUpdateInput(event.update_id, event.name, arguments, dict(event.headers))
 
 
 def _without_waiting(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import lru_cache, partial
 from hashlib import sha512
 from random import Random
+from types import MappingProxyType
 from typing import Any, NoReturn
 from zlib import crc32
 
@@ -31,18 +32,26 @@ from odradek.orchestrator.core.cancelled_calls import RunCancellation, as_the_co
 from odradek.orchestrator.core.child_calls import Children
 from odradek.orchestrator.core.facts import info_of
 from odradek.orchestrator.core.handler_calls import HandlerCalls
+from odradek.orchestrator.core.inbound import intercepted
 from odradek.orchestrator.core.loop import CallTask, DeterministicLoop, DurableTimer, Suspended
 from odradek.orchestrator.core.run import MESSAGE_LIFETIME_MS, REMOVED, upserted
 from odradek.orchestrator.core.step_calls import StepCalls
 from odradek.schemas import records as r
-from odradek.workflow.children import ChildCall, ChildWorkflowHandle
+from odradek.workflow.children import ChildWorkflowHandle
 from odradek.workflow.definition import Definition, DynamicWorkflowConfig
+from odradek.workflow.interceptors import (
+    ContinueAsNewInput,
+    ExecuteWorkflowInput,
+    SignalExternalWorkflowInput,
+    StartActivityInput,
+    StartChildWorkflowInput,
+    StartLocalActivityInput,
+    WorkflowInboundInterceptor,
+)
 from odradek.workflow.metrics import ReplaySafeMeter
 from odradek.workflow.runtime import (
     DEFAULT_VERSION,
-    ActivityCall,
     ContinueAsNewError,
-    ContinueCall,
     Encoded,
     Info,
     NondeterminismError,
@@ -50,7 +59,7 @@ from odradek.workflow.runtime import (
     Runtime,
     querying,
 )
-from odradek.workflow.steps import StepCall
+from odradek.workflow.versioning import ContinueAsNewVersioningBehavior
 
 CODE_INPUTS = (
     r.RunStarted
@@ -77,6 +86,12 @@ COMMANDS = (
 """Events that the code answers with."""
 
 PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
+
+
+_NEWEST = (ContinueAsNewVersioningBehavior.AUTO_UPGRADE, ContinueAsNewVersioningBehavior.USE_RAMPING_VERSION)
+
+
+NO_HEADERS: Mapping[str, r.Payload] = MappingProxyType({})
 
 
 class WorkflowBug(Exception):
@@ -121,7 +136,7 @@ class WorkflowInstance(Runtime):
         self._search_attributes: dict[str, r.Payload] | None = None
         self._seq = 0
         self._commands: list[Any] = []
-        self._activities: dict[int, tuple[asyncio.Future[Any], ActivityCall]] = {}
+        self._activities: dict[int, tuple[asyncio.Future[Any], StartActivityInput]] = {}
         self._timers: dict[int, DurableTimer] = {}
         self._messages: dict[int, asyncio.Future[None]] = {}
         self._children: Children | None = None
@@ -196,7 +211,7 @@ class WorkflowInstance(Runtime):
         self._closed = True
         with suppress(Deadlocked):  # cleanup code that did not come back
             self._loop.close()
-        self._main = self.instance = None
+        self._main = self.instance = self.inbound = self.outbound = None
         self._conditions.clear()
         self._activities.clear()
         self._messages.clear()
@@ -204,6 +219,8 @@ class WorkflowInstance(Runtime):
         self._timers.clear()
         del self._loop
 
+    inbound: WorkflowInboundInterceptor | None = None
+    """What reaches the code, where there are interceptors."""
     meter: MetricMeter = MetricMeter.noop
     """What the code counts with, where somebody listens."""
     _meter: MetricMeter | None = None
@@ -272,6 +289,8 @@ class WorkflowInstance(Runtime):
             self.instance = definition.cls(*self._run_arguments) if definition.init_takes_input else definition.cls()
             if definition.dynamic_config is not None:
                 self._configure(definition.dynamic_config(self.instance))
+            if definition.interceptors:
+                self.inbound = intercepted(self, definition.interceptors)
         except Exception as error:
             raise _bug_of(error) from error
         finally:
@@ -285,7 +304,12 @@ class WorkflowInstance(Runtime):
             self._on_signal(signal)
         if event.update is not None:
             self._on_update(event.update)
-        coroutine = self.definition.run(self.instance, *self._run_arguments)
+        definition, arguments = self.definition, self._run_arguments
+        if self.inbound is None:
+            coroutine = definition.run(self.instance, *arguments)
+        else:
+            call = ExecuteWorkflowInput(definition.cls, definition.run, arguments, dict(event.headers))
+            coroutine = self.inbound.execute_workflow(call)
         self._run_arguments = []
         self._main = self._loop.create_task(self._guard(coroutine, is_main=True), name="main")
 
@@ -340,12 +364,12 @@ class WorkflowInstance(Runtime):
         try:
             if event.result is None:
                 value = None
-            elif call.result_type is Encoded:
+            elif call.ret_type is Encoded:
                 value = Encoded((event.result,))
             else:
-                value = self.converter.from_payload(event.result, call.result_type)
+                value = self.converter.from_payload(event.result, call.ret_type)
         except Exception as error:
-            future.set_exception(_unreadable(f'result of activity "{call.name}"', error))
+            future.set_exception(_unreadable(f'result of activity "{call.activity}"', error))
         else:
             future.set_result(value)
 
@@ -582,43 +606,48 @@ class WorkflowInstance(Runtime):
             timer.summary = summary
             self._commands[-1] = r.TimerStarted(timer.seq, timer.due_ms, summary)
 
-    def start_activity(self, call: ActivityCall) -> asyncio.Task[Any]:
+    def start_activity(self, call: StartActivityInput) -> asyncio.Task[Any]:
         seq, future = self._schedule(call)
         coroutine = self._activity(seq, future, call, is_handle=True)
-        name = f"activity-{call.name}-{seq}"
+        name = f"activity-{call.activity}-{seq}"
         return self._loop.keep(CallTask(coroutine, self._loop, name, partial(self._give_up_activity, seq)))
 
-    def execute_activity(self, call: ActivityCall) -> Coroutine[Any, Any, Any]:
+    def execute_activity(self, call: StartActivityInput) -> Coroutine[Any, Any, Any]:
         seq, future = self._schedule(call)
         return self._activity(seq, future, call)
 
-    def _schedule(self, call: ActivityCall) -> tuple[int, asyncio.Future[Any]]:
+    def _schedule(self, call: StartActivityInput) -> tuple[int, asyncio.Future[Any]]:
         self._may_command()
         started = self._started
         assert started is not None
         seq = self._next_seq()
         future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
-        payloads = self._encode(call.args, f'arguments of activity "{call.name}"')
+        payloads = self._encode(call.args, f'arguments of activity "{call.activity}"')
         self._activities[seq] = (future, call)
         self._commands.append(
             r.ActivityScheduled(
                 seq,
                 call.activity_id or str(seq),
-                call.name,
+                call.activity,
                 call.task_queue or started.task_queue,
                 payloads,
-                dict(call.headers) if call.headers else {},
-                _timeouts(call.schedule_to_close, call.schedule_to_start, call.start_to_close, call.heartbeat),
+                dict(call.headers),
+                _timeouts(
+                    call.schedule_to_close_timeout,
+                    call.schedule_to_start_timeout,
+                    call.start_to_close_timeout,
+                    call.heartbeat_timeout,
+                ),
                 call.retry_policy.to_record() if call.retry_policy else _RETRY_DEFAULT,
-                call.cancellation_type,
-                call.summary,
+                str(call.cancellation_type),
+                call.summary or "",
                 call.priority.to_record() if call.priority else None,
             )
         )
         return seq, future
 
     async def _activity(
-        self, seq: int, future: asyncio.Future[Any], call: ActivityCall, *, is_handle: bool = False
+        self, seq: int, future: asyncio.Future[Any], call: StartActivityInput, *, is_handle: bool = False
     ) -> Any:
         asked = False
         while True:
@@ -633,7 +662,7 @@ class WorkflowInstance(Runtime):
                     raise
                 if call.cancellation_type != "wait-cancellation-completed":
                     self._give_up_activity(seq)
-                    error = as_the_code_hears_it(cancelled, call.name, call.activity_id or str(seq), is_handle)
+                    error = as_the_code_hears_it(cancelled, call.activity, call.activity_id or str(seq), is_handle)
                     raise error from error.__cause__
                 if not asked:
                     asked = True
@@ -645,13 +674,15 @@ class WorkflowInstance(Runtime):
         if waiting is not None and waiting[1].cancellation_type != "abandon":
             self._commands.append(r.ActivityCancelRequested(seq))
 
-    def start_step(self, call: StepCall) -> asyncio.Task[Any]:
+    def start_step(self, call: StartLocalActivityInput) -> asyncio.Task[Any]:
         steps = self._step_calls()
         seq, future = steps.ask(call)
         coroutine = steps.outcome(seq, future, call, is_handle=True)
-        return self._loop.keep(CallTask(coroutine, self._loop, f"step-{call.name}-{seq}", partial(steps.give_up, seq)))
+        return self._loop.keep(
+            CallTask(coroutine, self._loop, f"step-{call.activity}-{seq}", partial(steps.give_up, seq))
+        )
 
-    def execute_step(self, call: StepCall) -> Coroutine[Any, Any, Any]:
+    def execute_step(self, call: StartLocalActivityInput) -> Coroutine[Any, Any, Any]:
         steps = self._step_calls()
         return steps.outcome(*steps.ask(call), call)
 
@@ -661,7 +692,7 @@ class WorkflowInstance(Runtime):
             self.steps = StepCalls(self)
         return self.steps
 
-    def continue_as_new(self, call: ContinueCall) -> NoReturn:
+    def continue_as_new(self, call: ContinueAsNewInput) -> NoReturn:
         self._may_command()
         before = self._started
         assert before is not None
@@ -678,7 +709,7 @@ class WorkflowInstance(Runtime):
                 call.task_queue or before.task_queue,
                 before.first_run_id,
                 input=self._encode(call.args, "arguments of continue_as_new"),
-                headers=before.headers,
+                headers={**before.headers, **call.headers},
                 identity=before.identity,
                 run_timeout_ms=before.run_timeout_ms if call.run_timeout is None else _ms(call.run_timeout),
                 task_timeout_ms=before.task_timeout_ms if call.task_timeout is None else _ms(call.task_timeout),
@@ -695,16 +726,19 @@ class WorkflowInstance(Runtime):
             )
         )
 
-    def _version_that_follows(self, call: ContinueCall) -> str:
+    def _version_that_follows(self, call: ContinueAsNewInput) -> str:
         """Empty: the newest that there is when the next run begins."""
-        pinned = self.definition.versioning_behavior == VersioningBehavior.PINNED and not call.takes_newest_version
+        pinned = (
+            self.definition.versioning_behavior == VersioningBehavior.PINNED
+            and call.initial_versioning_behavior not in _NEWEST
+        )
         return self.definition.version if pinned and call.workflow in (None, self.definition.name) else ""
 
-    async def signal_external(
-        self, workflow_id: str, run_id: str | None, name: str, args: Sequence[Any], namespace: str
-    ) -> None:
-        payloads = self._encode(args, f'arguments of signal "{name}"')
-        await self._send(workflow_id, run_id, name, namespace, payloads)
+    async def signal_external(self, call: SignalExternalWorkflowInput) -> None:
+        payloads = self._encode(call.args, f'arguments of signal "{call.signal}"')
+        await self._send(
+            call.workflow_id, call.workflow_run_id, call.signal, call.namespace, payloads, headers=dict(call.headers)
+        )
 
     async def cancel_external(self, workflow_id: str, run_id: str | None, reason: str, namespace: str) -> None:
         await self._send(workflow_id, run_id, None, namespace, reason=reason)
@@ -717,6 +751,7 @@ class WorkflowInstance(Runtime):
         namespace: str,
         payloads: Sequence[r.Payload] = (),
         reason: str = "",
+        headers: dict[str, r.Payload] | None = None,
     ) -> asyncio.Future[None]:
         self._may_command()
         future: asyncio.Future[None] = self._loop.create_future()
@@ -724,7 +759,7 @@ class WorkflowInstance(Runtime):
         self._messages[seq] = future
         elsewhere = self._elsewhere(namespace)
         self._commands.append(
-            r.MessageSent(seq, workflow_id, run_id, name, expires_ms, payloads, {}, reason, elsewhere)
+            r.MessageSent(seq, workflow_id, run_id, name, expires_ms, payloads, headers or {}, reason, elsewhere)
         )
         return future
 
@@ -732,7 +767,7 @@ class WorkflowInstance(Runtime):
         """The namespace as records name it: empty for our own."""
         return "" if namespace == self._ids[0] else namespace
 
-    async def start_child(self, call: ChildCall) -> ChildWorkflowHandle[Any, Any]:
+    async def start_child(self, call: StartChildWorkflowInput) -> ChildWorkflowHandle[Any, Any]:
         self._may_command()
         if self._children is None:
             self._children = Children(self)
@@ -768,11 +803,13 @@ class WorkflowInstance(Runtime):
 
     # ------------------------------------------------------------------------------------------ queries
 
-    def query(self, name: str, payloads: Sequence[r.Payload]) -> r.QueryAnswer:
+    def query(
+        self, name: str, payloads: Sequence[r.Payload], headers: Mapping[str, r.Payload] = NO_HEADERS
+    ) -> r.QueryAnswer:
         """Run a query handler; what it raises is the answer's failure. Raises ``LookupError`` if there is none."""
         counted = self._payload_bytes
         try:
-            answer = self.handlers.query(name, payloads)
+            answer = self.handlers.query(name, payloads, headers)
             if isinstance(self._bug, WorkflowDeadlock):
                 raise self._bug
             return answer

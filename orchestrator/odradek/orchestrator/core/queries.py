@@ -71,7 +71,7 @@ def _ask_live(shard: Inputs, live: LiveRun, body: r.QueryWorkflow) -> None:
 
 def _answer(instance: WorkflowInstance, workflow_id: str, run_id: str, status: str, body: r.QueryWorkflow) -> Any:
     try:
-        return instance.query(body.name, body.input)
+        return instance.query(body.name, body.input, body.headers)
     except LookupError as error:
         return r.Refused("ODR-107", f"ODR-107: {error}", run_id, status)
     except Exception as error:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from odradek.exceptions import ApplicationError
 from odradek.orchestrator.core.cancelled_calls import as_the_code_hears_it
 from odradek.schemas import records as r
+from odradek.workflow.interceptors import StartLocalActivityInput
 from odradek.workflow.runtime import NondeterminismError
-from odradek.workflow.steps import StepCall
 
 if TYPE_CHECKING:
     from odradek.orchestrator.core.instance import WorkflowInstance
@@ -23,19 +23,21 @@ class StepCalls:
 
     def __init__(self, instance: WorkflowInstance) -> None:
         self._instance = instance
-        self.waiting: dict[int, tuple[asyncio.Future[Any], StepCall]] = {}
+        self.waiting: dict[int, tuple[asyncio.Future[Any], StartLocalActivityInput]] = {}
         self.asked: list[int] = []
         self.revoked: list[int] = []
         self._given_up: dict[int, str] = {}
 
-    def ask(self, call: StepCall) -> tuple[int, asyncio.Future[Any]]:
+    def ask(self, call: StartLocalActivityInput) -> tuple[int, asyncio.Future[Any]]:
         seq = self._instance._next_seq()
         future: asyncio.Future[Any] = asyncio.Future(loop=self._instance._loop)
         self.waiting[seq] = (future, call)
         self.asked.append(seq)
         return seq, future
 
-    async def outcome(self, seq: int, future: asyncio.Future[Any], call: StepCall, *, is_handle: bool = False) -> Any:
+    async def outcome(
+        self, seq: int, future: asyncio.Future[Any], call: StartLocalActivityInput, *, is_handle: bool = False
+    ) -> Any:
         try:
             return await future
         except asyncio.CancelledError as cancelled:
@@ -43,7 +45,7 @@ class StepCalls:
                 raise
             if call.cancellation_type != WAIT:
                 self.give_up(seq)
-                error = as_the_code_hears_it(cancelled, call.name, call.activity_id or str(seq), is_handle)
+                error = as_the_code_hears_it(cancelled, call.activity, call.activity_id or str(seq), is_handle)
                 raise error from error.__cause__
         return await self._outcome_of_revoked(seq)
 
@@ -66,12 +68,12 @@ class StepCalls:
         """Nobody waits for it any more."""
         waiting = self.waiting.pop(seq, None)
         if waiting is not None:
-            self._given_up[seq] = waiting[1].name
+            self._given_up[seq] = waiting[1].activity
             self.revoked.append(seq)
 
     def ended(self, event: r.StepEnded) -> None:
         waiting = self.waiting.pop(event.seq, None)
-        name = waiting[1].name if waiting else self._given_up.pop(event.seq, None)
+        name = waiting[1].activity if waiting else self._given_up.pop(event.seq, None)
         if name != event.name:
             asks = f'for step {event.seq} "{name}"' if name else "for no step there"
             raise NondeterminismError(
@@ -81,7 +83,7 @@ class StepCalls:
         if waiting is not None and not waiting[0].done():
             self._settle(*waiting, event)
 
-    def _settle(self, future: asyncio.Future[Any], call: StepCall, event: r.StepEnded) -> None:
+    def _settle(self, future: asyncio.Future[Any], call: StartLocalActivityInput, event: r.StepEnded) -> None:
         instance = self._instance
         if event.failure is not None:
             future.set_exception(instance._failures.from_failure(event.failure, instance.converter))
@@ -90,9 +92,9 @@ class StepCalls:
         try:
             if event.result is not None:
                 instance._payload_bytes += len(event.result.data)
-                value = instance.converter.from_payload(event.result, call.result_type)
+                value = instance.converter.from_payload(event.result, call.ret_type)
         except Exception as error:
-            why = f'ODR-069: result of step "{call.name}" does not fit: {error}'
+            why = f'ODR-069: result of step "{call.activity}" does not fit: {error}'
             future.set_exception(ApplicationError(why, type="UnreadablePayload", non_retryable=True))
         else:
             future.set_result(value)

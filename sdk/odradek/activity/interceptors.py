@@ -1,17 +1,27 @@
-"""Interceptors of activities: classes around each call, and around what an activity asks of its context."""
+"""Interceptors of activities: classes around each attempt, and around what it asks of its context."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from odradek.activity import Info
+from odradek.activity._context import Info
 from odradek.schemas.records import Payload
 
 if TYPE_CHECKING:
-    from odradek.workers.context import AttemptContext
+    from odradek.workflow.interceptors import WorkflowInboundInterceptor, WorkflowInterceptorClassInput
+
+
+class InterceptedContext(Protocol):
+    """What an attempt tells of itself when it is asked past all interceptors."""
+
+    outbound: ActivityOutboundInterceptor | None
+
+    def own_info(self) -> Info: ...
+
+    def own_heartbeat(self, *details: Any) -> None: ...
 
 
 @dataclass
@@ -52,14 +62,24 @@ class ActivityInboundInterceptor:
 
 
 class Interceptor:
-    """Makes the interceptors of each attempt."""
+    """Given to a worker: makes the interceptors of each attempt, and of each run. Of several the first is outermost.
+
+    One that is a ``client.Interceptor`` too and was given to the client serves its workers without being given again.
+    """
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """Around one attempt of an activity, local ones and steps included (but for inline steps)."""
         return next
+
+    def workflow_interceptor_class(
+        self, input: WorkflowInterceptorClassInput
+    ) -> type[WorkflowInboundInterceptor] | None:
+        """Made for each run and again for each replay, so it must be deterministic; None: runs are let be."""
+        return None
 
 
 class _InnermostInbound(ActivityInboundInterceptor):
-    def __init__(self, call: Callable[[ExecuteActivityInput], Awaitable[Any]], context: AttemptContext) -> None:
+    def __init__(self, call: Callable[[ExecuteActivityInput], Awaitable[Any]], context: InterceptedContext) -> None:
         self._call, self._context = call, context
 
     def init(self, outbound: ActivityOutboundInterceptor) -> None:
@@ -70,7 +90,7 @@ class _InnermostInbound(ActivityInboundInterceptor):
 
 
 class _InnermostOutbound(ActivityOutboundInterceptor):
-    def __init__(self, context: AttemptContext) -> None:
+    def __init__(self, context: InterceptedContext) -> None:
         self._context = context
 
     def info(self) -> Info:
@@ -83,7 +103,7 @@ class _InnermostOutbound(ActivityOutboundInterceptor):
 def chain(
     interceptors: Sequence[Interceptor],
     call: Callable[[ExecuteActivityInput], Awaitable[Any]],
-    context: AttemptContext,
+    context: InterceptedContext,
 ) -> ActivityInboundInterceptor:
     """The first interceptor is the outermost."""
     inbound: ActivityInboundInterceptor = _InnermostInbound(call, context)
