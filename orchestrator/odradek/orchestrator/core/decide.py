@@ -374,7 +374,8 @@ class Decide(Transitions):
     def task(self, live: LiveRun, seq: int) -> SendTask:
         """The task of an activity's current attempt."""
         run, activity = live.run, live.run.activities[seq]
-        started, scheduled, progress, options = run.started, activity.scheduled, activity.progress, activity.options
+        started, scheduled, progress = run.started, activity.scheduled, activity.progress
+        options = progress.options or scheduled
         assert started is not None
         return SendTask(
             task=r.TaskRecord(
@@ -396,7 +397,7 @@ class Decide(Transitions):
                 options.timeouts,
                 options.retry_policy,
                 progress.heartbeat_details,
-                inherited(options.priority, started.priority),
+                inherited(options.priority, started.priority) if options.priority else started.priority,
                 progress.attempts_before,
             )
         )

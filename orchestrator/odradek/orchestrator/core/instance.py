@@ -631,7 +631,7 @@ class WorkflowInstance(Runtime):
                 call.activity,
                 call.task_queue or started.task_queue,
                 payloads,
-                dict(call.headers),
+                dict(call.headers) if call.headers else {},
                 _timeouts(
                     call.schedule_to_close_timeout,
                     call.schedule_to_start_timeout,

@@ -35,7 +35,8 @@ class Activity:
 
     def deadline(self) -> tuple[int, str] | None:
         """When something must happen if nothing else does, and what: a time limit's name, ``retry`` or ``dispatch``."""
-        limits, progress = self.options.timeouts, self.progress
+        progress = self.progress
+        limits = (progress.options or self.scheduled).timeouts
         waits = not progress.holders and progress.paused_ms is None
         if progress.retry_at_ms is not None and waits:
             first = (progress.retry_at_ms, "retry")
