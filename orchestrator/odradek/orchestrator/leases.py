@@ -33,7 +33,7 @@ class Leases:
         found = self._workers.get(worker)
         return found.reply_partition if found else None
 
-    def fold(self, time_ms: int, body: r.WorkerLease | r.Beacon | r.NamespaceFacts) -> bool:
+    def fold(self, time_ms: int, body: object) -> bool:
         """Take in one record; True if it was our own beacon, so that silence has been measured anew."""
         if isinstance(body, r.WorkerLease):
             if body.ended:

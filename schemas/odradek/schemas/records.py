@@ -1027,7 +1027,7 @@ class Wait:
     seq: int
     due_ms: int | None = None
     state: str = ""
-    """of an activity: dispatched, started, backing-off, cancel-requested, paused"""
+    """of an activity: dispatched, queue-paused, started, backing-off, cancel-requested, paused"""
     attempt: int = 0
     worker: str = ""
     last_failure: Failure | None = None
@@ -1036,9 +1036,13 @@ class Wait:
     id: str = ""
     """Of an activity."""
     reason: str = ""
-    """Why an activity is paused."""
+    """Why an activity, or the queue that it waits in, is paused."""
     options: ActivityOptions | None = None
     """Of an activity, once an operator has changed them."""
+    task_queue: str = ""
+    """Of an activity."""
+    unserved_ms: int | None = None
+    """Of a dispatched activity: for how long no worker has served its queue; None: one does, or that is not known."""
 
 
 @record
@@ -1153,6 +1157,18 @@ class VisibilityRecord:
 
 
 @record
+class HeldAttempt:
+    """An attempt that runs in a worker."""
+
+    workflow_id: str
+    activity_id: str
+    activity_type: str
+    attempt: int
+    started_ms: int
+    namespace: str
+
+
+@record
 class WorkerLease:
     """A worker incarnation lives; repeated every few seconds."""
 
@@ -1161,6 +1177,17 @@ class WorkerLease:
     task_queue: str
     reply_partition: int
     ended: bool = False
+    namespace: str = ""
+    """Of the queue; empty: the one whose topic this is in."""
+    started_ms: int = 0
+    build: str = ""
+    """Of the code that it runs, as its build ID or, where none is given, the version of this library says."""
+    running: int = 0
+    concurrent_max: int = 0
+    activity_types: Sequence[str] = ()
+    """``*`` for one that takes all other names."""
+    longest: Sequence[HeldAttempt] = ()
+    """The attempts that have been running for longest; a few."""
 
 
 @record
@@ -1179,8 +1206,32 @@ class NamespaceFacts:
 
 
 @record
+class QueueControl:
+    """What operators want of a task queue; a tombstone under its key: nothing any more."""
+
+    task_queue: str
+    paused_ms: int | None = None
+    """Since when its workers begin no tasks."""
+    reason: str = ""
+    identity: str = ""
+    """Who paused it."""
+    tasks_per_second: float | None = None
+    """For all workers of the queue together, in the place of what they say."""
+
+
+@record
+class TypeControl:
+    """The code of this workflow type's runs does not run; a tombstone under its key: it does."""
+
+    workflow_type: str
+    paused_ms: int
+    reason: str = ""
+    identity: str = ""
+
+
+@record
 class WorkersRecord:
-    body: WorkerLease | Beacon | NamespaceFacts
+    body: WorkerLease | Beacon | NamespaceFacts | QueueControl | TypeControl
     schema_version: int = SCHEMA_VERSION
 
 
