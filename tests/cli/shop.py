@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from odradek import activity, workflow
@@ -99,3 +100,17 @@ class ByHand:
                 approve_by_hand, order, activity_id="approval", start_to_close_timeout=timedelta(hours=1)
             )
         )
+
+
+@activity.defn
+async def hold() -> None:
+    await asyncio.sleep(3600)
+
+
+@workflow.defn
+class Held:
+    """Its activity runs for an hour."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.execute_activity(hold, start_to_close_timeout=timedelta(hours=2))

@@ -13,6 +13,7 @@ from odradek.converter import DataConverter
 from odradek.log import open_log
 from odradek.log.memory import MemoryLog
 from odradek.log.namespace import Namespace, create_namespace, open_namespace, read_to_end
+from odradek.log.progress import Progress, decode_metadata
 from odradek.schemas.records import (
     ActivityHeartbeat,
     ActivityResult,
@@ -26,7 +27,6 @@ from odradek.schemas.records import (
     WorkersRecord,
 )
 from odradek.workers import ActivityWorker, WorkerSettings
-from odradek.workers.tracker import Progress, decode_metadata
 
 B = TypeVar("B")
 QUEUE = "q"

@@ -12,8 +12,8 @@ import pytest
 
 from odradek import activity
 from odradek.log.namespace import create_namespace, open_namespace, read_to_end
+from odradek.log.progress import Run
 from odradek.schemas.records import SCHEMA_VERSION, DeadLetterRecord, InboxRecord
-from odradek.workers.tracker import Run
 from tests.workers.fake import QUEUE, QUICK, Orchestrator, holds, kill, until
 
 HANDING_OVER = replace(QUICK, hand_over_seconds=0.03)

@@ -7,14 +7,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from odradek.workers.tracker import (
-    METADATA_CHARS_MAX,
-    OffsetTracker,
-    Progress,
-    Run,
-    decode_metadata,
-    encode_metadata,
-)
+from odradek.log.progress import METADATA_CHARS_MAX, Progress, Run, decode_metadata, encode_metadata
+from odradek.workers.tracker import OffsetTracker
 
 gaps = st.lists(st.integers(0, 2), min_size=1, max_size=60)
 steps = st.lists(st.one_of(st.just("take"), st.just("hand over"), st.integers(0, 1000)), max_size=120)

@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "workflow": "odradek.cli.workflow:workflow",
     "check": "odradek.cli.check:check",
     "activity": "odradek.cli.activity:activity",
+    "task-queue": "odradek.cli.task_queue:task_queue",
     "versions": "odradek.cli.code_versions:versions",
     "topics": "odradek.cli.topics:topics",
     "doctor": "odradek.cli.doctor:doctor",

@@ -20,6 +20,7 @@ from odradek.log.interface import (
     OnAppended,
     Reader,
     Record,
+    Standing,
     TopicInfo,
 )
 from odradek.log.opening import open_log
@@ -41,6 +42,7 @@ __all__ = [
     "Reader",
     "Record",
     "RecordTooLarge",
+    "Standing",
     "TopicCreationRefused",
     "TopicInfo",
     "TopicMissing",

@@ -142,6 +142,23 @@ class Committed(NamedTuple):
     metadata: str
 
 
+class Standing(NamedTuple):
+    """Where a group stands in a partition. ``committed`` is None while it has committed nothing."""
+
+    begin: int
+    end: int
+    committed: Committed | None
+
+    @property
+    def position(self) -> int:
+        """The first offset that the group has not done with; what retention has taken is done with."""
+        return max(self.begin, self.committed.offset if self.committed else 0)
+
+    @property
+    def lag(self) -> int:
+        return max(0, self.end - self.position)
+
+
 class Membership(ABC):
     """One member of a consumer group over one topic. It shares out partitions and keeps commits; it reads nothing.
 
@@ -221,8 +238,12 @@ class Log(ABC):
         """Drop the records below the given offset of each partition; best effort, logged when the log forbids it."""
 
     @abstractmethod
+    def standing(self, group: str, topic: str) -> dict[int, Standing]:
+        """Where a group stands in each partition, whoever its members are. Raises ``TopicMissing``."""
+
     def lag(self, group: str, topic: str) -> dict[int, int]:
         """Records between a group's committed position (else the beginning) and the end, by partition."""
+        return {number: standing.lag for number, standing in self.standing(group, topic).items()}
 
     @abstractmethod
     def close(self) -> None: ...

@@ -22,7 +22,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from odradek.log.errors import LogUnavailable, TopicCreationRefused, TopicMissing
-from odradek.log.interface import Log, MembershipListener, Offsets, TopicInfo
+from odradek.log.interface import Committed, Log, MembershipListener, Offsets, Standing, TopicInfo
 from odradek.log.kafka_clients import KafkaAppender, KafkaReader
 from odradek.log.kafka_membership import KafkaMembership
 from odradek.log.kafka_settings import CLIENT_RECORD_BYTES_MAX, client_logger, common_settings, error_of
@@ -140,7 +140,7 @@ class KafkaLog(Log):
         for future in self._admin.delete_records(positions, request_timeout=ADMIN_REQUEST_SECONDS).values():
             future.add_done_callback(lambda done: self._tell_if_not_deleted(topic, done))
 
-    def lag(self, group: str, topic: str) -> dict[int, int]:
+    def standing(self, group: str, topic: str) -> dict[int, Standing]:
         found = self._describe(topic)
         if found is None:
             raise TopicMissing(topic)
@@ -151,8 +151,10 @@ class KafkaLog(Log):
         answer = self._ask(
             lambda admin: admin.list_consumer_group_offsets([asked], request_timeout=ADMIN_REQUEST_SECONDS)[group]
         )
-        committed = {tp.partition: tp.offset for tp in answer.topic_partitions}
-        return {n: max(0, ends[n].offset - max(begins[n].offset, committed.get(n, 0))) for n in numbers}
+        committed = {
+            tp.partition: Committed(tp.offset, tp.metadata or "") for tp in answer.topic_partitions if tp.offset >= 0
+        }
+        return {n: Standing(begins[n].offset, ends[n].offset, committed.get(n)) for n in numbers}
 
     def close(self) -> None:
         with self._lock:

@@ -29,6 +29,7 @@ from odradek.log.interface import (
     OnAppended,
     Reader,
     Record,
+    Standing,
     TopicInfo,
 )
 from odradek.schemas.topics import TopicSpec
@@ -193,11 +194,11 @@ class MemoryLog(Log):
             for partition, offset in before.items():
                 self._store.partition(topic, partition).drop_before(offset)
 
-    def lag(self, group: str, topic: str) -> dict[int, int]:
+    def standing(self, group: str, topic: str) -> dict[int, Standing]:
         with self._store.changed:
             commits = self._store.commits.get((group, topic), {})
             return {
-                number: partition.end - max(partition.begin, commits[number].offset if number in commits else 0)
+                number: Standing(partition.begin, partition.end, commits.get(number))
                 for number, partition in enumerate(self._store.topic(topic).partitions)
             }
 

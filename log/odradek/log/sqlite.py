@@ -16,7 +16,7 @@ from typing import Final
 
 from odradek.log import sqlite_chores
 from odradek.log.errors import TopicCreationRefused, TopicMissing
-from odradek.log.interface import Log, MembershipListener, Offsets, TopicInfo
+from odradek.log.interface import Committed, Log, MembershipListener, Offsets, Standing, TopicInfo
 from odradek.log.sqlite_appender import SqliteAppender, Writer
 from odradek.log.sqlite_membership import SqliteMembership
 from odradek.log.sqlite_reader import SqliteReader
@@ -105,17 +105,18 @@ class SqliteLog(Log):
         for number, offset in before.items():
             writer.trim(ids[number], offset)
 
-    def lag(self, group: str, topic: str) -> dict[int, int]:
+    def standing(self, group: str, topic: str) -> dict[int, Standing]:
         with self._lock:
             partitions = self._storage.partitions(topic)
             if not partitions:
                 raise TopicMissing(topic)
             committed = self._storage.committed(group, topic)
-            lags = {}
+            found = {}
             for partition in partitions:
                 begin, end = self._storage.offsets(partition.id) or Offsets(0, 0)
-                lags[partition.number] = max(0, end - max(begin, committed.get(partition.number, (0, ""))[0]))
-            return lags
+                position = committed.get(partition.number)
+                found[partition.number] = Standing(begin, end, Committed(*position) if position else None)
+            return found
 
     def compact(self, topic: str) -> None:
         """Do now what compaction does now and then, under the same rules."""

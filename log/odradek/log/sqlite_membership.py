@@ -78,7 +78,9 @@ class SqliteMembership(Membership):
         self._bell.ring()
 
     def flush_commits(self, timeout_seconds: float) -> None:
-        if self._to_commit:
+        with self._lock:  # a heartbeat that has taken them has written them when it lets go of this
+            waiting = bool(self._to_commit)
+        if waiting:
             self._beat()
 
     def committed(self, partitions: Iterable[int], timeout_seconds: float = 10) -> dict[int, Committed]:

@@ -1181,7 +1181,7 @@ class WorkerLease:
     """Of the queue; empty: the one whose topic this is in."""
     started_ms: int = 0
     build: str = ""
-    """Of the code that it runs, as its build ID or, where none is given, the version of this library says."""
+    """The version of this library that it runs."""
     running: int = 0
     concurrent_max: int = 0
     activity_types: Sequence[str] = ()

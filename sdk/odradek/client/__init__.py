@@ -81,6 +81,13 @@ from odradek.client.options import StartActivityOptions, WorkflowOptions
 from odradek.client.plugin import Plugin
 from odradek.client.policy import RequestPolicy
 from odradek.client.status import WorkflowExecutionStatus, WorkflowHistoryEventFilterType, WorkflowUpdateStage
+from odradek.client.task_queues import (
+    Pause,
+    PausedWorkflowType,
+    RunningActivity,
+    TaskQueueDescription,
+    TaskQueueWorker,
+)
 from odradek.client.update import WorkflowUpdateHandle
 from odradek.client.with_start import WithStartWorkflowOperation
 from odradek.common import HeaderCodecBehavior
@@ -127,8 +134,13 @@ __all__ = [
     "ListWorkflowsInput",
     "OutboundInterceptor",
     "ParkedInfo",
+<<<<<<< HEAD
     "PauseActivityInput",
     "PendingActivityState",
+=======
+    "Pause",
+    "PausedWorkflowType",
+>>>>>>> d243568 (odradek task-queue: what waits, who serves it; pause, resume and limit a queue, followed by its workers)
     "PendingWait",
     "Plugin",
     "QueryWorkflowInput",
@@ -138,6 +150,7 @@ __all__ = [
     "ReportCancellationAsyncActivityInput",
     "RequestPolicy",
     "RetryConfig",
+    "RunningActivity",
     "SignalWorkflowInput",
     "StartActivityInput",
     "StartActivityOptions",
@@ -145,7 +158,12 @@ __all__ = [
     "StartWorkflowUpdateInput",
     "StartWorkflowUpdateWithStartInput",
     "TLSConfig",
+<<<<<<< HEAD
     "TerminateActivityInput",
+=======
+    "TaskQueueDescription",
+    "TaskQueueWorker",
+>>>>>>> d243568 (odradek task-queue: what waits, who serves it; pause, resume and limit a queue, followed by its workers)
     "TerminateWorkflowInput",
     "UnpauseActivityInput",
     "UpdateActivityOptionsInput",

@@ -21,6 +21,7 @@ from odradek.client.interceptor import (
     StartWorkflowInput,
 )
 from odradek.client.iterators import WorkflowExecutionAsyncIterator
+from odradek.client.operations import Operations
 from odradek.client.options import WorkflowOptions
 from odradek.client.outbound import WireOutbound
 from odradek.client.plugin import Plugin
@@ -73,7 +74,11 @@ _WITHOUT_MEANING = frozenset(
 )
 
 
+<<<<<<< HEAD
 class Client(StandaloneActivities):
+=======
+class Client(Operations):
+>>>>>>> d243568 (odradek task-queue: what waits, who serves it; pause, resume and limit a queue, followed by its workers)
     """Cheap, and usable from any number of threads and event loops. Usually made by ``connect``.
 
     ``async with`` and ``close`` close the connection, for all clients that share it.

@@ -41,6 +41,8 @@ class Activities:
 
     def __init__(self, by_name: Mapping[str, _Definition], dynamic: _Definition | None) -> None:
         self.by_name = by_name
+        self.names = sorted(by_name) + (["*"] if dynamic else [])
+        """``*``: any that is not named."""
         self._dynamic = dynamic
 
     def all(self) -> list[_Definition]:

@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from odradek.log import LogError, OffsetOutOfRange
+from odradek.log.controls import Controls
 from odradek.log.interface import Committed, Log, Membership, Reader
+from odradek.log.namespace import read_to_end
+from odradek.log.progress import Progress, decode_metadata, encode_metadata
 from odradek.schemas.errors import SchemaError
-from odradek.schemas.records import AttemptRevoked, ReplyRecord
+from odradek.schemas.records import AttemptRevoked, QueueControl, ReplyRecord
 from odradek.workers.attempts import Assignment, Attempt, AttemptKey, StopReason
 from odradek.workers.execution import Execution
 from odradek.workers.homes import Home, Homes
@@ -27,7 +30,7 @@ from odradek.workers.outgoing import Settled
 from odradek.workers.sender import Sender
 from odradek.workers.settings import WorkerSettings
 from odradek.workers.shared import SharedState
-from odradek.workers.tracker import OffsetTracker, Progress, decode_metadata, encode_metadata
+from odradek.workers.tracker import OffsetTracker
 
 _logger = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ class Fetcher(threading.Thread):
         prefetch_count_max: int,
         shared: SharedState | None = None,
         on_share: Callable[[float], None] = lambda share: None,
+        on_control: Callable[[QueueControl], None] = lambda control: None,
     ) -> None:
         super().__init__(name=f"odradek-activity-fetcher-{worker}", daemon=True)
         topics = homes.own.namespace.topics
@@ -66,7 +70,10 @@ class Fetcher(threading.Thread):
         self._me = worker.encode()
         self._settings, self._execution, self._loop, self._sender = settings, execution, loop, sender
         self._intake, self._settled, self._stats, self._close_running = intake, settled, stats, close_running
-        self._shared, self._on_share = shared, on_share
+        self._shared, self._on_share, self._on_control = shared, on_share, on_control
+        self._queue, self._workers_topic = queue, topics.workers
+        self._controls = Controls(homes.own.namespace.codec)
+        self._control = QueueControl(queue)
         self._partitions = 0
         self._look_ahead = max(prefetch_count_max, settings.look_ahead_count_max)
         self._count_max, self._bytes_max = prefetch_count_max, settings.prefetch_bytes_max
@@ -125,6 +132,7 @@ class Fetcher(threading.Thread):
 
     def _serve(self) -> None:
         self._listen_at_new_homes()
+        self._learn_controls()
         self._membership = self._log.membership(
             self._group, self._topic, self, session_timeout_seconds=self._settings.session_timeout_seconds
         )
@@ -180,7 +188,8 @@ class Fetcher(threading.Thread):
     def _room_for(self) -> int:
         """How many tasks may be read now."""
         waiting = self._sent_count - self._execution.taken_count
-        if not self._fetching or self._sender.unacknowledged >= self._settings.unacknowledged_max:
+        paused = self._control.paused_ms is not None
+        if paused or not self._fetching or self._sender.unacknowledged >= self._settings.unacknowledged_max:
             return 0
         free_bytes = self._bytes_max - (self._sent_bytes - self._execution.taken_bytes)
         count_max = self._look_ahead if self._execution.looks_ahead else self._count_max
@@ -239,7 +248,8 @@ class Fetcher(threading.Thread):
         """What retention has taken had expired, and is sent again by who waits for it."""
         _logger.warning("%s", error)
         if error.topic != self._topic:
-            self._notices.assign(error.topic, error.partition, error.end)
+            start = error.begin if error.topic == self._workers_topic else error.end
+            self._notices.assign(error.topic, error.partition, start)
             return
         assignment = self._assignments.get(error.partition)
         if assignment is not None:
@@ -360,7 +370,11 @@ class Fetcher(threading.Thread):
     def _read_notices(self) -> None:
         if self._homes.opened:
             self._listen_at_new_homes()
+        controlled = False
         for record in self._notices.poll(0):
+            if record.topic == self._workers_topic:
+                controlled |= self._controls.fold([record])
+                continue
             if record.key != self._me or record.value is None:
                 continue
             try:
@@ -370,6 +384,27 @@ class Fetcher(threading.Thread):
                 continue
             if isinstance(body, AttemptRevoked):
                 self._revoke(body)
+        if controlled:
+            self._follow_control()
+
+    def _learn_controls(self) -> None:
+        """What operators have said before this worker began, and from then on what they say."""
+        end = self._log.offsets(self._workers_topic, 0).end
+        self._controls.fold(read_to_end(self._log, self._workers_topic, 0))
+        self._notices.assign(self._workers_topic, 0, end)
+        self._follow_control()
+
+    def _follow_control(self) -> None:
+        control = self._controls.queues.get(self._queue) or QueueControl(self._queue)
+        if control == self._control:
+            return
+        was_paused, self._control = self._control.paused_ms is not None, control
+        if control.paused_ms is not None:
+            why = f": {control.reason}" if control.reason else ""
+            _logger.warning('task queue "%s" is paused by %s%s', self._queue, control.identity, why)
+        elif was_paused:
+            _logger.info('task queue "%s" goes on', self._queue)
+        self._call(self._on_control, control)
 
     def _revoke(self, notice: AttemptRevoked) -> None:
         attempt = self._intake.open.get((notice.run_id, notice.seq, notice.attempt))

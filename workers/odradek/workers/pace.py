@@ -57,6 +57,18 @@ class Pace:
         self._next = max(self._next, now - BURST_SECONDS) + 1 / rate
 
 
+class Halted:
+    """Nothing begins: an operator has paused the queue."""
+
+    share = 1.0
+
+    def wait_seconds(self, now: float, wanted: int) -> float:
+        return IDLE_SECONDS  # it is over when the limits are set anew
+
+    def start(self, now: float) -> None:
+        raise AssertionError("an attempt begins in a paused queue")
+
+
 class SharedPace:
     """A limit that all workers of a queue keep together, by moments that Redis gives out; without it each its share."""
 

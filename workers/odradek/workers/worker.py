@@ -12,15 +12,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
+from functools import cache
+from heapq import nsmallest
+from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from odradek.activity import _Definition
 from odradek.activity.interceptors import Interceptor
 from odradek.converter import DataConverter
 from odradek.log.clock import WALL, Clock
 from odradek.log.namespace import Namespace, ensure_queue
-from odradek.schemas.records import WorkerLease
+from odradek.schemas.records import HeldAttempt, QueueControl, WorkerLease
 from odradek.workers.attempts import Attempt, Running, StopReason
 from odradek.workers.context import Surroundings
 from odradek.workers.errors import DuplicateActivity
@@ -31,7 +34,7 @@ from odradek.workers.intake import Intake
 from odradek.workers.metrics import COLLECTOR
 from odradek.workers.outcomes import Outcomes
 from odradek.workers.outgoing import Settled
-from odradek.workers.pace import Limit, Pace, SharedPace
+from odradek.workers.pace import Halted, Limit, Pace, SharedPace
 from odradek.workers.processes import Processes, SharedStateManager
 from odradek.workers.sender import Sender
 from odradek.workers.settings import WorkerSettings
@@ -40,6 +43,8 @@ from odradek.workers.shared import SharedState
 _logger = logging.getLogger(__name__)
 
 CONCURRENT_DEFAULT = 100
+LONGEST_SHOWN: Final = 5
+"""Running attempts that a lease names."""
 
 
 class ActivityWorker:
@@ -108,6 +113,7 @@ class ActivityWorker:
         self._settings = settings or WorkerSettings()
         self._clock = clock
         self._running = Running()
+        self._started_ms = 0
         self._parts: _Parts | None = None
         self._began = False
         self._stop = asyncio.Event()
@@ -176,6 +182,7 @@ class ActivityWorker:
 
     async def _start(self) -> _Parts:
         await asyncio.to_thread(ensure_queue, self._namespace, self.task_queue)
+        self._started_ms = self._clock.now_ms()
         parts = _Parts(self)
         parts.sender.start()
         parts.fetcher.start()
@@ -219,7 +226,24 @@ class ActivityWorker:
             self._inside.cancel()
 
     def _lease(self, home: Home, ended: bool) -> WorkerLease:
-        return WorkerLease(self.worker_id, self.identity, self.task_queue, home.reply_partition, ended)
+        own = home.namespace is self._namespace
+        name = home.namespace.topics.namespace
+        running = self._running.snapshot()
+        shown = running if own else [attempt for attempt in running if attempt.task.namespace == name]
+        return WorkerLease(
+            self.worker_id,
+            self.identity,
+            self.task_queue,
+            home.reply_partition,
+            ended,
+            "" if own else self._namespace.topics.namespace,
+            self._started_ms,
+            _build(),
+            len(running),
+            self._concurrent_max,
+            self._activities.names,
+            [_held(attempt) for attempt in nsmallest(LONGEST_SHOWN, shown, key=lambda attempt: attempt.started_at)],
+        )
 
 
 class _Parts:
@@ -266,7 +290,9 @@ class _Parts:
             self.shared = SharedState(
                 settings.redis, namespace.topics.namespace, finished_seconds=settings.finished_seconds
             )
-        self.execution.limits = self._limits(worker)
+        self._worker = worker
+        self._share = 1.0
+        self.execution.limits = self._limits(worker._queue_rate)
         intake = Intake(namespace.codec, stats, self.sender.submit, repeats_remembered=settings.repeats_remembered)
         self.fetcher = Fetcher(
             homes,
@@ -283,19 +309,33 @@ class _Parts:
             prefetch_count_max=settings.prefetch_count_max or 10 * worker._concurrent_max,
             shared=self.shared,
             on_share=self._on_share,
+            on_control=self._on_control,
         )
         self._connect(worker, loop)
 
-    def _limits(self, worker: ActivityWorker) -> list[Limit]:
+    def _limits(self, queue_rate: float | None) -> list[Limit]:
+        worker = self._worker
         limits: list[Limit] = [] if worker._own_pace is None else [worker._own_pace]
-        if worker._queue_rate is not None and self.shared is not None:
-            limits.append(SharedPace(worker._queue_rate, worker.task_queue, self.shared, self.execution.go_on))
-        elif worker._queue_rate is not None:
-            limits.append(Pace(worker._queue_rate, divided=True))
+        if queue_rate is not None and self.shared is not None:
+            limits.append(SharedPace(queue_rate, worker.task_queue, self.shared, self.execution.go_on))
+        elif queue_rate is not None:
+            limits.append(Pace(queue_rate, divided=True))
+        for limit in limits:
+            limit.share = self._share
         return limits
+
+    def _on_control(self, control: QueueControl) -> None:
+        """Event loop: an operator has said something of the queue."""
+        if control.paused_ms is not None:
+            self.execution.limits = [Halted()]
+            return
+        operators = control.tasks_per_second
+        self.execution.limits = self._limits(self._worker._queue_rate if operators is None else operators)
+        self.execution.go_on()
 
     def _on_share(self, share: float) -> None:
         """Fetcher: a float is written at once."""
+        self._share = share
         for limit in self.execution.limits:
             limit.share = share
 
@@ -309,6 +349,21 @@ class _Parts:
         self.execution.on_broken = worker._fail
         self.sender.on_failed = self.fetcher.on_failed = on_failed
         self.sender.on_overdue = on_overdue
+
+
+def _held(attempt: Attempt) -> HeldAttempt:
+    task = attempt.task
+    return HeldAttempt(
+        task.workflow_id, task.activity_id, task.activity_type, task.attempt, attempt.started_ms, task.namespace
+    )
+
+
+@cache
+def _build() -> str:
+    try:
+        return version("odradek")
+    except PackageNotFoundError:
+        return ""
 
 
 def _check_picklable(activities: Activities) -> None:
