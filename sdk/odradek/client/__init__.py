@@ -134,13 +134,10 @@ __all__ = [
     "ListWorkflowsInput",
     "OutboundInterceptor",
     "ParkedInfo",
-<<<<<<< HEAD
-    "PauseActivityInput",
-    "PendingActivityState",
-=======
     "Pause",
+    "PauseActivityInput",
     "PausedWorkflowType",
->>>>>>> d243568 (odradek task-queue: what waits, who serves it; pause, resume and limit a queue, followed by its workers)
+    "PendingActivityState",
     "PendingWait",
     "Plugin",
     "QueryWorkflowInput",
@@ -158,12 +155,9 @@ __all__ = [
     "StartWorkflowUpdateInput",
     "StartWorkflowUpdateWithStartInput",
     "TLSConfig",
-<<<<<<< HEAD
-    "TerminateActivityInput",
-=======
     "TaskQueueDescription",
     "TaskQueueWorker",
->>>>>>> d243568 (odradek task-queue: what waits, who serves it; pause, resume and limit a queue, followed by its workers)
+    "TerminateActivityInput",
     "TerminateWorkflowInput",
     "UnpauseActivityInput",
     "UpdateActivityOptionsInput",

@@ -74,11 +74,7 @@ _WITHOUT_MEANING = frozenset(
 )
 
 
-<<<<<<< HEAD
-class Client(StandaloneActivities):
-=======
-class Client(Operations):
->>>>>>> d243568 (odradek task-queue: what waits, who serves it; pause, resume and limit a queue, followed by its workers)
+class Client(StandaloneActivities, Operations):
     """Cheap, and usable from any number of threads and event loops. Usually made by ``connect``.
 
     ``async with`` and ``close`` close the connection, for all clients that share it.
