@@ -27,7 +27,7 @@ from odradek.workers import (
     ExecuteActivityInput,
     Interceptor,
 )
-from tests.workers.fake import QUICK, Orchestrator, until
+from tests.workers.fake import QUICK, Orchestrator, holds, until
 
 
 @dataclass
@@ -50,6 +50,7 @@ def charge_in_thread(card: Card, factor: int) -> int:
 async def test_results_of_coroutines_and_threads() -> None:
     orchestrator = Orchestrator()
     async with orchestrator.worker(charge, charge_in_thread) as worker:
+        await holds(worker)
         in_loop = orchestrator.start("charge", Card("4711", 5))
         in_thread = orchestrator.start("charge-in-thread", Card("4711", 5), 3)
         assert await orchestrator.value(in_loop) == "4711:5"
