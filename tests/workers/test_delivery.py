@@ -127,7 +127,8 @@ async def test_after_a_crash_attempts_are_announced_before_they_run() -> None:
 
 async def test_after_an_orderly_end_nothing_is_announced() -> None:
     orchestrator, site = Orchestrator(), Site()
-    async with orchestrator.worker(site.quick):
+    async with orchestrator.worker(site.quick) as worker:
+        await holds(worker)
         await orchestrator.result(orchestrator.start("quick", "a"))
     task = orchestrator.start("quick", "b")
     async with orchestrator.worker(site.quick):
