@@ -223,3 +223,47 @@ async def until(handle: Any, state: str, attempt: int = 1) -> None:
         if [(wait.state, wait.attempt) for wait in waits] == [(state, attempt)]:
             return
         await asyncio.sleep(0.02)
+
+
+# ------------------------------------------------------------------------------------------------------------ defaults
+
+
+@activity.defn(start_to_close_timeout=timedelta(seconds=33), retry_policy=RetryPolicy(maximum_attempts=3))
+async def limits() -> list[Any]:
+    info = activity.info()
+    policy = info.retry_policy
+    close, beat = info.start_to_close_timeout, info.heartbeat_timeout
+    return [
+        close.total_seconds() if close else None,
+        beat.total_seconds() if beat else None,
+        policy.maximum_attempts if policy else None,
+    ]
+
+
+@workflow.defn
+class Limited:
+    @workflow.run
+    async def run(self) -> list[Any]:
+        return [
+            await workflow.execute_activity(limits),
+            await workflow.execute_activity(limits, start_to_close_timeout=timedelta(seconds=7)),
+            await workflow.start_activity("limits"),
+        ]
+
+
+async def test_what_a_call_does_not_say(odradek_env: WorkflowEnvironment) -> None:
+    config = odradek_env.client.config()
+    config["activity_defaults"] = {
+        "start_to_close_timeout": timedelta(seconds=11),
+        "heartbeat_timeout": timedelta(seconds=5),
+    }
+    client = Client(**config)
+    defaults = activity.ActivityDefaults(start_to_close_timeout=timedelta(seconds=22))
+    async with Worker(client, task_queue="tq", workflows=[Limited], activities=[limits], activity_defaults=defaults):
+        made = await client.execute_workflow(Limited.run, id="wf", task_queue="tq")
+        assert made == [[33, 5, 3], [7, 5, 3], [22, 5, 0]]
+        assert await client.execute_activity(limits, id="a", task_queue="tq") == [33, 5, 3]
+        assert await client.execute_activity("limits", id="b", task_queue="tq") == [11, 5, 0]
+    async with Worker(odradek_env.client, task_queue="other", workflows=[Limited], activities=[limits]):
+        with pytest.raises(Exception, match="ODR-062"):
+            await odradek_env.client.execute_workflow(Limited.run, id="wf2", task_queue="other")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any, TypeVar
 
-from odradek.activity import _Definition
+from odradek.activity import ActivityDefaults, _Definition
 from odradek.common.standalone import is_built_in
 from odradek.orchestrator.core.versions import natural
 from odradek.orchestrator.standalone import BUILT_IN
@@ -39,10 +39,12 @@ class Registry:
         *,
         sandboxed: bool = True,
         interceptors: Sequence[type] = (),
+        activity_defaults: ActivityDefaults | None = None,
     ) -> None:
         """Host these classes. Exceptions of ``failure_exception_types`` fail their runs, beside those that they name.
 
-        ``interceptors`` are classes of ``WorkflowInboundInterceptor``, around each run.
+        ``interceptors`` are classes of ``WorkflowInboundInterceptor``, around each run; ``activity_defaults`` hold for
+        calls that do not say otherwise.
         ``sandboxed=False`` leaves all of them unchecked and unguarded, as a class that says so itself. Raises
         ``InvalidWorkflow`` for one that is not decorated, or a type that two classes claim in one version, and its
         subclass ``NondeterministicCode`` for one that does what no replay can repeat.
@@ -61,6 +63,7 @@ class Registry:
                 sandboxed=definition.sandboxed and sandboxed,
                 failure_exception_types=(*definition.failure_exception_types, *failure_exception_types),
                 interceptors=tuple(interceptors),
+                activity_defaults=activity_defaults or None,
             )
             for definition in map(Definition.of, workflows)
         ]

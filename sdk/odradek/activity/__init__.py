@@ -16,7 +16,7 @@ from odradek.activity._context import (
     _context,
     _current,
 )
-from odradek.activity._definition import InvalidActivity, defn
+from odradek.activity._definition import ActivityDefaults, InvalidActivity, defn
 from odradek.activity._definition import _Definition as _Definition
 from odradek.activity._logger import LoggerAdapter, logger
 from odradek.common import MetricMeter
@@ -24,6 +24,7 @@ from odradek.converter import PayloadConverter
 
 __all__ = [
     "ActivityCancellationDetails",
+    "ActivityDefaults",
     "CompleteAsyncError",
     "Info",
     "InvalidActivity",

@@ -7,9 +7,10 @@ import inspect
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, overload
+from datetime import timedelta
+from typing import Any, TypedDict, TypeVar, Unpack, overload
 
-from odradek.common import RawValue
+from odradek.common import Priority, RawValue, RetryPolicy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,6 +30,19 @@ class InvalidActivity(ValueError):
         return f"{self.code}: {self.where}: {self.problem}"
 
 
+class ActivityDefaults(TypedDict, total=False):
+    """Options of calls that do not say otherwise."""
+
+    task_queue: str | None
+    schedule_to_close_timeout: timedelta | None
+    schedule_to_start_timeout: timedelta | None
+    start_to_close_timeout: timedelta | None
+    heartbeat_timeout: timedelta | None
+    retry_policy: RetryPolicy | None
+    summary: str | None
+    priority: Priority | None
+
+
 @dataclass(frozen=True, slots=True)
 class _Definition:
     """An activity type. ``name`` None stands for a dynamic activity, which runs every type that no other one claims."""
@@ -40,6 +54,7 @@ class _Definition:
     arg_types: Sequence[Any] | None = field(default=None)
     """Types of the positional parameters; None when one of them has no annotation."""
     ret_type: Any = None
+    defaults: ActivityDefaults | None = None
 
     @staticmethod
     def from_callable(fn: Callable[..., Any]) -> _Definition | None:
@@ -68,7 +83,11 @@ def defn(fn: F) -> F: ...
 
 @overload
 def defn(
-    *, name: str | None = None, no_thread_cancel_exception: bool = False, dynamic: bool = False
+    *,
+    name: str | None = None,
+    no_thread_cancel_exception: bool = False,
+    dynamic: bool = False,
+    **defaults: Unpack[ActivityDefaults],
 ) -> Callable[[F], F]: ...
 
 
@@ -78,17 +97,21 @@ def defn(
     name: str | None = None,
     no_thread_cancel_exception: bool = False,
     dynamic: bool = False,
+    **defaults: Unpack[ActivityDefaults],
 ) -> Any:
     """Declare a function, method or callable class instance as an activity.
 
     ``async def`` runs on the worker's event loop, ``def`` in its executor. ``name`` is the activity type: by default
     the function's name. ``no_thread_cancel_exception``: a cancellation is not raised in the thread of a ``def``.
-    ``dynamic``: runs every type without an activity of its own; takes one ``Sequence[RawValue]``.
+    ``dynamic``: runs every type without an activity of its own; takes one ``Sequence[RawValue]``. ``defaults`` hold
+    where it is called as a function rather than by name, and the call does not say otherwise.
     """
 
     def decorate(function: F) -> F:
         target = _definable(function)
         definition = _define(target, name, no_thread_cancel_exception, dynamic)
+        if defaults:
+            definition = replace(definition, defaults=defaults)
         setattr(target, DEFINITION, definition)
         return function
 

@@ -8,6 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Required, Self, TypedDict, TypeVar, Unpack, overload
 
+from odradek.activity import ActivityDefaults
 from odradek.client.activities import AsyncActivityHandle, AsyncActivityIDReference
 from odradek.client.connection import Connection, default_identity
 from odradek.client.definitions import workflow_of
@@ -54,6 +55,7 @@ class ClientConfig(TypedDict, total=False):
     interceptors: Sequence[Interceptor]
     identity: str | None
     default_workflow_query_reject_condition: QueryRejectCondition | None
+    activity_defaults: ActivityDefaults | None
     plugins: Sequence[Plugin]
 
 
@@ -89,6 +91,7 @@ class Client(StandaloneActivities, Operations):
         interceptors: Sequence[Interceptor] = (),
         identity: str | None = None,
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
+        activity_defaults: ActivityDefaults | None = None,
         plugins: Sequence[Plugin] = (),
     ) -> None:
         self._given = ClientConfig(
@@ -98,6 +101,7 @@ class Client(StandaloneActivities, Operations):
             interceptors=tuple(interceptors),
             identity=identity,
             default_workflow_query_reject_condition=default_workflow_query_reject_condition,
+            activity_defaults=activity_defaults,
             plugins=tuple(plugins),
         )
         config = self._given.copy()
@@ -124,6 +128,7 @@ class Client(StandaloneActivities, Operations):
         interceptors: Sequence[Interceptor] = (),
         identity: str | None = None,
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
+        activity_defaults: ActivityDefaults | None = None,
         plugins: Sequence[Plugin] = (),
         tls: bool | TLSConfig | None = None,
         log_config: Mapping[str, str] | None = None,
@@ -163,6 +168,7 @@ class Client(StandaloneActivities, Operations):
             interceptors=interceptors,
             identity=identity,
             default_workflow_query_reject_condition=default_workflow_query_reject_condition,
+            activity_defaults=activity_defaults,
             plugins=plugins,
         )
 
@@ -205,6 +211,11 @@ class Client(StandaloneActivities, Operations):
     @property
     def interceptors(self) -> Sequence[Interceptor]:
         return self._interceptors
+
+    @property
+    def activity_defaults(self) -> ActivityDefaults | None:
+        """Options of activities that are started with this client, or by workflows of its workers."""
+        return self._config["activity_defaults"]
 
     @property
     def default_workflow_query_reject_condition(self) -> QueryRejectCondition | None:

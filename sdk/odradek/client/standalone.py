@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
+from odradek.activity import ActivityDefaults
+from odradek.activity._definition import DEFINITION
 from odradek.client.activity_description import ActivityExecutionCount
 from odradek.client.activity_handle import ActivityHandle
 from odradek.client.definitions import activity_of
@@ -27,11 +30,15 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class StandaloneActivities:
+class StandaloneActivities(ABC):
     """Of ``Client``."""
 
     _outbound: OutboundInterceptor
     _connection: Connection
+
+    @property
+    @abstractmethod
+    def activity_defaults(self) -> ActivityDefaults | None: ...
 
     @overload
     async def start_activity(
@@ -160,6 +167,9 @@ class StandaloneActivities:
         wait_result: bool,
     ) -> ActivityHandle[Any]:
         name, known_type = activity_of(activity)
+        own = getattr(activity, DEFINITION, None)
+        defaults = {**(self.activity_defaults or {}), **((own.defaults if own else None) or {})}
+        options = cast("StartActivityOptions", {**defaults, **options})
         options["result_type"] = options.get("result_type") or known_type
         return await self._outbound.start_activity(
             StartActivityInput(activity_type=name, args=args, wait_result=wait_result, **options)

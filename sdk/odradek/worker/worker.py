@@ -15,6 +15,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypedDict
 
+from odradek.activity import ActivityDefaults
 from odradek.activity.interceptors import Interceptor
 from odradek.client import Client
 from odradek.common.accepted import accept
@@ -63,6 +64,7 @@ class WorkerConfig(TypedDict, total=False):
     activity_executor: Executor | None
     plugins: Sequence[Plugin]
     interceptors: Sequence[Interceptor]
+    activity_defaults: ActivityDefaults | None
     identity: str | None
     max_cached_workflows: int | None
     max_concurrent_activities: int | None
@@ -110,6 +112,7 @@ class Worker:
         activity_executor: Executor | None = None,
         plugins: Sequence[Plugin] = (),
         interceptors: Sequence[Interceptor] = (),
+        activity_defaults: ActivityDefaults | None = None,
         identity: str | None = None,
         max_cached_workflows: int | None = None,
         max_concurrent_activities: int | None = None,
@@ -141,6 +144,7 @@ class Worker:
             activity_executor=activity_executor,
             plugins=plugins,
             interceptors=interceptors,
+            activity_defaults=activity_defaults,
             identity=identity,
             max_cached_workflows=max_cached_workflows,
             max_concurrent_activities=max_concurrent_activities,
@@ -275,7 +279,14 @@ class Worker:
         sandboxed = is_sandboxed(config["workflow_runner"], debug_mode=config["debug_mode"])
         failing = config["workflow_failure_exception_types"]
         around = interceptor_classes(self._interceptors)
-        self._registry.add(self._workflows, self.task_queue, failing, sandboxed=sandboxed, interceptors=around)
+        self._registry.add(
+            self._workflows,
+            self.task_queue,
+            failing,
+            sandboxed=sandboxed,
+            interceptors=around,
+            activity_defaults={**(client.activity_defaults or {}), **(config["activity_defaults"] or {})},
+        )
         self._registry.add_activities(self._activities)
         settings = self._settings or OrchestratorSettings()
         if (cached := config["max_cached_workflows"]) is not None:

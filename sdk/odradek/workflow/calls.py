@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import Any, NoReturn, TypedDict, TypeVar
 
 from odradek import activity as _activity
+from odradek.activity import ActivityDefaults
+from odradek.activity._definition import DEFINITION as _ACTIVITY
 from odradek.common import Priority, RetryPolicy, SearchAttributes, TypedSearchAttributes
 from odradek.converter import PayloadConverter
 from odradek.workflow.definition import DEFINITION, Definition
@@ -51,6 +53,14 @@ class ActivityConfig(TypedDict, total=False):
     versioning_intent: object
     summary: str | None
     priority: Priority
+
+
+def _asked(activity: Activity, arg: Any, options: dict[str, Any], defaults: ActivityDefaults | None) -> Any:
+    """The call as it stands, and for what it does not say, what its decorator says, and then what the worker says."""
+    own = getattr(activity, _ACTIVITY, None) if type(activity) is not str else None
+    if defaults is not None or (own is not None and own.defaults is not None):
+        options = {**(defaults or {}), **((own.defaults if own else None) or {}), **options}
+    return _call(activity, arg, **options)
 
 
 def _call(
@@ -124,9 +134,11 @@ def start_activity(activity: Activity, arg: Any = NOT_GIVEN, **options: Any) -> 
     or
     ``args=[…]``. Options: ``task_queue`` (default: the workflow's), ``result_type``, ``schedule_to_close_timeout``,
     ``schedule_to_start_timeout``, ``start_to_close_timeout`` (per attempt), ``heartbeat_timeout``, ``retry_policy``
-    (default: for ever, 1 s doubling to 100 s), ``cancellation_type``, ``activity_id``, ``summary``, ``priority``.
+    (default: for ever, 1 s doubling to 100 s), ``cancellation_type``, ``activity_id``, ``summary``, ``priority``. What
+    is not given here is what ``@activity.defn`` says, then the worker, then its client (``activity_defaults``).
     """
-    runtime, call = current(), _call(activity, arg, **options)
+    runtime = current()
+    call = _asked(activity, arg, options, runtime.activity_defaults)
     return runtime.start_activity(call) if runtime.outbound is None else runtime.outbound.start_activity(call)
 
 
@@ -135,7 +147,8 @@ async def execute_activity(activity: Activity, arg: Any = NOT_GIVEN, **options: 
 
     Raises ``ActivityError`` whose cause says why: ``ApplicationError``, ``TimeoutError`` or ``CancelledError``.
     """
-    runtime, call = current(), _call(activity, arg, **options)
+    runtime = current()
+    call = _asked(activity, arg, options, runtime.activity_defaults)
     if runtime.outbound is not None:
         return await runtime.outbound.start_activity(call)
     return await runtime.execute_activity(call)

@@ -17,6 +17,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
+from odradek.activity import ActivityDefaults
 from odradek.common import RawValue, VersioningBehavior
 
 C = TypeVar("C", bound=type)
@@ -144,6 +145,7 @@ class Definition:
     dynamic_config: Callable[[Any], DynamicWorkflowConfig] | None = None
     takes_record: bool = False
     """Built in: its run method takes the run's start as it is recorded."""
+    activity_defaults: ActivityDefaults | None = None
     interceptors: Sequence[type] = ()
     """Classes of ``WorkflowInboundInterceptor``; of several the first one is outermost."""
     sandboxed: bool = True

@@ -29,6 +29,7 @@ from odradek.exceptions import OdradekError
 from odradek.schemas.records import Lineage, Payload, RunStarted
 
 if TYPE_CHECKING:
+    from odradek.activity import ActivityDefaults
     from odradek.workflow.children import ChildWorkflowHandle
     from odradek.workflow.handlers import Handlers
     from odradek.workflow.interceptors import (
@@ -188,6 +189,8 @@ class Runtime(ABC):
     """Of the code that runs, where its class names one."""
     outbound: WorkflowOutboundInterceptor | None = None
     """What calls go through, where there are interceptors."""
+    activity_defaults: ActivityDefaults | None = None
+    """Options of activities that neither their calls nor their decorators say."""
     restricted: bool = True
     """Whether the code is refused files, sockets, processes and threads."""
 

@@ -121,6 +121,7 @@ class WorkflowInstance(Runtime):
     ) -> None:
         self.definition = definition
         self.restricted = definition.sandboxed
+        self.activity_defaults = definition.activity_defaults
         self._payload_bytes_max = payload_bytes_max
         self.converter = converter
         self._failures = failures
