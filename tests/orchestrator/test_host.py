@@ -24,6 +24,8 @@ from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.schemas.errors import NewerSchema
 from odradek.schemas.records import ActivityScheduled, WorkerLease, WorkersRecord
+from odradek.schemas.topics import TopicSpec
+from odradek.testing import WorkflowEnvironment
 from odradek.worker import Worker
 from odradek.workers import ActivityWorker
 
@@ -230,3 +232,17 @@ def test_leases_that_were_deleted_are_read_on_from_where_they_begin() -> None:
     served.stop()
     thread.join(10)
     assert failures == []
+
+
+async def test_a_queue_that_forgets_too_soon_is_warned_of(
+    odradek_env: WorkflowEnvironment, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = odradek_env.client.connection.log
+    log.create_topics([TopicSpec("default.tasks.forgetful", 1, "delete", retention_ms=3_600_000)])
+    for queue in ("forgetful", "lasting"):
+        async with Worker(odradek_env.client, task_queue=queue, workflows=[Counting], activities=[count]):
+            await odradek_env.client.execute_workflow(Counting.run, 1, id=queue, task_queue=queue)
+    warned = [record.message for record in caplog.records if "ODR-147" in record.message]
+    assert len(warned) == 1
+    assert "topic default.tasks.forgetful keeps tasks for 1.0 h" in warned[0]
+    assert "retention.ms to 518400000" in warned[0]

@@ -15,6 +15,7 @@ from odradek.orchestrator import metrics
 from odradek.orchestrator.abroad import Abroad, Waiting
 from odradek.orchestrator.core import children
 from odradek.orchestrator.core import effects as fx
+from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS
 from odradek.orchestrator.core.writer import HistoryWriter
 from odradek.schemas import records as r
 from odradek.schemas.topics import Topics
@@ -150,9 +151,24 @@ class Outputs:
                 )  # fmt: skip
                 self._blocked.append((effect, writer, home))
                 return
+            self._check_retention(queue)
         key = f"{task.run_id}:{task.seq}".encode()
         value = self._namespace.codec.encode(task)
         self._append(effect, writer, self._topics.tasks(queue), crc32(key) % partitions, key, value)
+
+    def _check_retention(self, queue: str) -> None:
+        """A task is issued again after ``DISPATCH_EXPIRY_MS``: its topic must keep it for longer."""
+        try:
+            info = self._namespace.log.topic(self._topics.tasks(queue))
+        except LogError:
+            return
+        kept_ms = int(info.config.get("retention.ms", -1)) if info is not None else -1
+        if 0 <= kept_ms < 2 * DISPATCH_EXPIRY_MS:
+            _log.warning(
+                "ODR-147: topic %s keeps tasks for %.1f h, and one that nobody has begun is issued again after %.0f h: "
+                'until then it may be gone. Set its retention.ms to %d or more, as "odradek topics create" does',
+                self._topics.tasks(queue), kept_ms / 3_600_000, DISPATCH_EXPIRY_MS / 3_600_000, 2 * DISPATCH_EXPIRY_MS,
+            )  # fmt: skip
 
     def _deliver(self, message: Waiting, to: Namespace) -> None:
         """Append a message to the inbox of its workflow, in whichever namespace that is."""
