@@ -5,16 +5,16 @@ Every orchestrator hosts them under reserved names; users see activities.
 
 from __future__ import annotations
 
-import builtins
+import asyncio
 import dataclasses
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
-from odradek import workflow
+from odradek import exceptions, workflow
 from odradek.common import RetryPolicy
 from odradek.common.standalone import ACTIVITY, LANE, TIMED_OUT, StandaloneOptions, activity_name, lane_of
-from odradek.exceptions import ActivityError, ApplicationError, TimeoutError, WorkflowAlreadyStartedError
+from odradek.exceptions import ActivityError, ApplicationError, FailureError, WorkflowAlreadyStartedError
 from odradek.schemas.records import RunStarted
 from odradek.workflow.definition import Definition
 from odradek.workflow.interceptors import StartActivityInput
@@ -40,17 +40,23 @@ class StandaloneActivity:
             return await _done(started, options)
         lane = _LaneOf(options.ordering_key)
         try:
-            await lane.enter()
-            self._admitted = True
-            while not self._has_turn:
-                try:
-                    await workflow.wait_condition(lambda: self._has_turn, timeout=lane.patience())
-                except builtins.TimeoutError:
-                    await lane.enter()  # somebody may have ended the lane
-            return await _done(started, options)
-        finally:
+            await self._wait_for_turn(lane)
+            result = await _done(started, options)
+        except (FailureError, asyncio.CancelledError):
             self._admitted = True
             await lane.leave()
+            raise
+        await lane.leave()
+        return result
+
+    async def _wait_for_turn(self, lane: _LaneOf) -> None:
+        await lane.enter()
+        self._admitted = True
+        while not self._has_turn:
+            try:
+                await workflow.wait_condition(lambda: self._has_turn, timeout=lane.patience())
+            except TimeoutError:
+                await lane.enter()  # somebody may have ended it
 
     @workflow.signal
     def turn(self) -> None:
@@ -83,7 +89,7 @@ async def _done(started: RunStarted, options: StandaloneOptions) -> Encoded | No
     try:
         result: Encoded | None = await current().execute_activity(call)
     except ActivityError as error:
-        if isinstance(error.cause, TimeoutError):
+        if isinstance(error.cause, exceptions.TimeoutError):
             current().upsert_memo({TIMED_OUT: True})
         raise
     return result
@@ -143,7 +149,7 @@ class Lane:
     async def run(self, waiting: list[tuple[str, str]]) -> None:
         while self._waiting:
             await self._serve(*next(iter(self._waiting.items())))
-            if workflow.info().is_continue_as_new_suggested():
+            if self._waiting and workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new([*self._waiting.items()])
 
     async def _serve(self, run_id: str, workflow_id: str) -> None:
@@ -158,7 +164,7 @@ class Lane:
                 return
             try:
                 await workflow.wait_condition(lambda: run_id not in self._waiting, timeout=patience)
-            except builtins.TimeoutError:
+            except TimeoutError:
                 patience = min(2 * patience, _LONGEST_PATIENCE)
 
     @workflow.signal
