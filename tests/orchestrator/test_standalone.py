@@ -37,7 +37,7 @@ class Standalone(Partition):
     def begin(self, id: str, *args: Any, key: str = "", request: r.Request | None = None) -> r.Request:
         """What a client sends."""
         request = request or self.request()
-        options = StandaloneOptions(id, r.ActivityTimeouts(start_to_close_ms=60_000), RETRY, key)
+        options = StandaloneOptions(r.ActivityTimeouts(start_to_close_ms=60_000), RETRY, key)
         update = r.UpdateWorkflow(request, f"admitted-{id}", "admitted", wait_completed=True) if key else None
         input = (options.to_payload(), *map(self.payload, args))
         body = r.StartWorkflow(

@@ -34,14 +34,14 @@ class StandaloneActivity:
         self._has_turn = False
 
     @workflow.run
-    async def run(self, started: RunStarted) -> Encoded | None:
+    async def run(self, workflow_id: str, started: RunStarted) -> Encoded | None:
         options = StandaloneOptions.of(started.input[0])
         if not options.ordering_key:
-            return await _done(started, options)
+            return await _done(workflow_id, started, options)
         lane = _LaneOf(options.ordering_key)
         try:
             await self._wait_for_turn(lane)
-            result = await _done(started, options)
+            result = await _done(workflow_id, started, options)
         except (FailureError, asyncio.CancelledError):
             self._admitted = True
             await lane.leave()
@@ -68,12 +68,12 @@ class StandaloneActivity:
         await workflow.wait_condition(lambda: self._admitted)
 
 
-async def _done(started: RunStarted, options: StandaloneOptions) -> Encoded | None:
+async def _done(workflow_id: str, started: RunStarted, options: StandaloneOptions) -> Encoded | None:
     limits = options.timeouts
     call = StartActivityInput(
         activity_name(started.workflow_type),
         Encoded(started.input[1:]),  # type: ignore[arg-type]  # what users see is always a sequence
-        options.id,
+        activity_name(workflow_id),
         None,
         _duration(limits.schedule_to_close_ms),
         _duration(limits.schedule_to_start_ms),

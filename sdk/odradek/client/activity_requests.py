@@ -56,20 +56,22 @@ if TYPE_CHECKING:
     from odradek.client.client import Client
     from odradek.client.outbound import WireOutbound
 
+_RETRY_DEFAULT: Final = RetryPolicy().to_record()
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 @contextmanager
-def _of_activities(activity_type: str = "") -> Iterator[None]:
+def _of_activities() -> Iterator[None]:
     """Errors about the run that an activity is become errors about the activity."""
     try:
         yield
-    except WorkflowAlreadyStartedError as error:
-        activity_id = error.workflow_id.partition(":")[2]
-        raise ActivityAlreadyStartedError(activity_id, activity_type, run_id=error.run_id) from None
     except RPCError as error:
-        message = error.message.replace(f'workflow "{ACTIVITY}:', 'activity "').replace(f'"{ACTIVITY}:', '"')
-        raise RPCError(message, error.status, code=error.code) from error.__cause__
+        raise _of_activity(error) from error.__cause__
+
+
+def _of_activity(error: RPCError) -> RPCError:
+    message = error.message.replace(f'workflow "{ACTIVITY}:', 'activity "').replace(f'"{ACTIVITY}:', '"')
+    return RPCError(message, error.status, code=error.code)
 
 
 # ------------------------------------------------------------------------------------------------------------ starts
@@ -89,12 +91,16 @@ async def start(wire: WireOutbound, client: Client, input: StartActivityInput) -
         )
     lane = await wire._lane()
     timeout = wire._timeout(lane, input.rpc_timeout)
-    with _of_activities(input.activity_type):
+    try:
         body = await _start_body(wire, client, lane, input, timeout)
         if input.ordering_key:
             run_id, exchange = await _start_in_order(client, lane, workflow_id, body, timeout), None
         else:
             run_id, exchange = await _start_at_once(lane, Question(workflow_id, body, timeout))
+    except WorkflowAlreadyStartedError as error:
+        raise ActivityAlreadyStartedError(input.id, input.activity_type, run_id=error.run_id) from None
+    except RPCError as error:
+        raise _of_activity(error) from error.__cause__
     return ActivityHandle(client, input.id, run_id=run_id, result_type=input.result_type, outcome=exchange)
 
 
@@ -128,8 +134,8 @@ async def _start_body(
         _ms("start_to_close_timeout", input.start_to_close_timeout),
         _ms("heartbeat_timeout", input.heartbeat_timeout),
     )
-    policy = (input.retry_policy or RetryPolicy()).to_record()
-    options = StandaloneOptions(input.id, limits, policy, input.ordering_key or "")
+    policy = input.retry_policy.to_record() if input.retry_policy else _RETRY_DEFAULT
+    options = StandaloneOptions(limits, policy, input.ordering_key or "")
     what = f'an argument of activity "{input.activity_type}"'
     return StartWorkflow(
         lane.request(client.identity, request_id=input.request_id, timeout_seconds=timeout),
@@ -171,8 +177,9 @@ async def result_of(
         client, workflow_id_of(id), result_run_id=run_id, result_type=result_type, outcome=exchange
     )
     try:
-        with _of_activities():
-            return await run.result(rpc_timeout=rpc_timeout)
+        return await run.result(rpc_timeout=rpc_timeout)
+    except RPCError as error:
+        raise _of_activity(error) from error.__cause__
     except WorkflowFailureError as error:
         cause = _cause(error.cause)
         raise ActivityFailureError(cause=cause) from cause

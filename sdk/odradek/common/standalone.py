@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from odradek.common.identifiers import WORKFLOW_ID_BYTES_MAX
@@ -67,7 +68,6 @@ def owner_of(workflow_id: str) -> str:
 class StandaloneOptions:
     """What a start says beside the activity's arguments; stands before them in the run's input."""
 
-    id: str
     timeouts: ActivityTimeouts
     retry_policy: RetryPolicy
     ordering_key: str = ""
@@ -75,38 +75,49 @@ class StandaloneOptions:
     def to_payload(self) -> Payload:
         """Not encoded by any codec: the orchestrator reads it, and there is nothing of the user's data in it."""
         t, p = self.timeouts, self.retry_policy
-        facts = {
-            "id": self.id,
-            "schedule_to_close_ms": t.schedule_to_close_ms,
-            "schedule_to_start_ms": t.schedule_to_start_ms,
-            "start_to_close_ms": t.start_to_close_ms,
-            "heartbeat_ms": t.heartbeat_ms,
-            "initial_interval_ms": p.initial_interval_ms,
-            "backoff_coefficient": p.backoff_coefficient,
-            "maximum_interval_ms": p.maximum_interval_ms,
-            "maximum_attempts": p.maximum_attempts,
-            "non_retryable_error_types": list(p.non_retryable_error_types),
-            "ordering_key": self.ordering_key,
-        }
-        return Payload("json/plain", json.dumps({name: value for name, value in facts.items() if value}).encode())
+        return _payload(
+            t.schedule_to_close_ms,
+            t.schedule_to_start_ms,
+            t.start_to_close_ms,
+            t.heartbeat_ms,
+            p.initial_interval_ms,
+            p.backoff_coefficient,
+            p.maximum_interval_ms,
+            p.maximum_attempts,
+            tuple(p.non_retryable_error_types),
+            self.ordering_key,
+        )
 
     @staticmethod
     def of(payload: Payload) -> StandaloneOptions:
-        facts = json.loads(payload.data).get
-        return StandaloneOptions(
-            facts("id"),
-            ActivityTimeouts(
-                facts("schedule_to_close_ms"),
-                facts("schedule_to_start_ms"),
-                facts("start_to_close_ms"),
-                facts("heartbeat_ms"),
-            ),
-            RetryPolicy(
-                facts("initial_interval_ms", 0),
-                facts("backoff_coefficient", 1.0),
-                facts("maximum_interval_ms"),
-                facts("maximum_attempts", 0),
-                tuple(facts("non_retryable_error_types", ())),
-            ),
-            facts("ordering_key", ""),
-        )
+        return _options(payload.data)
+
+
+_FIELDS: Final = (
+    "schedule_to_close_ms",
+    "schedule_to_start_ms",
+    "start_to_close_ms",
+    "heartbeat_ms",
+    "initial_interval_ms",
+    "backoff_coefficient",
+    "maximum_interval_ms",
+    "maximum_attempts",
+    "non_retryable_error_types",
+    "ordering_key",
+)
+_DEFAULTS: Final = (None, None, None, None, 1000, 2.0, None, 0, (), "")
+
+
+@lru_cache(1024)
+def _payload(*values: object) -> Payload:
+    """What is not the default. Few starts say something of their own."""
+    facts = {name: value for name, value, usual in zip(_FIELDS, values, _DEFAULTS, strict=True) if value != usual}
+    return Payload("json/plain", json.dumps(facts).encode())
+
+
+@lru_cache(1024)
+def _options(data: bytes) -> StandaloneOptions:
+    facts = json.loads(data)
+    values = [facts.get(name, usual) for name, usual in zip(_FIELDS, _DEFAULTS, strict=True)]
+    policy = RetryPolicy(*values[4:8], tuple(values[8]))
+    return StandaloneOptions(ActivityTimeouts(*values[:4]), policy, values[9])

@@ -144,7 +144,7 @@ class Definition:
     versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
     dynamic_config: Callable[[Any], DynamicWorkflowConfig] | None = None
     takes_record: bool = False
-    """Built in: its run method takes the run's start as it is recorded."""
+    """Built in: its run method takes the workflow's ID, and the run's start as it is recorded."""
     activity_defaults: ActivityDefaults | None = None
     interceptors: Sequence[type] = ()
     """Classes of ``WorkflowInboundInterceptor``; of several the first one is outermost."""

@@ -320,7 +320,7 @@ class WorkflowInstance(Runtime):
         definition = self.definition
         if definition.takes_record:
             self._payload_bytes += sum(len(payload.data) for payload in event.input)
-            return [event]
+            return [self._ids[1], event]
         if definition.name is None:
             self._payload_bytes += sum(len(payload.data) for payload in event.input)
             return [[RawValue(payload) for payload in event.input]]
@@ -653,11 +653,7 @@ class WorkflowInstance(Runtime):
         asked = False
         while True:
             try:
-                return (
-                    await asyncio.shield(future)
-                    if call.cancellation_type == "wait-cancellation-completed"
-                    else await future
-                )
+                return await future
             except asyncio.CancelledError as cancelled:
                 if self._closed or seq not in self._activities:
                     raise
@@ -665,6 +661,8 @@ class WorkflowInstance(Runtime):
                     self._give_up_activity(seq)
                     error = as_the_code_hears_it(cancelled, call.activity, call.activity_id or str(seq), is_handle)
                     raise error from error.__cause__
+                future = self._loop.create_future()  # the call was cancelled, and that future with it
+                self._activities[seq] = future, call
                 if not asked:
                     asked = True
                     self._commands.append(r.ActivityCancelRequested(seq))
