@@ -119,5 +119,6 @@ def _payload(*values: object) -> Payload:
 def _options(data: bytes) -> StandaloneOptions:
     facts = json.loads(data)
     values = [facts.get(name, usual) for name, usual in zip(_FIELDS, _DEFAULTS, strict=True)]
-    policy = RetryPolicy(*values[4:8], tuple(values[8]))
-    return StandaloneOptions(ActivityTimeouts(*values[:4]), policy, values[9])
+    *limits, initial_ms, coefficient, maximum_ms, attempts, types, ordering_key = values
+    policy = RetryPolicy(initial_ms, coefficient, maximum_ms, attempts, tuple(types))
+    return StandaloneOptions(ActivityTimeouts(*limits), policy, ordering_key)
