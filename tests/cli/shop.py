@@ -114,3 +114,12 @@ class Held:
     @workflow.run
     async def run(self) -> None:
         await workflow.execute_activity(hold, start_to_close_timeout=timedelta(hours=2))
+
+
+@workflow.defn
+class Elsewhere:
+    """Its activity is sent to a queue that has no worker."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.execute_activity("lose", task_queue="nobodys", start_to_close_timeout=SOON)

@@ -70,3 +70,31 @@ def test_mistakes_are_told(fleet: Fleet) -> None:
         refused = fleet.run("task-queue", "limit", "orders", "--rate", rate)
         assert "must be tasks per second, more than 0" in refused.stderr
     assert "describe" in run_command("task-queue", "--help").stdout
+
+
+def test_a_paused_workflow_type(fleet: Fleet) -> None:
+    paused = fleet.run("workflow", "pause-type", "Quick", "--reason", "a bad deploy")
+    assert (paused.exit_code, paused.stdout) == (0, 'paused workflow type "Quick"\n')
+    heard = 'workflow type "Quick" is paused by'
+    fleet.orchestrator.wait_for(lambda: any(heard in m["message"] for m in fleet.orchestrator.messages()))
+    fleet.start("Quick", "typed-1", "--input", '"A3"')
+    shown = fleet.until(lambda out: "parked" in out, "workflow", "show", "typed-1")
+    assert "ODR-206" in shown
+    assert "a bad deploy" in shown
+    (listed,) = json.loads(fleet.run("workflow", "paused-types", "--json").stdout)
+    assert (listed["type"], listed["reason"]) == ("Quick", "a bad deploy")
+    assert 'type "Quick" is paused by' in fleet.run("doctor").stdout
+    assert fleet.run("workflow", "resume-type", "Quick").stdout == 'resumed workflow type "Quick"\n'
+    assert fleet.run("workflow", "result", "typed-1").stdout == '"charged A3"\n'
+
+
+def test_a_queue_that_nobody_serves(fleet: Fleet) -> None:
+    fleet.start("Elsewhere", "lost-1")
+    shown = fleet.until(lambda out: "no worker has served" in out, "workflow", "show", "lost-1")
+    assert 'no worker has served "nobodys" for' in shown
+    checked = fleet.run("doctor")
+    assert "ODR-205: start one" in checked.stdout
+    assert '"nobodys": 1 tasks wait or run, 0 workers, the oldest task for' in checked.stdout
+    listed = fleet.run("task-queue", "list").stdout
+    assert "no worker serves it" in listed
+    fleet.run("workflow", "terminate", "lost-1")

@@ -430,12 +430,12 @@ def test_children_are_described_as_what_their_parent_waits_for() -> None:
     partition, owner = run(Leaves, Waiting)
     partition.start("parent", "Leaves", "terminate", "waits")
     owner.run()
-    description = describe(owner.shard.workflow("parent"), None)
+    description = describe(owner.shard, owner.shard.workflow("parent"), None)
     assert description is not None
     assert [(w.kind, w.name, w.state) for w in description.waits if w.kind == "child"] == [
         ("child", 'Waiting "child"', "started")
     ]
-    child = describe(owner.shard.workflow("child"), None)
+    child = describe(owner.shard, owner.shard.workflow("child"), None)
     assert child is not None
     assert child.parent is not None
     assert (child.parent.workflow_id, child.parent.namespace) == ("parent", "test")
@@ -610,7 +610,7 @@ def history(owner: Owner, workflow_id: str) -> list[r.Event]:
 
 
 def waits(owner: Owner, workflow_id: str) -> list[tuple[str, str]]:
-    description = describe(owner.shard.workflow(workflow_id), None)
+    description = describe(owner.shard, owner.shard.workflow(workflow_id), None)
     assert description is not None
     return sorted((wait.kind, wait.state) for wait in description.waits)
 
@@ -623,6 +623,6 @@ def archived(partition: Partition, workflow_id: str) -> list[Any]:
 
 
 def status_of(owner: Owner, workflow_id: str) -> str:
-    description = describe(owner.shard.workflow(workflow_id), None)
+    description = describe(owner.shard, owner.shard.workflow(workflow_id), None)
     assert description is not None
     return description.status

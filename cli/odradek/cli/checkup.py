@@ -12,10 +12,13 @@ from typing import Any, Final
 from odradek.cli.asking import check_reachable, namespaces
 from odradek.cli.errors import explain
 from odradek.cli.options import Common
+from odradek.cli.standing import duration
 from odradek.cli.topic_check import differences
 from odradek.cli.topics import wanted_topics
 from odradek.cli.versions import librdkafka_version, odradek_version
 from odradek.log import Log, LogUnavailable, Record, TopicInfo
+from odradek.log.backlog import oldest_waiting_ms, read_backlog
+from odradek.log.controls import Controls
 from odradek.log.namespace import FACTS_KEY, SCHEMA_REGISTRY_VARIABLE, is_embedded, read_to_end
 from odradek.schemas.codec import Codec
 from odradek.schemas.errors import SchemaError
@@ -100,6 +103,7 @@ class _Namespace:
         self.topics = Topics(name)
         self.now_ms = 0
         self.orchestrators: list[str] = []
+        self.controls = Controls(Codec())
         self.workers: dict[str, list[WorkerLease]] = {}
 
     def findings(self) -> Iterator[Finding]:
@@ -110,6 +114,7 @@ class _Namespace:
             ("orchestrators", self._orchestrators),
             ("inbox", self._inbox),
             ("queues", self._queues),
+            ("workflows", self._paused_types),
         ]
         for check, look in checks:
             try:
@@ -203,7 +208,9 @@ class _Namespace:
 
     def _signs_of_life(self) -> Iterator[Finding]:
         """Reads the workers topic once: the facts of the namespace, beacons, leases."""
-        last: dict[bytes | None, Record] = {r.key: r for r in read_to_end(self.log, self.topics.workers, 0)}
+        records = read_to_end(self.log, self.topics.workers, 0)
+        self.controls.fold(records)
+        last: dict[bytes | None, Record] = {record.key: record for record in records}
         facts = None
         for key, record in last.items():
             body = _body(record)
@@ -228,7 +235,7 @@ class _Namespace:
     def _note(self, body: object) -> None:
         if isinstance(body, Beacon):
             self.orchestrators.append(body.orchestrator)
-        elif isinstance(body, WorkerLease) and not body.ended:
+        elif isinstance(body, WorkerLease) and not body.ended and not body.namespace:
             self.workers.setdefault(body.task_queue, []).append(body)
 
     def _orchestrators(self) -> Iterator[Finding]:
@@ -267,13 +274,31 @@ class _Namespace:
         if not queues:
             yield Finding("queues", Level.OK, "there are none yet: the first task or worker of a queue makes it")
 
+    def _paused_types(self) -> Iterator[Finding]:
+        for name, control in sorted(self.controls.types.items()):
+            why = f": {control.reason}" if control.reason else ""
+            advice = f'"odradek workflow resume-type {name}" lets its runs go on.'
+            yield Finding("workflows", Level.WARN, f'type "{name}" is paused by {control.identity}{why}', advice)
+
     def _queue(self, queue: str) -> Finding:
-        waiting = sum(self.log.lag(self.topics.queue_group(queue), self.topics.tasks(queue)).values())
+        if self.log.topic(self.topics.tasks(queue)) is None:
+            return Finding("queues", Level.OK, f'"{queue}": no topic yet, {len(self.workers[queue])} workers')
+        reading = read_backlog(self.log, self.topics, queue)
+        waiting = reading.waiting
         leases = self.workers.get(queue, [])
         names = f" ({_some([lease.identity for lease in leases])})" if leases else ""
         text = f'"{queue}": {waiting} tasks wait or run, {len(leases)} workers{names}'
+        oldest_ms = oldest_waiting_ms(self.log, self.topics, queue, reading) if waiting else None
+        if oldest_ms is not None:
+            text += f", the oldest task for {duration((self.now_ms - oldest_ms) / 1000)}"
         if waiting and not leases:
-            return Finding("queues", Level.FAIL, text, f'Start one: "odradek worker MODULE --queue {queue}".')
+            advice = f'ODR-205: start one: "odradek worker MODULE --queue {queue}", or correct the name of the queue.'
+            return Finding("queues", Level.FAIL, text, advice)
+        control = self.controls.queues.get(queue)
+        if control is not None and control.paused_ms is not None:
+            why = f": {control.reason}" if control.reason else ""
+            advice = f'"odradek task-queue resume {queue}" lets its workers go on.'
+            return Finding("queues", Level.WARN, f"{text}; paused by {control.identity}{why}", advice)
         if waiting >= LAG_RECORDS_WARN:
             return Finding("queues", Level.WARN, text, "Start more workers, or raise --max-concurrent.")
         return Finding("queues", Level.OK, text)

@@ -32,6 +32,8 @@ def status_word(run: WorkflowExecution) -> str:
 
 def parked_words(parked: ParkedInfo, now: datetime) -> str:
     why = parked.message if parked.message.startswith("ODR-") else f"{parked.code}: {parked.message}"
+    if not parked.failures:  # nothing has failed: an operator wants it so
+        return f"Running, but parked since {clock(parked.since, now)}: {why.rstrip('.')}"
     times = f"{parked.failures} time" + ("s" if parked.failures != 1 else "")
     since, next_try = clock(parked.since, now), _in(parked.next_try, now)
     return f"Running, but parked since {since} ({times}, next try {next_try}): {why.rstrip('.')}"
@@ -63,7 +65,13 @@ def _activity_state(wait: PendingWait, now: datetime) -> str:
             return f"running on {wait.worker}" if wait.worker else "to be completed from outside"
         case "dispatched":
             since = f" for {duration((now - wait.scheduled_time).total_seconds())}" if wait.scheduled_time else ""
-            return f"sent to its queue{since}" if wait.attempt <= 1 else "sent to its queue again" + _failure(wait)
+            sent = f"sent to its queue{since}" if wait.attempt <= 1 else "sent to its queue again"
+            if wait.unserved is not None:
+                sent += f'; no worker has served "{wait.task_queue}" for {duration(wait.unserved.total_seconds())}'
+            return sent + (_failure(wait) if wait.attempt > 1 else "")
+        case "queue-paused":
+            why = f": {shorten(wait.pause_reason, 100)}" if wait.pause_reason else ""
+            return f'waits in queue "{wait.task_queue}", which is paused{why}'
         case "cancel-requested":
             return "asked to cancel"
         case "paused":

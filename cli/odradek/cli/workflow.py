@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -16,7 +17,7 @@ from odradek.cli.asking import connected
 from odradek.cli.errors import NeedsConfirmation
 from odradek.cli.inputs import input_option, json_value, seconds_option
 from odradek.cli.options import Common, Group, pass_common
-from odradek.cli.output import json_option, print_json, print_rich, print_table
+from odradek.cli.output import json_option, local_text, print_json, print_rich, print_table
 from odradek.cli.replay import replay
 
 if TYPE_CHECKING:
@@ -374,6 +375,40 @@ def history(common: Common, workflow_id: str, run_id: str | None, timeout: timed
     else:
         events = asyncio.run(decoded(found.events, common.data_converter()))
         print_rich(history_table(WorkflowHistory(found.workflow_id, events, run_id=found.run_id)))
+
+
+@workflow.command("pause-type", epilog='\b\nExample:\n  odradek workflow pause-type Order --reason "a bad deploy"\n')
+@click.argument("type", metavar="TYPE")
+@click.option("--reason", default="", help="Shown with its runs.")
+@pass_common
+def pause_type(common: Common, type: str, reason: str) -> None:
+    """Let no code of this type's runs run, on any orchestrator. What comes for them is recorded, and waits."""
+    ask(common, lambda client: client.pause_workflow_type(type, reason=reason))
+    click.echo(f'paused workflow type "{type}"')
+
+
+@workflow.command("resume-type")
+@click.argument("type", metavar="TYPE")
+@pass_common
+def resume_type(common: Common, type: str) -> None:
+    """Let the runs of this type go on with what has come meanwhile."""
+    ask(common, lambda client: client.resume_workflow_type(type))
+    click.echo(f'resumed workflow type "{type}"')
+
+
+@workflow.command("paused-types")
+@json_option
+@pass_common
+def paused_types(common: Common, as_json: bool) -> None:
+    """The workflow types that are paused."""
+    found = ask(common, lambda client: client.list_paused_workflow_types())
+    if as_json:
+        print_json([{"type": one.name, **asdict(one.pause)} for one in found])
+        return
+    rows = [[one.name, local_text(one.pause.since), one.pause.identity, one.pause.reason] for one in found]
+    print_table(["type", "since", "by", "reason"], rows)
+    if not found:
+        click.echo("No workflow type is paused.", err=True)
 
 
 workflow.add_command(replay)

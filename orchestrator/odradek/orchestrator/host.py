@@ -20,7 +20,8 @@ from odradek.common.prometheus import PrometheusMeter
 from odradek.converter import DataConverter
 from odradek.log import Appender, Committed, LogError, LogUnavailable, OffsetOutOfRange, Record
 from odradek.log.clock import WALL, Clock
-from odradek.log.namespace import Namespace
+from odradek.log.controls import Controls
+from odradek.log.namespace import Namespace, read_to_end
 from odradek.orchestrator import metrics
 from odradek.orchestrator.archives import ArchiveReads
 from odradek.orchestrator.core import effects as fx
@@ -38,6 +39,7 @@ from odradek.orchestrator.owned import OwnedPartition, Phase
 from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.orchestrator.steps import StepRunner
+from odradek.orchestrator.unserved import UnservedQueues
 from odradek.orchestrator.watch import Watch
 from odradek.schemas import records as r
 from odradek.schemas.errors import NewerSchema, UnreadableRecord
@@ -107,6 +109,8 @@ class Orchestrator:
         self._leases = Leases(
             self.id, int(self.settings.beacon_seconds * 1000), int(self.settings.worker_lost_seconds * 1000)
         )
+        self.controls = Controls(namespace.codec)
+        self._paused_types: dict[str, r.TypeControl] = {}
         self._next_beacon = self._next_membership = self._next_delete = self._next_gauges = 0.0
         self._deleted: dict[int, int] = {}
         self._trouble: Exception | None = None
@@ -149,7 +153,11 @@ class Orchestrator:
         self.history: Appender = log.appender()
         self.outputs = Outputs(self.namespace, self._outputs_failed)
         self._archives = ArchiveReads(self.namespace, self._wake)
-        self.reader.assign(self._topics.workers, 0, log.offsets(self._topics.workers, 0).begin)
+        end = log.offsets(self._topics.workers, 0).end
+        self._take_leases(
+            read_to_end(log, self._topics.workers, 0)
+        )  # nothing may run before it is known what is paused
+        self.reader.assign(self._topics.workers, 0, end)
         self._membership = log.membership(
             self._topics.orchestrators,
             self._topics.inbox,
@@ -157,7 +165,10 @@ class Orchestrator:
             session_timeout_seconds=self.settings.session_timeout_seconds,
         )
         self._heard_of_group = time.monotonic() + 2 * self.settings.session_timeout_seconds
-        self._watch = Watch(self.namespace, self._serving, self.settings.watch_seconds)
+        unserved = UnservedQueues(
+            self._topics.namespace, self.unserved_ms, self.clock_ms, self.settings.unserved_warn_seconds
+        )
+        self._watch = Watch(self.namespace, self._serving, self.settings.watch_seconds, unserved)
         self._watch.start()
         _log.info("orchestrator %s serves namespace %s (%s)", self.id, self._topics.namespace, log.address)
 
@@ -459,6 +470,8 @@ class Orchestrator:
         return b"o\0" + self.id.encode()
 
     def _take_leases(self, records: Sequence[Record]) -> None:
+        if self.controls.fold(records):
+            self._follow_controls()
         for record in records:
             if record.value is None:
                 continue
@@ -468,6 +481,19 @@ class Orchestrator:
                 continue
             if self._leases.fold(record.time_ms, body):
                 self._sweep_lost_workers()
+
+    def _follow_controls(self) -> None:
+        """What operators have said is in force as soon as it is known; here what waits for it is told."""
+        before, self._paused_types = self._paused_types, dict(self.controls.types)
+        for name, control in self._paused_types.items():
+            if name not in before:
+                _log.warning('workflow type "%s" is paused by %s: %s', name, control.identity, control.reason)
+        lifted = before.keys() - self._paused_types.keys()
+        for name in lifted:
+            _log.info('workflow type "%s" goes on', name)
+        for owned in list(self.owned.values()) if lifted else ():
+            if owned.shard is not None and owned.phase in (Phase.CATCHING_UP, Phase.LIVE):
+                self._guarded(owned, owned.shard.types_resumed, self.clock_ms())
 
     def _sweep_lost_workers(self) -> None:
         for owned in list(self.owned.values()):
@@ -580,3 +606,6 @@ class Orchestrator:
 
     def worker_partition(self, worker: str) -> int | None:
         return self._leases.reply_partition(worker)
+
+    def unserved_ms(self, queue: str) -> int | None:
+        return self._leases.unserved_ms(queue)

@@ -50,6 +50,12 @@ TIMERS_PENDING = Gauge(
     "Open timers of the workflows held in memory; those of workflows put aside into the local store do not count",
     ["namespace"],
 )
+QUEUE_UNSERVED = Gauge(
+    "odradek_task_queue_unserved_seconds",
+    "For how long no worker has served a task queue in which activities of workflows held in memory wait; "
+    "absent while one does",
+    ["namespace", "task_queue"],
+)
 IN_FLIGHT = Gauge("odradek_appends_in_flight", "History appends that are not acknowledged yet", ["namespace"])
 RESTORE_SECONDS = Histogram(
     "odradek_restore_seconds",

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from odradek.log import Appender, Committed, Reader, Record
+from odradek.log.controls import Controls
 from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
 from odradek.orchestrator.core import effects as fx
@@ -46,6 +47,7 @@ class Surroundings(Protocol):
     outputs: Outputs
     clock_ms: Callable[[], int]
     steps: StepRunner
+    controls: Controls
     acked: dict[int, OwnedPartition]
     """Partitions with acknowledgements that they have not settled yet."""
 
@@ -54,6 +56,8 @@ class Surroundings(Protocol):
     def commit(self, partition: int, position: Committed) -> None: ...
 
     def worker_partition(self, worker: str) -> int | None: ...
+
+    def unserved_ms(self, queue: str) -> int | None: ...
 
     def read_archive(self, owned: OwnedPartition, effect: fx.ReadArchive) -> None: ...
 
@@ -120,6 +124,8 @@ class OwnedPartition:
         discard_if_unfit(self.store, self._identity(), offset + 1, int(around.settings.store_age_seconds_max * 1000))
         self.shard = Shard(config, self.store)
         self.shard.worker_partition = around.worker_partition
+        self.shard.unserved_ms = around.unserved_ms
+        self.shard.paused_types, self.shard.paused_queues = around.controls.types, around.controls.queues
         begin = log.offsets(self._topics.history, self.partition).begin
         self.phase = Phase.RESTORING
         around.reader.assign(self._topics.history, self.partition, max(begin, self.shard.restore_from))

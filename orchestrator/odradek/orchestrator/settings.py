@@ -24,7 +24,7 @@ class OrchestratorSettings:
     delete_records_seconds: float = 30.0
     hand_over_timeout_seconds: float = 5.0
     watch_seconds: float = 15.0
-    """How often inbox lag and pending activities and timers are looked at, for metrics only."""
+    """How often inbox lag and pending activities and timers are looked at, for metrics and warnings only."""
     claim_again_seconds: float = 1.0
     """Before a partition is claimed again after trouble."""
     takeover_seconds_max: float = 1200.0
@@ -33,6 +33,8 @@ class OrchestratorSettings:
     """Half of delete.retention.ms: an older store may have missed tombstones."""
     beacon_seconds: float = 2.0
     worker_lost_seconds: float = 7.0
+    unserved_warn_seconds: float = 60.0
+    """After how long without a worker, while activities wait there, a task queue is warned of."""
     workers_lost_max: int = 5
     """An activity that so many workers were lost with, one after the other, is not tried again; 0: always."""
     in_flight_max: int = 20_000

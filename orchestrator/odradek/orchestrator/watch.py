@@ -13,6 +13,7 @@ from typing import Final
 from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
 from odradek.orchestrator.core.shard import Shard
+from odradek.orchestrator.unserved import UnservedQueues
 
 _log = logging.getLogger("odradek.orchestrator.watch")
 
@@ -27,10 +28,15 @@ class Watch:
     """
 
     def __init__(
-        self, namespace: Namespace, serving: Callable[[], Iterable[tuple[int, Shard]]], interval_seconds: float
+        self,
+        namespace: Namespace,
+        serving: Callable[[], Iterable[tuple[int, Shard]]],
+        interval_seconds: float,
+        unserved: UnservedQueues,
     ) -> None:
         self._namespace = namespace
         self._serving = serving
+        self._unserved = unserved
         self._interval_seconds = interval_seconds
         self._shown: set[int] = set()
         self._stop = threading.Event()
@@ -51,11 +57,13 @@ class Watch:
                 _log.debug("the gauges could not be set: %s", error, exc_info=True)
         self._show({})
         self._count([])
+        self._unserved.look([])
 
     def look(self) -> None:
         """Set the gauges once."""
         serving = dict(self._serving())
         self._count(serving.values())
+        self._unserved.look(serving.values())
         topics = self._namespace.topics
         lags = self._namespace.log.lag(topics.orchestrators, topics.inbox) if serving else {}
         self._show({partition: lag for partition, lag in lags.items() if partition in serving})

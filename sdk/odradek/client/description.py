@@ -52,7 +52,9 @@ class PendingWait:
     seq: int
     due_time: datetime | None = None
     state: str = ""
-    """Of an activity: dispatched, started, backing-off, cancel-requested or paused; of a child: starting or started."""
+    """Of an activity: dispatched, queue-paused, started, backing-off, cancel-requested or paused; of a child: starting
+    or started.
+    """
     attempt: int = 0
     worker: str = ""
     scheduled_time: datetime | None = None
@@ -60,6 +62,10 @@ class PendingWait:
     heartbeat_details: Sequence[Any] = ()
     activity_id: str = ""
     pause_reason: str = ""
+    """Why an activity, or the queue that it waits in, is paused."""
+    task_queue: str = ""
+    unserved: timedelta | None = None
+    """For how long no worker has served the queue that it waits in; None: one does, or that is not known."""
 
     @staticmethod
     async def of(wait: Wait, converter: DataConverter) -> PendingWait:
@@ -76,6 +82,8 @@ class PendingWait:
             await converter.decode(wait.heartbeat_details) if wait.heartbeat_details else (),
             wait.id,
             wait.reason,
+            wait.task_queue,
+            None if wait.unserved_ms is None else timedelta(milliseconds=wait.unserved_ms),
         )
 
 

@@ -17,6 +17,7 @@ from odradek.orchestrator.core.closing import HistoryIncomplete
 from odradek.orchestrator.core.effects import Reply, SendMessage, SendTask, Show
 from odradek.orchestrator.core.instance import CLOSING, WorkflowBug, WorkflowDeadlock, WorkflowInstance
 from odradek.orchestrator.core.parked import refusal
+from odradek.orchestrator.core.paused import TYPE_PAUSED, TypePaused, as_parked, refuse_paused
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM, Remembered, Run, fold, inherited
 from odradek.orchestrator.core.successors import with_successor
 from odradek.orchestrator.core.transitions import Transitions
@@ -31,12 +32,16 @@ REPLAYED_EVENTS_MAX = 300
 """A longer run is no longer replayed after each activation: that grows with the square."""
 PARKED_RETRY_MS = 1_000
 PARKED_RETRY_MS_MAX = 60_000
+RESUMED_EACH_MS = 5
+"""Runs of a type that goes on again: a million of them must not keep all others waiting."""
 DEADLOCK_RETRY_MS = 60_000
 DEADLOCK_RETRY_MS_MAX = 3_600_000
 """A try costs the others of the process the seconds until it is given up."""
 
 
-CANNOT_GO_ON = (TakesProcessDown, UnknownWorkflowType, WorkflowBug, NondeterminismError, HistoryIncomplete)
+CANNOT_GO_ON = (
+    TypePaused, TakesProcessDown, UnknownWorkflowType, WorkflowBug, NondeterminismError, HistoryIncomplete,
+)  # fmt: skip
 """What parks a run: its code does not run here, or not on."""
 
 
@@ -207,6 +212,8 @@ class Decide(Transitions):
 
         Raises what ``CANNOT_GO_ON`` names.
         """
+        if self.paused_types:
+            refuse_paused(self.paused_types, live.run)
         instance = live.instance
         if instance is None:
             wf = self.workflow(live.run.workflow_id)
@@ -297,6 +304,8 @@ class Decide(Transitions):
             first_ms, max_ms = DEADLOCK_RETRY_MS, DEADLOCK_RETRY_MS_MAX
         delay = min(first_ms * 2 ** min(failures - 1, 30), max_ms)
         since = live.parked.since_ms if live.parked else self.now_ms
+        if isinstance(error, TypePaused):  # it is told when that is over
+            failures, since, delay = 0, error.since_ms, PARKED_RETRY_MS_MAX
         changed = live.parked is None or live.parked.message != message
         live.parked = r.Parked(code, message, since, self.now_ms + delay, failures)
         live.push_due(live.parked.retry_at_ms, "p", 0)
@@ -306,8 +315,18 @@ class Decide(Transitions):
                 self.count("parked", run.started.workflow_type)
                 self.show(live)
             self.touched[run.run_id] = live
-        if self.config.parked_runs_fail_waits:
+        if self.config.parked_runs_fail_waits and not isinstance(error, TypePaused):
             self._fail_waits(live, error)
+
+    def types_resumed(self, now_ms: int) -> None:
+        """Operators let types go on: their runs do, a few each millisecond, each with its inputs in order."""
+        self.now_ms = max(now_ms, self.now_ms)
+        waiting = [live for live in self.parked.values() if live.parked and live.parked.code == TYPE_PAUSED]
+        for number, live in enumerate(waiting):
+            if live.parked is not None and as_parked(self.paused_types, live.run, self.now_ms) is None:
+                live.parked = dataclasses.replace(live.parked, retry_at_ms=self.now_ms + number // RESUMED_EACH_MS)
+                live.push_due(live.parked.retry_at_ms, "p", 0)
+                self.reschedule(self.workflow(live.run.workflow_id))
 
     def _fail_waits(self, live: LiveRun, error: Exception) -> None:
         run = live.run

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from odradek.orchestrator.core.children import parent_of
+from odradek.orchestrator.core.paused import as_parked
 from odradek.orchestrator.core.run import Activity, Child
+from odradek.orchestrator.core.state import ShardState
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 from odradek.workflow.conditions import condition_name
 
 
-def describe(workflow: Workflow, run_id: str | None) -> r.Description | None:
+def describe(shard: ShardState, workflow: Workflow, run_id: str | None) -> r.Description | None:
     """The run asked for, else the current or latest one; None if there is none."""
     live = workflow.live
     if live is not None and run_id in (None, live.run.run_id):
-        return _live(live)
+        return _live(shard, live)
     latest = workflow.latest_closed()
     known = run_id or (latest[0] if latest else None)
     if known is None or known not in workflow.closed:
@@ -28,7 +30,7 @@ def describe(workflow: Workflow, run_id: str | None) -> r.Description | None:
     )  # fmt: skip
 
 
-def _live(live: LiveRun) -> r.Description | None:
+def _live(shard: ShardState, live: LiveRun) -> r.Description | None:
     run = live.run
     started = run.started
     if started is None:
@@ -36,7 +38,7 @@ def _live(live: LiveRun) -> r.Description | None:
     waits = [
         r.Wait("timer", timer.summary or f"timer {timer.seq}", timer.seq, timer.due_ms) for timer in run.timers.values()
     ]
-    waits += [_activity(activity) for activity in run.activities.values()]
+    waits += [_activity(shard, activity) for activity in run.activities.values()]
     waits += [
         r.Wait("message", f'{sent.name or "cancel request"} to "{sent.workflow_id}"', sent.seq)
         for sent in run.messages.values()
@@ -51,9 +53,10 @@ def _live(live: LiveRun) -> r.Description | None:
         waits += [r.Wait("condition", condition_name(predicate), 0) for predicate in instance.waited_for()]
     if run.starts_at_ms is not None:
         waits.append(r.Wait("timer", "start delay", 0, run.starts_at_ms))
+    parked = live.parked or as_parked(shard.paused_types, run, shard.now_ms)
     return r.Description(
         run.run_id, started.first_run_id, started.workflow_type, started.task_queue, run.status, run.started_ms,
-        run.closed_ms, run.event_count, run.history_bytes, waits, live.parked, run.memo, run.search_attributes,
+        run.closed_ms, run.event_count, run.history_bytes, waits, parked, run.memo, run.search_attributes,
         started.static_summary, started.static_details, run.version, started.cron_schedule, parent_of(run),
         instance.current_details if instance is not None else "",
     )  # fmt: skip
@@ -66,7 +69,7 @@ def _child(child: Child) -> r.Wait:
     return r.Wait("child", name, scheduled.seq, state="starting" if child.run_id is None else "started")
 
 
-def _activity(activity: Activity) -> r.Wait:
+def _activity(shard: ShardState, activity: Activity) -> r.Wait:
     progress, scheduled = activity.progress, activity.scheduled
     due: int | None
     if progress.retry_at_ms is not None:
@@ -78,6 +81,11 @@ def _activity(activity: Activity) -> r.Wait:
         state = "cancel-requested"
     elif progress.paused_ms is not None:
         state = "paused"
+    reason, queue, unserved_ms = progress.paused_why, activity.options.task_queue, None
+    if state == "dispatched":
+        unserved_ms, control = shard.unserved_ms(queue), shard.paused_queues.get(queue)
+        if control is not None and control.paused_ms is not None:
+            state, reason = "queue-paused", control.reason
     return r.Wait(
         "activity",
         scheduled.activity_type,
@@ -90,8 +98,10 @@ def _activity(activity: Activity) -> r.Wait:
         progress.heartbeat_details,
         activity.scheduled_ms,
         scheduled.activity_id,
-        progress.paused_why,
+        reason,
         progress.options,
+        queue,
+        unserved_ms,
     )
 
 

@@ -456,7 +456,7 @@ class Inputs(Attempts):
         return True
 
     def on_describe(self, wf: Workflow, item: InboxItem, body: r.DescribeWorkflow) -> None:
-        description = describe(wf, body.run_id)
+        description = describe(self, wf, body.run_id)
         if description is None:
             self.refuse_closed_or_unknown(wf, item, body.run_id, body.request, None)
         else:

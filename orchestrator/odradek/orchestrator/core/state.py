@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
@@ -128,6 +128,11 @@ class ShardState(ABC):
         """What must happen after the commands of the step that is being made."""
         self.worker_partition: Callable[[str], int | None] = lambda worker: None
         """Where a worker reads notices; the host says."""
+        self.unserved_ms: Callable[[str], int | None] = lambda queue: None
+        """For how long no worker has served a task queue; the host says."""
+        self.paused_types: Mapping[str, r.TypeControl] = {}
+        self.paused_queues: Mapping[str, r.QueueControl] = {}
+        """What operators have said, by name; the host keeps both up to date. Not every queue here is paused."""
         self._undecided: list[tuple[int, int]] = []
         self._decided: set[int] = set()
         self._holds = 0

@@ -117,7 +117,7 @@ class LiveRun:
             case "s":
                 return run.starts_at_ms == due_ms
             case "p":
-                waits = run.deferred > 0 or self.steps_lost
+                waits = run.deferred > 0 or self.steps_lost or self.parked is not None
                 return waits and (self.parked is None or self.parked.retry_at_ms == due_ms)
             case "x":
                 return self.steps_lost and self.parked is None
