@@ -170,7 +170,7 @@ class MemoryLog(Log):
             if topic is None:
                 return None
             spec = topic.spec
-            return TopicInfo(name, topic.topic_id, spec.partitions, spec.record_bytes_max, dict(spec.config))
+            return TopicInfo(name, topic.topic_id, spec.partitions, spec.record_bytes_max, spec.settings())
 
     def topics(self, prefix: str) -> list[str]:
         with self._store.changed:

@@ -74,7 +74,7 @@ class SqliteLog(Log):
             row = self._storage.topic(name)
         if row is None:
             return None
-        return TopicInfo(name, row.topic_id, row.partitions, row.record_bytes_max, row.config)
+        return TopicInfo(name, row.topic_id, row.partitions, row.record_bytes_max, row.settings())
 
     def topics(self, prefix: str) -> list[str]:
         with self._lock:

@@ -60,6 +60,12 @@ class TopicRow(NamedTuple):
     record_bytes_max: int
     config: dict[str, str]
 
+    def settings(self) -> dict[str, str]:
+        """All of them, under their Kafka names."""
+        policy: Any = self.policy
+        limits = (self.name, self.partitions, policy, self.retention_ms)
+        return TopicSpec(*limits, record_bytes_max=self.record_bytes_max, config=self.config).settings()
+
 
 class PartitionRow(NamedTuple):
     """A partition as stored; ``end_floor`` matters only when its last records have been dropped."""
