@@ -1,7 +1,11 @@
-"""``odradek activity``: complete what goes on without its worker; pause, reset and change what is open."""
+"""``odradek activity``: complete what goes on without its worker; pause, reset and change what is open.
+
+The commands for activities without a workflow stand in ``standalone``.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +15,7 @@ import click
 from odradek.cli.errors import InputInvalid
 from odradek.cli.inputs import json_value, seconds_option
 from odradek.cli.options import Common, Group, pass_common
+from odradek.cli.standalone import COMMANDS
 from odradek.cli.workflow import ask, run_id_option
 
 if TYPE_CHECKING:
@@ -21,9 +26,12 @@ UNLIMITED: Final = "none"
 
 @click.group(
     cls=Group,
-    short_help="Complete, pause, reset and change open activities.",
+    short_help="Start, see and end activities; complete, pause, reset and change open ones.",
     epilog="""\b
 Examples:
+  odradek activity start send_mail --id mail-17 --queue mail --input '{"to": "Ada"}'
+  odradek activity list --query "ExecutionStatus = 'Failed'"
+  odradek activity pause mail-17 --standalone
   odradek activity complete order-77 approval --result '{"by": "Ada"}'
   odradek activity pause order-77 --type charge_card --reason "the bank is down"
   odradek activity unpause order-77 --type charge_card --reset-attempts --jitter 30
@@ -31,7 +39,14 @@ Examples:
 """,
 )
 def activity() -> None:
-    """Open activities of a workflow, by the IDs that "odradek workflow show" lists."""
+    """Activities without a workflow, and open activities of one, by the IDs that "odradek workflow show" lists.
+
+    Commands that take WORKFLOW and ACTIVITY take the ID of an activity without a workflow, and --standalone.
+    """
+
+
+for command in COMMANDS:
+    activity.add_command(command)
 
 
 # ------------------------------------------------------------------------------------------- completed from outside
@@ -39,9 +54,28 @@ def activity() -> None:
 
 def outside(function: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments that name one activity."""
-    function = run_id_option(function)
-    function = click.argument("activity_id", metavar="ACTIVITY")(function)
-    return click.argument("workflow_id", metavar="WORKFLOW")(function)
+    return meant_by(function, needs_activity=True)
+
+
+def meant_by(function: Callable[..., Any], *, needs_activity: bool) -> Callable[..., Any]:
+    """The command gets the workflow's ID and the activity's; a standalone activity is a run of its own."""
+
+    @functools.wraps(function)
+    def named(*args: Any, workflow_id: str, activity_id: str, standalone: bool, **options: Any) -> Any:
+        from odradek.common.standalone import workflow_id_of
+
+        if standalone and activity_id:
+            raise click.UsageError("--standalone goes with the ID of an activity, and no workflow")
+        if standalone:
+            return function(*args, workflow_id=workflow_id_of(workflow_id), activity_id=workflow_id, **options)
+        if needs_activity and not activity_id:
+            raise click.UsageError("name the activity, too; one without a workflow: --standalone")
+        return function(*args, workflow_id=workflow_id, activity_id=activity_id, **options)
+
+    text = "The ID is that of an activity without a workflow."
+    wrapped = click.option("--standalone", is_flag=True, help=text)(run_id_option(named))
+    wrapped = click.argument("activity_id", metavar="[ACTIVITY]", default="")(wrapped)
+    return click.argument("workflow_id", metavar="WORKFLOW")(wrapped)
 
 
 def report(
@@ -56,7 +90,7 @@ def report(
         await say(client.get_async_activity_handle(workflow_id=workflow_id, run_id=run_id, activity_id=activity_id))
 
     ask(common, reporting)
-    click.echo(f'{done} activity {activity_id} of workflow "{workflow_id}"')
+    click.echo(f"{done} {of(workflow_id, f'activity {activity_id}')}")
 
 
 @activity.command()
@@ -90,12 +124,10 @@ def fail(
 
 def meant(function: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments that name one activity, or all of a type, or all."""
-    function = run_id_option(function)
-    function = click.option("--type", "activity_type", default="", metavar="TYPE", help="All open ones of this type.")(
+    function = meant_by(function, needs_activity=False)
+    return click.option("--type", "activity_type", default="", metavar="TYPE", help="All open ones of this type.")(
         function
     )
-    function = click.argument("activity_id", metavar="[ACTIVITY]", default="")(function)
-    return click.argument("workflow_id", metavar="WORKFLOW")(function)
 
 
 jitter_option = seconds_option("--jitter", "Begin within so many seconds, not all at once.")
@@ -112,7 +144,7 @@ def control(
         await wish(client.get_workflow_handle(workflow_id, run_id=run_id))
 
     ask(common, wishing)
-    click.echo(f'{done} of workflow "{workflow_id}"')
+    click.echo(of(workflow_id, done))
 
 
 @activity.command()
@@ -254,6 +286,13 @@ def seconds(name: str, given: str) -> timedelta | None:
         return timedelta(seconds=float(given))
     except (ValueError, OverflowError):
         raise InputInvalid(f"--{name.replace('_', '-')}", given, f'must be seconds, or "{UNLIMITED}"') from None
+
+
+def of(workflow_id: str, what: str) -> str:
+    """What was done, and of which workflow, if there is one."""
+    from odradek.common.standalone import is_standalone
+
+    return what if is_standalone(workflow_id) else f'{what} of workflow "{workflow_id}"'
 
 
 def named(activity_id: str, activity_type: str) -> str:

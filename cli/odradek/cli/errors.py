@@ -155,7 +155,7 @@ def explain(error: BaseException) -> Explained:
         return Explained("Interrupted.", ExitCode.INTERRUPTED, expected=True)
     coded = text.startswith("ODR-")
     exit_code = _by_status(error) or _BY_NAME.get(name)
-    if name in ("WorkflowFailureError", "WorkflowUpdateFailedError"):
+    if name in ("WorkflowFailureError", "WorkflowUpdateFailedError", "ActivityFailureError"):
         return Explained(_causes(error), ExitCode.FAILED, expected=True)
     if exit_code is not None or coded:
         fallback = ExitCode.USAGE if isinstance(error, ValueError) else ExitCode.FAILED
@@ -171,6 +171,7 @@ _BY_NAME = {
     "LogUnavailable": ExitCode.UNREACHABLE,
     "SchemaRegistryUnavailable": ExitCode.UNREACHABLE,
     "AddressInvalid": ExitCode.USAGE,
+    "ActivityAlreadyStartedError": ExitCode.CONFLICT,
     "WorkflowAlreadyStartedError": ExitCode.CONFLICT,
     "WorkflowQueryFailedError": ExitCode.FAILED,
     "WorkflowQueryRejectedError": ExitCode.FAILED,

@@ -29,11 +29,12 @@ _log = logging.getLogger("odradek.cli")
     epilog="""\b
 Examples:
   odradek orchestrator shop.workflows
+  odradek orchestrator
   odradek orchestrator shop.orders shop.refunds --store /var/lib/odradek --processes 4
   odradek --log sqlite:///shop.db orchestrator shop/orders.py --health-port 0
 """,
 )
-@click.argument("modules", metavar="MODULE...", nargs=-1, required=True)
+@click.argument("modules", metavar="[MODULE...]", nargs=-1)
 @click.option(
     "--store",
     type=click.Path(file_okay=False, path_type=Path),
@@ -85,11 +86,11 @@ def orchestrator(
     parent: int | None,
     health: HealthOptions,
 ) -> None:
-    """Run the workflows of the MODULEs, dotted names or .py files.
+    """Run the workflows of the MODULEs, dotted names or .py files, and the activities that clients start.
 
-    Every orchestrator of a namespace must host all of its workflow types. SIGTERM and Ctrl-C hand the partitions over
-    and end with 0. With --processes each process has a store folder, and a health port, of its own (PORT, PORT+1, …);
-    when one fails all are stopped.
+    The latter need no MODULE. Every orchestrator of a namespace must host all of its workflow types. SIGTERM and Ctrl-C
+    hand the partitions over and end with 0. With --processes each process has a store folder, and a health port, of its
+    own (PORT, PORT+1, …); when one fails all are stopped.
     """
     messages.set_up(common)
     if processes > 1:
@@ -99,7 +100,8 @@ def orchestrator(
     from odradek.cli import modules as loading
 
     found = loading.load(modules)
-    found.need("workflows")
+    if modules:
+        found.need("workflows")
     given = {
         "store": store,
         "session_timeout_seconds": session_timeout,
