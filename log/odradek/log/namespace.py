@@ -13,7 +13,7 @@ from odradek.log.partitioning import partition_of
 from odradek.schemas.codec import Codec
 from odradek.schemas.errors import UnreadableRecord
 from odradek.schemas.records import SCHEMA_VERSION, NamespaceFacts, WorkersRecord
-from odradek.schemas.topics import Topics
+from odradek.schemas.topics import Topics, is_abroad
 
 FACTS_KEY = b"\0namespace"
 EMBEDDED_PARTITIONS = 8
@@ -114,11 +114,21 @@ def open_namespace(log: Log, name: str, *, schema_registry: str | None = None) -
 
 
 def ensure_queue(namespace: Namespace, queue: str) -> int:
-    """The partition count of a task queue's topic, which is made if it does not exist yet."""
+    """The partition count of a task queue's topic, which is made if it does not exist yet.
+
+    Raises ``TopicMissing`` for the inbox of another namespace that the queue is of, when there is no such namespace.
+    """
     name = namespace.topics.tasks(queue)
     info = namespace.log.topic(name)
     if info is None:
-        namespace.log.create_topics([namespace.topics.tasks_spec(queue, namespace.partitions)])
+        partitions = namespace.partitions
+        if is_abroad(queue):
+            inbox = Topics(namespace.topics.place(queue)[0]).inbox
+            there = namespace.log.topic(inbox)
+            if there is None:
+                raise TopicMissing(inbox)
+            partitions = there.partitions
+        namespace.log.create_topics([namespace.topics.tasks_spec(queue, partitions)])
         info = namespace.log.topic(name)
     if info is None:
         raise TopicMissing(name)

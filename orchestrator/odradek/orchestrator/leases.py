@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from odradek.schemas import records as r
+from odradek.schemas.topics import is_abroad
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ class Leases:
 
         None while one does, or one may just be away for a moment; and for queues of other namespaces.
         """
-        if ":" in queue:
+        if is_abroad(queue):
             return None
         silent_ms = self._measured_ms - self._served.get(queue, 0)
         return silent_ms if silent_ms >= self._lost_after_ms else None

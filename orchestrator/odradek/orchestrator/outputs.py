@@ -6,10 +6,11 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from odradek.log import Appender, AppendFailed, LogError, RecordTooLarge
+from odradek.log import Appender, AppendFailed, LogError, RecordTooLarge, TopicMissing
 from odradek.log.namespace import Namespace, ensure_queue
 from odradek.orchestrator import metrics
 from odradek.orchestrator.abroad import Abroad, Waiting
@@ -18,7 +19,7 @@ from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS
 from odradek.orchestrator.core.writer import HistoryWriter
 from odradek.schemas import records as r
-from odradek.schemas.topics import Topics
+from odradek.schemas.topics import Topics, is_abroad
 
 _log = logging.getLogger("odradek.orchestrator.outputs")
 
@@ -145,16 +146,37 @@ class Outputs:
             try:
                 partitions = self._queue_partitions[queue] = ensure_queue(self._namespace, queue)
             except (LogError, ValueError) as error:
-                _log.error(
-                    'ODR-074: tasks for queue "%s" wait, since its topic cannot be made: %s. Create it with '
-                    '"odradek topics create --queue %s", or correct the name', queue, error, queue,
-                )  # fmt: skip
-                self._blocked.append((effect, writer, home))
+                if is_abroad(queue) and isinstance(error, (TopicMissing, ValueError)):
+                    self._refuse_task(effect, task, writer, error)
+                else:
+                    self._hold_task(effect, writer, home, queue, error)
                 return
             self._check_retention(queue)
         key = f"{task.run_id}:{task.seq}".encode()
         value = self._namespace.codec.encode(task)
-        self._append(effect, writer, self._topics.tasks(queue), crc32(key) % partitions, key, value)
+        elsewhere = partial(self._hold_task, effect, writer, home, queue) if is_abroad(queue) else None
+        self._append(effect, writer, self._topics.tasks(queue), crc32(key) % partitions, key, value, elsewhere)
+
+    def _hold_task(self, effect: fx.SendTask, writer: HistoryWriter, home: int, queue: str, error: Exception) -> None:
+        """Its topic takes it later, perhaps; nothing else waits with it."""
+        _log.error(
+            'ODR-074: tasks for queue "%s" wait, since its topic cannot be made or written to: %s. Create it with '
+            '"odradek topics create --queue %s", or correct the name', queue, error, queue,
+        )  # fmt: skip
+        self._queue_partitions.pop(queue, None)
+        self._blocked.append((effect, writer, home))
+
+    def _refuse_task(self, effect: fx.SendTask, task: r.TaskRecord, writer: HistoryWriter, error: Exception) -> None:
+        """No worker can ever get it: the activity fails, as a message to a namespace that does not exist does."""
+        reason = (
+            f'ODR-129: activity "{task.activity_type}" is for task queue "{task.task_queue}", and that namespace does '
+            f"not exist on this log ({error}): correct its name, or have it made"
+        )
+        failure = r.Failure(r.FailureKind.APPLICATION, reason, "ODR-129", non_retryable=True)
+        now_ms = int(time.time() * 1000)
+        result = r.ActivityResult(task.run_id, task.seq, task.attempt, "", now_ms, None, failure)
+        value = self._namespace.codec.encode(r.InboxRecord(now_ms, result))
+        self._append(effect, writer, self._topics.inbox, task.inbox_partition, task.workflow_id.encode(), value)
 
     def _check_retention(self, queue: str) -> None:
         """A task is issued again after ``DISPATCH_EXPIRY_MS``: its topic must keep it for longer."""
@@ -175,8 +197,10 @@ class Outputs:
         effect, writer, _ = message
         partition, key = to.partition(effect.workflow_id), effect.workflow_id.encode()
         value = to.codec.encode(effect.record)
+        abroad = effect.namespace not in ("", self._topics.namespace)
+        elsewhere = partial(self._abroad.failed, message) if abroad else None
         try:
-            self._append_or_raise(effect, writer, to.topics.inbox, partition, key, value, message)
+            self._append_or_raise(effect, writer, to.topics.inbox, partition, key, value, elsewhere)
         except RecordTooLarge as error:
             self._refuse(message, f"ODR-105: the message is too large for its receiver: {error}")
 
@@ -214,10 +238,17 @@ class Outputs:
             self.appender.append(self._topics.replies, partition, recipient.encode(), value)
 
     def _append(
-        self, effect: fx.Output, writer: HistoryWriter, topic: str, partition: int, key: bytes | None, value: bytes
+        self,
+        effect: fx.Output,
+        writer: HistoryWriter,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes,
+        elsewhere: Callable[[AppendFailed], None] | None = None,
     ) -> None:
         try:
-            self._append_or_raise(effect, writer, topic, partition, key, value)
+            self._append_or_raise(effect, writer, topic, partition, key, value, elsewhere)
         except RecordTooLarge as error:
             _log.error("ODR-105: an output cannot be sent, and is dropped: %s", error)
             if effect.token is not None:
@@ -231,15 +262,16 @@ class Outputs:
         partition: int,
         key: bytes | None,
         value: bytes,
-        message: Waiting | None = None,
+        elsewhere: Callable[[AppendFailed], None] | None = None,
     ) -> None:
+        """``elsewhere``: told when a topic of another namespace refuses it, and our own appends can be trusted yet."""
         token = effect.token
 
         def appended(offset: int | None, error: Exception | None) -> None:
             if writer.fenced:
                 return
-            if message is not None and isinstance(error, AppendFailed) and self._only_there(message, error):
-                self._abroad.failed(message, error)
+            if elsewhere is not None and isinstance(error, AppendFailed) and not error.fatal:
+                elsewhere(error)
                 return
             if error is not None or offset is None:
                 self._on_failure(
@@ -255,7 +287,3 @@ class Outputs:
                 writer.emitted(token)
 
         self.appender.append(topic, partition, key, value, appended)
-
-    def _only_there(self, message: Waiting, error: AppendFailed) -> bool:
-        """The other namespace refuses a message, and our own appends can be trusted nevertheless."""
-        return not error.fatal and message.effect.namespace not in ("", self._topics.namespace)

@@ -84,8 +84,13 @@ class Topics:
 
     def tasks(self, queue: str) -> str:
         """The topic of a task queue; ``other:queue`` names a queue of another namespace."""
+        namespace, name = self.place(queue)
+        return f"{check_name('namespace', namespace)}.tasks.{check_name('task queue', name)}"
+
+    def place(self, queue: str) -> tuple[str, str]:
+        """The namespace of a queue, and its name there."""
         namespace, colon, name = queue.rpartition(":")
-        return f"{namespace if colon else self.namespace}.tasks.{check_name('task queue', name)}"
+        return (namespace if colon else self.namespace), name
 
     @property
     def orchestrators(self) -> str:
@@ -130,6 +135,11 @@ class Topics:
         self, queue: str, partitions: int = PARTITIONS_DEFAULT, *, replication: int | None = None
     ) -> TopicSpec:
         return TopicSpec(self.tasks(queue), partitions, "delete", 7 * DAY_MS, replication)
+
+
+def is_abroad(queue: str) -> bool:
+    """Whether it names a queue together with its namespace."""
+    return ":" in queue
 
 
 def check_name(what: str, name: str) -> str:

@@ -16,6 +16,7 @@ from odradek.log.interface import Record
 from odradek.log.namespace import Namespace, read_to_end
 from odradek.schemas.errors import SchemaError
 from odradek.schemas.records import HeldAttempt, QueueControl, TypeControl, WorkerLease, WorkersRecord
+from odradek.schemas.topics import is_abroad
 from odradek.service import RPCError, RPCStatusCode
 
 SILENT_MS: Final = 10_000
@@ -152,7 +153,7 @@ def describe_queues(
 
 def queue_control(namespace: Namespace, queue: str) -> QueueControl:
     """What operators have said of a queue, which must exist. Raises ``RPCError``."""
-    if namespace.log.topic(namespace.topics.tasks(queue)) is None:
+    if is_abroad(queue) or namespace.log.topic(namespace.topics.tasks(queue)) is None:
         raise _no_such_queue(namespace, queue)
     return _controls(namespace).queues.get(queue) or QueueControl(queue)
 
@@ -201,6 +202,8 @@ def _controls(namespace: Namespace) -> Controls:
 
 
 def _read(namespace: Namespace, queue: str) -> Reading:
+    if is_abroad(queue):
+        raise _no_such_queue(namespace, queue)
     try:
         return read_backlog(namespace.log, namespace.topics, queue)
     except TopicMissing:
@@ -216,8 +219,10 @@ def _pause(control: QueueControl | TypeControl | None) -> Pause | None:
 def _no_such_queue(namespace: Namespace, queue: str) -> RPCError:
     prefix = namespace.topics.tasks_prefix
     there = ", ".join(sorted(name.removeprefix(prefix) for name in namespace.log.topics(prefix))) or "none yet"
+    where, name = namespace.topics.place(queue)
+    advice = f'ask namespace "{where}" for "{name}"' if is_abroad(queue) else "correct the name"
     return RPCError(
-        f'ODR-207: namespace "{namespace.topics.namespace}" has no task queue "{queue}" (there are: {there}): correct '
-        "the name; the first worker or task of a queue makes it",
+        f'ODR-207: namespace "{namespace.topics.namespace}" has no task queue "{queue}" (there are: {there}): '
+        f"{advice}; the first worker or task of a queue makes it",
         RPCStatusCode.NOT_FOUND,
     )
