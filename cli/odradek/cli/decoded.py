@@ -1,4 +1,4 @@
-"""Payloads of records as people can read them: through the codec of the converter that was named, if it has one."""
+"""Payloads of records as people can read them: through codec and storage of the converter that was named."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 async def decoded(records: T, converter: DataConverter) -> T:
-    """The same with each payload decoded. Raises what the codec raises."""
-    if converter.payload_codec is None:
+    """The same with each payload decoded. Raises what codec and storage raise."""
+    if converter.outer is None:
         return records
     payloads = list(_payloads(records))
-    read = iter([(await converter.payload_codec.decode([payload]))[0] for payload in payloads])
+    read = iter([(await converter.decode_payloads([payload]))[0] for payload in payloads])
     replaced: T = _replaced(records, lambda payload: next(read))
     return replaced
 

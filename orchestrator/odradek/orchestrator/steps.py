@@ -23,7 +23,7 @@ from odradek.activity._context import ActivityCancellationDetails, CompleteAsync
 from odradek.activity._flag import Flag
 from odradek.activity.interceptors import ExecuteActivityInput, Interceptor, chain
 from odradek.common import RetryPolicy
-from odradek.converter import DataConverter
+from odradek.converter import ActivitySerializationContext, DataConverter
 from odradek.exceptions import ApplicationError, CancelledError, TimeoutError, TimeoutType, is_cancelled_exception
 from odradek.orchestrator.core.backoff import next_delay_ms
 from odradek.orchestrator.core.effects import RunStep
@@ -264,7 +264,7 @@ class StepRunner:
         running.context = StepContext(
             running.step,
             self._namespace,
-            self._converter.payload_converter,
+            self._converter_of(running.step).payload_converter,
             running.scheduled_ms,
             self._clock_ms(),
             self._shutdown,
@@ -372,7 +372,7 @@ class StepRunner:
     def _give_up(self, running: _Running) -> None:
         """It is stopped while no attempt runs."""
         self._begin_attempt(running)
-        self._final(running, self._failure(CancelledError("Cancelled")), "cancel-requested")
+        self._final(running, self._failure(CancelledError("Cancelled"), running.step), "cancel-requested")
 
     def _stop_all(self) -> None:
         assert self._loop is not None
@@ -389,7 +389,7 @@ class StepRunner:
         assert context is not None
         payload = None
         if value is not None:
-            payload = self._converter.in_workflows.to_payload(value)
+            payload = self._converter_of(step).in_workflows.to_payload(value)
             limit = min(running.taker.payload_bytes_max, PAYLOAD_BYTES_MAX)
             if len(payload.data) > limit:
                 raise _too_large("result", step.call.activity, len(payload.data), limit)
@@ -398,10 +398,10 @@ class StepRunner:
     def _failed(self, running: _Running, error: BaseException) -> None:
         """An attempt has failed: another one later, or the end."""
         step = running.step
-        failure = self._failure(self._as_answered(running, error))
+        failure = self._failure(self._as_answered(running, error), step)
         if len(failure.message) + sum(len(p.data) for p in failure.details) > running.taker.payload_bytes_max:
             limit = running.taker.payload_bytes_max
-            failure = self._failure(_too_large("failure", step.call.activity, len(failure.message), limit))
+            failure = self._failure(_too_large("failure", step.call.activity, len(failure.message), limit), step)
         step.last_failure = failure
         if running.policy is None:
             policy = running.call.retry_policy
@@ -513,8 +513,23 @@ class StepRunner:
                     type="ActivityCancelled",
                 )
 
-    def _failure(self, error: BaseException) -> r.Failure:
-        converter = self._converter
+    def _converter_of(self, step: RunStep) -> DataConverter:
+        if not self._converter.takes_context:
+            return self._converter
+        return self._converter.with_context(
+            ActivitySerializationContext(
+                self._namespace,
+                step.call.activity_id or str(step.seq),
+                step.call.activity,
+                step.task_queue,
+                step.workflow_id,
+                step.workflow_type,
+                is_local=True,
+            )
+        )
+
+    def _failure(self, error: BaseException, step: RunStep) -> r.Failure:
+        converter = self._converter_of(step)
         try:
             return converter.failure_converter.to_failure(error, converter.in_workflows)
         except Exception as conversion:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from odradek.activity import ActivityCancellationDetails
 from odradek.client.connection import Lane, Question
@@ -22,7 +22,7 @@ from odradek.client.interceptor import (
 from odradek.client.refusals import expect, payload_too_large
 from odradek.common.identifiers import checked_id
 from odradek.common.standalone import workflow_id_of
-from odradek.converter import DataConverter
+from odradek.converter import ActivitySerializationContext, DataConverter
 from odradek.schemas.records import Accepted, Payload, Refused, ReportActivity, Request
 
 if TYPE_CHECKING:
@@ -131,6 +131,19 @@ class Target:
             raise ValueError(
                 f"ODR-117: {id_or_token[:80]!r} is no task token: take it from activity.info().task_token, as it stands"
             ) from error
+
+
+def converter_of(client: Client, report: Any) -> DataConverter:
+    """For what a report says: the one that the caller named, or the client's, for this activity."""
+    if report.data_converter_override is not None:
+        return cast("DataConverter", report.data_converter_override)
+    if not client.data_converter.takes_context:
+        return client.data_converter
+    target = Target.of(client, report.id_or_token)
+    activity_id = target.activity_id or str(target.seq)
+    return client.data_converter.with_context(
+        ActivitySerializationContext(target.namespace, activity_id, None, None, target.workflow_id, None)
+    )
 
 
 async def report(

@@ -137,11 +137,12 @@ async def _start_body(
     policy = input.retry_policy.to_record() if input.retry_policy else _RETRY_DEFAULT
     options = StandaloneOptions(limits, policy, input.ordering_key or "")
     what = f'an argument of activity "{input.activity_type}"'
+    converter = client.converter_for(workflow_id_of(input.id))
     return StartWorkflow(
         lane.request(client.identity, request_id=input.request_id, timeout_seconds=timeout),
         workflow_type_of(input.activity_type),
         input.task_queue,
-        (options.to_payload(), *await wire._arguments(lane, input.id, input.args, what)),
+        (options.to_payload(), *await wire._arguments(lane, input.id, input.args, what, converter)),
         dict(input.headers),
         id_reuse_policy=input.id_reuse_policy,
         id_conflict_policy=input.id_conflict_policy,
@@ -203,7 +204,9 @@ async def describe(wire: WireOutbound, client: Client, input: DescribeActivityIn
         )
         asked = FetchWorkflowHistoryEventsInput(id=workflow_id, run_id=state.run_id, rpc_timeout=timeout)
         events = [event async for event in wire.fetch_workflow_history_events(asked)]
-    found = ActivityExecutionDescription.of(state, events, workflow_id, client.namespace, client.data_converter)
+    found = ActivityExecutionDescription.of(
+        state, events, workflow_id, client.namespace, client.converter_for(workflow_id)
+    )
     return replace(
         found,
         input_payloads=found.input_payloads if input.include_input else (),

@@ -36,7 +36,8 @@ from odradek.common import (
 )
 from odradek.common.accepted import accept
 from odradek.common.identifiers import checked_id
-from odradek.converter import DataConverter
+from odradek.common.standalone import is_standalone
+from odradek.converter import ActivitySerializationContext, DataConverter, WorkflowSerializationContext
 from odradek.schemas.records import Payload
 from odradek.service import ConnectConfig, TLSConfig
 
@@ -226,14 +227,24 @@ class Client(StandaloneActivities, Operations):
         """The outermost interceptor: what every call goes through."""
         return self._outbound
 
-    async def value(self, payload: Payload | None, type_hint: Any) -> Any:
-        """One payload as a value of this type; no payload is None."""
+    def converter_for(self, workflow_id: str) -> DataConverter:
+        """The data converter, for the values of this workflow; or of a standalone activity, by its run's ID."""
+        converter = self._data_converter
+        if not converter.takes_context:
+            return converter
+        if is_standalone(workflow_id):
+            return converter.with_context(ActivitySerializationContext.of_standalone(self.namespace, workflow_id))
+        return converter.with_context(WorkflowSerializationContext(self.namespace, workflow_id))
+
+    async def value(self, payload: Payload | None, type_hint: Any, workflow_id: str) -> Any:
+        """One payload of this workflow as a value of this type; no payload is None."""
         if payload is None:
             return None
-        if self._data_converter.payload_codec is None:
-            return self._data_converter.payload_converter.from_payload(payload, type_hint)
+        converter = self.converter_for(workflow_id)
+        if converter.outer is None:
+            return converter.payload_converter.from_payload(payload, type_hint)
         hints = None if type_hint is None else (type_hint,)
-        return (await self._data_converter.decode((payload,), hints))[0]
+        return (await converter.decode((payload,), hints))[0]
 
     # -------------------------------------------------------------------------------------------------- workflows
 

@@ -129,7 +129,7 @@ class WorkflowHandle(Generic[S, R_co]):
                 run_id, outcome = following, None
         if outcome.status == RunStatus.CONTINUED_AS_NEW:
             raise WorkflowContinuedAsNewError(following or "")
-        value: R_co = await value_of(self._client, outcome, self._result_type)
+        value: R_co = await value_of(self._client, self._id, outcome, self._result_type)
         return value
 
     async def describe(self, *, rpc_timeout: timedelta | None = None) -> WorkflowExecutionDescription:

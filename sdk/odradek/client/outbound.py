@@ -68,7 +68,7 @@ from odradek.common import (
 )
 from odradek.common.cron import CronSchedule
 from odradek.common.identifiers import checked_id
-from odradek.converter import encode_search_attributes
+from odradek.converter import DataConverter, encode_search_attributes
 from odradek.schemas.records import (
     Accepted,
     CancelWorkflow,
@@ -185,9 +185,9 @@ class WireOutbound(OutboundInterceptor):
         question = Question(checked_id(input.id), body, timeout)
         answer = _expected(QueryAnswer, await lane.ask(question), question)
         if answer.failure is not None:
-            cause = await self._client.data_converter.decode_failure(answer.failure)
+            cause = await self._client.converter_for(input.id).decode_failure(answer.failure)
             raise WorkflowQueryFailedError(getattr(cause, "message", str(cause))) from cause
-        return await self._client.value(answer.result, input.ret_type)
+        return await self._client.value(answer.result, input.ret_type, input.id)
 
     async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:
         lane = await self._lane()
@@ -273,7 +273,9 @@ class WireOutbound(OutboundInterceptor):
 
     async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowExecutionDescription:
         description, client = await self.description(input), self._client
-        return await WorkflowExecutionDescription.of(description, input.id, client.namespace, client.data_converter)
+        return await WorkflowExecutionDescription.of(
+            description, input.id, client.namespace, client.converter_for(input.id)
+        )
 
     async def description(self, input: DescribeWorkflowInput) -> Description:
         lane = await self._lane()
@@ -285,17 +287,17 @@ class WireOutbound(OutboundInterceptor):
     # ---------------------------------------------------------------------------------------------------- activities
 
     async def heartbeat_async_activity(self, input: HeartbeatAsyncActivityInput) -> None:
-        converter = input.data_converter_override or self._client.data_converter
+        converter = activities.converter_of(self._client, input)
         details = await converter.encode(input.details)
         await activities.report(self._client, input.id_or_token, "heartbeat", input.rpc_timeout, details=details)
 
     async def complete_async_activity(self, input: CompleteAsyncActivityInput) -> None:
-        converter = input.data_converter_override or self._client.data_converter
+        converter = activities.converter_of(self._client, input)
         result = (await converter.encode([input.result]))[0]
         await activities.report(self._client, input.id_or_token, "completed", input.rpc_timeout, result=result)
 
     async def fail_async_activity(self, input: FailAsyncActivityInput) -> None:
-        converter = input.data_converter_override or self._client.data_converter
+        converter = activities.converter_of(self._client, input)
         failure = await converter.encode_failure(input.error)
         details = await converter.encode(input.last_heartbeat_details) if input.last_heartbeat_details else ()
         await activities.report(
@@ -303,7 +305,7 @@ class WireOutbound(OutboundInterceptor):
         )
 
     async def report_cancellation_async_activity(self, input: ReportCancellationAsyncActivityInput) -> None:
-        converter = input.data_converter_override or self._client.data_converter
+        converter = activities.converter_of(self._client, input)
         details = await converter.encode(input.details)
         await activities.report(self._client, input.id_or_token, "cancelled", input.rpc_timeout, details=details)
 
@@ -390,7 +392,8 @@ class WireOutbound(OutboundInterceptor):
             client = self._client
             runs = await self._runs(lane, wanted, input.rpc_timeout)
             for run in runs[: input.limit]:
-                yield WorkflowExecution.of_visibility(run.record, client.namespace, client.data_converter)
+                converter = client.converter_for(run.record.workflow_id)
+                yield WorkflowExecution.of_visibility(run.record, client.namespace, converter)
 
         return WorkflowExecutionAsyncIterator(self._client, executions())
 
@@ -415,19 +418,21 @@ class WireOutbound(OutboundInterceptor):
 
     # --------------------------------------------------------------------------------------------------- payloads
 
-    async def _arguments(self, lane: Lane, workflow_id: str, args: Sequence[Any], what: str) -> Sequence[Payload]:
+    async def _arguments(
+        self, lane: Lane, workflow_id: str, args: Sequence[Any], what: str, converter: DataConverter | None = None
+    ) -> Sequence[Payload]:
         if not args:
             return ()
-        converter = self._client.data_converter
+        converter = converter or self._client.converter_for(workflow_id)
         payloads = converter.payload_converter.to_payloads(args)
-        if converter.payload_codec is not None:
+        if converter.outer is not None:
             payloads = await converter.encode_payloads(payloads)
         for payload in payloads:
             _check_size(lane, workflow_id, payload, what)
         return payloads
 
     async def _memo(self, lane: Lane, workflow_id: str, memo: Mapping[str, Any]) -> dict[str, Payload]:
-        payloads = await self._client.data_converter.encode_map(memo)
+        payloads = await self._client.converter_for(workflow_id).encode_map(memo)
         for name, payload in payloads.items():
             _check_size(lane, workflow_id, payload, f'memo value "{name}"')
         return payloads

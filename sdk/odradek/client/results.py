@@ -52,16 +52,16 @@ async def outcome_of_start(client: Client, exchange: Exchange, timeout_seconds: 
     return answer if isinstance(answer, RunOutcome) else None
 
 
-async def value_of(client: Client, outcome: RunOutcome, result_type: Any) -> Any:
+async def value_of(client: Client, workflow_id: str, outcome: RunOutcome, result_type: Any) -> Any:
     """The result. Raises ``WorkflowFailureError`` for every other way to end."""
     if outcome.status == RunStatus.COMPLETED:
-        return await client.value(outcome.result, result_type)
-    raise WorkflowFailureError(cause=await _cause(client, outcome))
+        return await client.value(outcome.result, result_type, workflow_id)
+    raise WorkflowFailureError(cause=await _cause(client, workflow_id, outcome))
 
 
-async def _cause(client: Client, outcome: RunOutcome) -> BaseException:
+async def _cause(client: Client, workflow_id: str, outcome: RunOutcome) -> BaseException:
     if outcome.failure is not None:
-        return await client.data_converter.decode_failure(outcome.failure)
+        return await client.converter_for(workflow_id).decode_failure(outcome.failure)
     match outcome.status:
         case RunStatus.CANCELLED:
             return CancelledError("Workflow cancelled")

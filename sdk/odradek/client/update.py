@@ -86,8 +86,9 @@ class WorkflowUpdateHandle(Generic[R_co]):
                 )
         outcome = self._known_outcome
         if outcome.failure is not None:
-            raise WorkflowUpdateFailedError(await client.data_converter.decode_failure(outcome.failure))
-        value: R_co = await client.value(outcome.result, self._result_type)
+            converter = client.converter_for(self._workflow_id)
+            raise WorkflowUpdateFailedError(await converter.decode_failure(outcome.failure))
+        value: R_co = await client.value(outcome.result, self._result_type, self._workflow_id)
         return value
 
 

@@ -1,15 +1,28 @@
 """Values and exceptions to records and back: what user code passes around, as the log keeps it."""
 
 from odradek.converter.codec import PayloadCodec
+from odradek.converter.contexts import (
+    ActivitySerializationContext,
+    SerializationContext,
+    WithSerializationContext,
+    WorkflowSerializationContext,
+)
 from odradek.converter.data import DataConverter, default
 from odradek.converter.errors import (
     CodecMismatch,
     CodecTooSlow,
     ConverterError,
+    ConverterNotReady,
     EncodingUnknown,
+    ExternalStorageInvalid,
     KeyUnknown,
     PayloadUnreadable,
     SearchAttributeInvalid,
+    StorageDriverUnknown,
+    StorageError,
+    StorageUnavailable,
+    StoredPayloadDamaged,
+    StoredPayloadMissing,
     ValueNotConvertible,
 )
 from odradek.converter.failures import (
@@ -26,31 +39,48 @@ from odradek.converter.payloads import (
     EncodingPayloadConverter,
     PayloadConverter,
 )
+from odradek.converter.protobuf import BinaryProtoPayloadConverter, JSONProtoPayloadConverter
 from odradek.converter.search_attributes import (
     decode_search_attributes,
     decode_typed_search_attributes,
     encode_search_attribute,
     encode_search_attributes,
 )
+from odradek.converter.storage import (
+    ExternalStorage,
+    StorageDriver,
+    StorageDriverActivityInfo,
+    StorageDriverClaim,
+    StorageDriverRetrieveContext,
+    StorageDriverSelectContext,
+    StorageDriverStoreContext,
+    StorageDriverWorkflowInfo,
+)
 from odradek.schemas.records import Failure, Payload
 
 __all__ = [
+    "ActivitySerializationContext",
     "AdvancedJSONEncoder",
     "BinaryNullPayloadConverter",
     "BinaryPlainPayloadConverter",
+    "BinaryProtoPayloadConverter",
     "CodecMismatch",
     "CodecTooSlow",
     "CompositePayloadConverter",
     "ConverterError",
+    "ConverterNotReady",
     "DataConverter",
     "DefaultFailureConverter",
     "DefaultFailureConverterWithEncodedAttributes",
     "DefaultPayloadConverter",
     "EncodingPayloadConverter",
     "EncodingUnknown",
+    "ExternalStorage",
+    "ExternalStorageInvalid",
     "Failure",
     "FailureConverter",
     "JSONPlainPayloadConverter",
+    "JSONProtoPayloadConverter",
     "JSONTypeConverter",
     "KeyUnknown",
     "Payload",
@@ -58,7 +88,22 @@ __all__ = [
     "PayloadConverter",
     "PayloadUnreadable",
     "SearchAttributeInvalid",
+    "SerializationContext",
+    "StorageDriver",
+    "StorageDriverActivityInfo",
+    "StorageDriverClaim",
+    "StorageDriverRetrieveContext",
+    "StorageDriverSelectContext",
+    "StorageDriverStoreContext",
+    "StorageDriverUnknown",
+    "StorageDriverWorkflowInfo",
+    "StorageError",
+    "StorageUnavailable",
+    "StoredPayloadDamaged",
+    "StoredPayloadMissing",
     "ValueNotConvertible",
+    "WithSerializationContext",
+    "WorkflowSerializationContext",
     "decode_search_attributes",
     "decode_typed_search_attributes",
     "default",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,8 +10,11 @@ from typing import Any, ClassVar
 
 from odradek.converter.codec import PayloadCodec
 from odradek.converter.coded import CodedPayloadConverter
+from odradek.converter.contexts import SerializationContext, in_context, takes_context
 from odradek.converter.failures import DefaultFailureConverter, FailureConverter
 from odradek.converter.payloads import DefaultPayloadConverter, PayloadConverter
+from odradek.converter.storage import ExternalStorage
+from odradek.converter.stored import StoringCodec
 from odradek.schemas.records import Failure, Payload
 
 
@@ -18,8 +22,8 @@ from odradek.schemas.records import Failure, Payload
 class DataConverter:
     """How a client and a worker write values. Both sides, and every process of a namespace, need equal ones.
 
-    The payload and failure converters run inside workflows, and so does the codec: see ``in_workflows``. ``default``
-    has no codec.
+    The payload and failure converters run inside workflows, and so do codec and storage: see ``in_workflows``.
+    ``default`` has neither.
     """
 
     payload_converter_class: type[PayloadConverter] = DefaultPayloadConverter
@@ -27,6 +31,8 @@ class DataConverter:
     payload_codec: PayloadCodec | None = None
     failure_converter_class: type[FailureConverter] = DefaultFailureConverter
     """Made once, without arguments."""
+    external_storage: ExternalStorage | None = None
+    """Where payloads from a size on are kept, instead of in the log: after the codec, so it sees what that made."""
     payload_converter: PayloadConverter = field(init=False)
     failure_converter: FailureConverter = field(init=False)
 
@@ -37,13 +43,37 @@ class DataConverter:
         object.__setattr__(self, "failure_converter", self.failure_converter_class())
 
     @cached_property
+    def outer(self) -> PayloadCodec | None:
+        """What payloads go through on their way out, and back: the codec, then the external storage; None: nothing."""
+        if self.external_storage is None:
+            return self.payload_codec
+        return StoringCodec(self.payload_codec, self.external_storage)
+
+    @cached_property
     def in_workflows(self) -> PayloadConverter:
-        """The payload converter with the codec behind it, for where nothing can be awaited."""
-        codec = self.payload_codec
-        return self.payload_converter if codec is None else CodedPayloadConverter(self.payload_converter, codec)
+        """The payload converter with codec and storage behind it, for where nothing can be awaited."""
+        if self.outer is None:
+            return self.payload_converter
+        return CodedPayloadConverter(self.payload_converter, self.payload_codec, self.external_storage)
+
+    @cached_property
+    def takes_context(self) -> bool:
+        """Whether any part wants to know whose values it converts."""
+        return any(map(takes_context, (self.payload_converter, self.outer, self.failure_converter)))
+
+    def with_context(self, context: SerializationContext) -> DataConverter:
+        """The data converter for values of this workflow or activity; this one, if no part takes a context."""
+        if not self.takes_context:
+            return self
+        made = copy.copy(self)
+        made.__dict__["outer"] = in_context(self.outer, context)
+        made.__dict__["in_workflows"] = in_context(self.in_workflows, context)
+        for name in ("payload_converter", "failure_converter", "payload_codec"):
+            object.__setattr__(made, name, in_context(getattr(self, name), context))
+        return made
 
     async def encode(self, values: Sequence[Any]) -> list[Payload]:
-        """The values as payloads, encoded by the codec if there is one."""
+        """The values as payloads, encoded and stored as they are to be."""
         return await self.encode_payloads(self.payload_converter.to_payloads(values))
 
     async def decode(self, payloads: Sequence[Payload], type_hints: Sequence[Any] | None = None) -> list[Any]:
@@ -63,33 +93,33 @@ class DataConverter:
     async def encode_failure(self, exception: BaseException) -> Failure:
         """An exception, causes included, as a record."""
         failure = self.failure_converter.to_failure(exception, self.payload_converter)
-        return await self.payload_codec.encode_failure(failure) if self.payload_codec else failure
+        return await self.outer.encode_failure(failure) if self.outer else failure
 
     async def decode_failure(self, failure: Failure) -> BaseException:
         """The exception that a record stands for. It is returned, not raised."""
-        decoded = await self.payload_codec.decode_failure(failure) if self.payload_codec else failure
+        decoded = await self.outer.decode_failure(failure) if self.outer else failure
         return self.failure_converter.from_failure(decoded, self.payload_converter)
 
     async def encode_payloads(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Only the codec's part: for payloads that were made already, inside a workflow for one."""
-        if self.payload_codec is None or not payloads:
+        """Only what the codec and the storage do: for payloads that were made already, inside a workflow for one."""
+        if self.outer is None or not payloads:
             return list(payloads)
-        return await self.payload_codec.encode_wrapper(payloads)
+        return await self.outer.encode_wrapper(payloads)
 
     async def decode_payloads(self, payloads: Sequence[Payload]) -> list[Payload]:
         """The reverse of ``encode_payloads``."""
-        if self.payload_codec is None or not payloads:
+        if self.outer is None or not payloads:
             return list(payloads)
-        return await self.payload_codec.decode_wrapper(payloads)
+        return await self.outer.decode_wrapper(payloads)
 
     async def encode_map(self, values: Mapping[str, Any]) -> dict[str, Payload]:
         """Named values, as in a memo."""
         payloads = {name: self.payload_converter.to_payload(value) for name, value in values.items()}
-        return await self.payload_codec.encode_map(payloads) if self.payload_codec else payloads
+        return await self.outer.encode_map(payloads) if self.outer else payloads
 
     async def decode_map(self, payloads: Mapping[str, Payload]) -> dict[str, Any]:
         """The reverse of ``encode_map``, as plain values."""
-        decoded = await self.payload_codec.decode_map(payloads) if self.payload_codec else payloads
+        decoded = await self.outer.decode_map(payloads) if self.outer else payloads
         return {name: self.payload_converter.from_payload(payload) for name, payload in decoded.items()}
 
 

@@ -5,9 +5,16 @@ ConverterError
 ├── EncodingUnknown         ODR-041  no converter reads this encoding
 ├── PayloadUnreadable       ODR-042  also a ValueError: the payload is not what the type hint says
 ├── CodecMismatch           ODR-043  a codec gave back another number of payloads
-├── CodecTooSlow            ODR-045  a codec made workflow code wait for too long
-├── KeyUnknown              ODR-046  a payload is encrypted with a key that is not there
-└── SearchAttributeInvalid  ODR-044  also a TypeError: the value does not fit the attribute's type
+├── SearchAttributeInvalid  ODR-044  also a TypeError: the value does not fit the attribute's type
+├── ExternalStorageInvalid  ODR-053  also a ValueError: the external storage is not set up as it must be
+└── ConverterNotReady                the payload may be as it should: a workflow that needs it waits, parked
+    ├── CodecTooSlow          ODR-045  a codec made workflow code wait for too long
+    ├── KeyUnknown            ODR-046  a payload is encrypted with a key that is not there
+    └── StorageError
+        ├── StoredPayloadMissing  ODR-049  the store does not have what a reference names
+        ├── StorageDriverUnknown  ODR-050  this process has no driver of the name that a reference names
+        ├── StorageUnavailable    ODR-051  the store does not answer, or not in time
+        └── StoredPayloadDamaged  ODR-052  what the store has is not what was stored
 """
 
 from __future__ import annotations
@@ -84,7 +91,11 @@ class CodecMismatch(ConverterError):
         self.codec, self.given, self.returned = codec, given, returned
 
 
-class CodecTooSlow(ConverterError):
+class ConverterNotReady(ConverterError):
+    """A payload cannot be written or read here and now, through no fault of its own. Worth another try."""
+
+
+class CodecTooSlow(ConverterNotReady):
     """A codec that waits for something did not come to its end in time."""
 
     code: ClassVar[str] = "ODR-045"
@@ -97,7 +108,7 @@ class CodecTooSlow(ConverterError):
         self.codec, self.seconds = codec, seconds
 
 
-class KeyUnknown(ConverterError):
+class KeyUnknown(ConverterNotReady):
     """A payload was encrypted with a key that this process does not have."""
 
     code: ClassVar[str] = "ODR-046"
@@ -108,6 +119,73 @@ class KeyUnknown(ConverterError):
             "give every process of the namespace the old keys, too, for as long as histories are kept"
         )
         self.key_id, self.known = key_id, known
+
+
+class StorageError(ConverterNotReady):
+    """External storage did not give or take a payload."""
+
+
+class StoredPayloadMissing(StorageError):
+    """The store does not have a payload that a record refers to."""
+
+    code: ClassVar[str] = "ODR-049"
+
+    def __init__(self, driver: str, key: str) -> None:
+        super().__init__(
+            f'{self.code}: storage driver "{driver}" has no object {key}: it was deleted, or its time ran out. Restore '
+            "it, and what waits goes on; let the store keep objects for longer than runs and their histories are kept"
+        )
+        self.driver, self.key = driver, key
+
+
+class StorageDriverUnknown(StorageError):
+    """A record refers to a driver that this process's data converter does not have."""
+
+    code: ClassVar[str] = "ODR-050"
+
+    def __init__(self, driver: str, known: list[str]) -> None:
+        has = f"has {', '.join(known)}" if known else "has no external storage"
+        super().__init__(
+            f'{self.code}: a payload is kept by storage driver "{driver}", and the data converter {has}: '
+            "give every process of the namespace the same ExternalStorage, old drivers included"
+        )
+        self.driver, self.known = driver, known
+
+
+class StorageUnavailable(StorageError):
+    """A store does not answer."""
+
+    code: ClassVar[str] = "ODR-051"
+
+    def __init__(self, driver: str, reason: str) -> None:
+        super().__init__(
+            f'{self.code}: storage driver "{driver}" cannot reach its store: {shortened(reason)}. It is tried again; '
+            "check that the store is up and that this process may use it"
+        )
+        self.driver, self.reason = driver, reason
+
+
+class StoredPayloadDamaged(StorageError):
+    """What a store returns is not what was stored."""
+
+    code: ClassVar[str] = "ODR-052"
+
+    def __init__(self, driver: str, key: str) -> None:
+        super().__init__(
+            f'{self.code}: storage driver "{driver}" returned for {key} something else than was stored: its SHA-256 '
+            "is another. Restore the object as it was"
+        )
+        self.driver, self.key = driver, key
+
+
+class ExternalStorageInvalid(ConverterError, ValueError):
+    """The parts of an ``ExternalStorage`` do not fit together."""
+
+    code: ClassVar[str] = "ODR-053"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{self.code}: ExternalStorage: {reason}")
+        self.reason = reason
 
 
 class SearchAttributeInvalid(ConverterError, TypeError):

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from odradek.common.raw import RawValue
-from odradek.converter.errors import EncodingUnknown, PayloadUnreadable, ValueNotConvertible, name_of
+from odradek.converter.contexts import SerializationContext, WithSerializationContext, in_context, takes_context
+from odradek.converter.errors import (
+    EncodingUnknown,
+    PayloadUnreadable,
+    StorageDriverUnknown,
+    ValueNotConvertible,
+    name_of,
+)
 from odradek.converter.json import JSONPlainPayloadConverter
 from odradek.converter.one import EncodingPayloadConverter
+from odradek.converter.protobuf import BinaryProtoPayloadConverter, JSONProtoPayloadConverter
+from odradek.converter.storage import is_reference, read_reference
 from odradek.schemas.records import Payload
 
 __all__ = [
@@ -47,7 +57,7 @@ class PayloadConverter(ABC):
         return self.from_payloads((payload,), None if type_hint is None else (type_hint,))[0]
 
 
-class CompositePayloadConverter(PayloadConverter):
+class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
     """Tries the given converters in their order. ``RawValue`` passes through, as a value and as a type hint."""
 
     converters: Mapping[str, EncodingPayloadConverter]
@@ -55,6 +65,18 @@ class CompositePayloadConverter(PayloadConverter):
     def __init__(self, *converters: EncodingPayloadConverter) -> None:
         self.converters = {converter.encoding: converter for converter in converters}
         self._in_order = tuple(self.converters.values())
+
+    @property
+    def takes_context(self) -> bool:
+        overridden = type(self).with_context is not CompositePayloadConverter.with_context
+        return overridden or any(takes_context(converter) for converter in self._in_order)
+
+    def with_context(self, context: SerializationContext) -> Self:
+        """A copy with those of its converters that take a context in this one."""
+        made = copy.copy(self)
+        made.converters = {name: in_context(converter, context) for name, converter in self.converters.items()}
+        made._in_order = tuple(made.converters.values())
+        return made
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         return [self._written(value, index) for index, value in enumerate(values)]
@@ -88,6 +110,8 @@ class CompositePayloadConverter(PayloadConverter):
         if type_hint is RawValue:
             return RawValue(payload)
         converter = self.converters.get(payload.encoding)
+        if converter is None and is_reference(payload):
+            raise StorageDriverUnknown(read_reference(payload)[0], [])
         if converter is None:
             raise EncodingUnknown(payload.encoding, list(self.converters), index)
         try:
@@ -123,11 +147,13 @@ class BinaryPlainPayloadConverter(EncodingPayloadConverter):
 
 
 class DefaultPayloadConverter(CompositePayloadConverter):
-    """None, bytes, and everything that JSON can hold."""
+    """None, bytes, protobuf messages, and everything that JSON can hold."""
 
     default_encoding_payload_converters: ClassVar[tuple[EncodingPayloadConverter, ...]] = (
         BinaryNullPayloadConverter(),
         BinaryPlainPayloadConverter(),
+        JSONProtoPayloadConverter(),
+        BinaryProtoPayloadConverter(),
         JSONPlainPayloadConverter(),
     )
 

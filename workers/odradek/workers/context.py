@@ -20,7 +20,7 @@ from odradek.activity._flag import Flag
 from odradek.common import MetricMeter, Priority, RetryPolicy
 from odradek.common.prometheus import PrometheusMeter
 from odradek.common.standalone import is_standalone
-from odradek.converter import DataConverter, PayloadConverter
+from odradek.converter import ActivitySerializationContext, DataConverter, PayloadConverter
 from odradek.log.clock import WALL
 from odradek.schemas.records import ActivityHeartbeat, Payload, TaskRecord
 from odradek.workers.attempts import Attempt, StopReason
@@ -65,6 +65,30 @@ class Surroundings:
     background: set[asyncio.Task[None]] = field(default_factory=set)
     now_ms: Callable[[], int] = WALL.now_ms
 
+    def converter_for(self, attempt: Attempt) -> DataConverter:
+        if attempt.context is not None:
+            return attempt.context.data_converter
+        return converter_for(self.data_converter, attempt)
+
+
+def converter_for(converter: DataConverter, attempt: Attempt) -> DataConverter:
+    """The worker's converter, for the values of this activity."""
+    if not converter.takes_context:
+        return converter
+    task = attempt.task
+    if is_standalone(task.workflow_id):
+        return converter.with_context(ActivitySerializationContext.of_standalone(task.namespace, task.workflow_id))
+    return converter.with_context(
+        ActivitySerializationContext(
+            task.namespace,
+            task.activity_id,
+            task.activity_type,
+            task.task_queue,
+            task.workflow_id,
+            task.workflow_type,
+        )
+    )
+
 
 class AttemptContext:
     """The ``_Context`` of ``odradek.activity`` for one attempt."""
@@ -72,6 +96,7 @@ class AttemptContext:
     __slots__ = (
         "_around",
         "_attempt",
+        "_converter",
         "_heartbeat_at",
         "_info",
         "_pending",
@@ -86,6 +111,7 @@ class AttemptContext:
     def __init__(self, attempt: Attempt, around: Surroundings) -> None:
         self._attempt = attempt
         self._around = around
+        self._converter = converter_for(around.data_converter, attempt)
         self._info: Info | None = None
         self._pending: tuple[Any, ...] | None = None
         self._heartbeat_at = 0.0
@@ -111,8 +137,13 @@ class AttemptContext:
         return self._info
 
     @property
+    def data_converter(self) -> DataConverter:
+        """The worker's, for this activity."""
+        return self._converter
+
+    @property
     def payload_converter(self) -> PayloadConverter:
-        return self._around.data_converter.payload_converter
+        return self._converter.payload_converter
 
     @property
     def client(self) -> Any:
@@ -165,7 +196,7 @@ class AttemptContext:
         except Exception:
             _logger.exception("heartbeat details of an activity cannot be converted; the heartbeat goes without them")
             payloads = []
-        if payloads and self._around.data_converter.payload_codec:
+        if payloads and self._converter.outer:
             self._around.loop.call_soon_threadsafe(self._send_encoded, payloads)
         else:
             self._send(payloads)
@@ -175,7 +206,7 @@ class AttemptContext:
         details, self._pending = self._pending, None
         if details is not None:
             try:
-                self._send(await self._around.data_converter.encode(details))
+                self._send(await self._converter.encode(details))
             except Exception:
                 _logger.exception("the last heartbeat details of an activity cannot be converted; they are not sent")
 
@@ -191,7 +222,7 @@ class AttemptContext:
 
     async def _encode_and_send(self, payloads: list[Payload]) -> None:
         try:
-            encoded = await self._around.data_converter.encode_payloads(payloads)
+            encoded = await self._converter.encode_payloads(payloads)
         except Exception:
             _logger.exception("heartbeat details of an activity cannot be encoded; the heartbeat goes without them")
             encoded = []

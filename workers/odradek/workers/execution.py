@@ -80,7 +80,7 @@ class Execution:
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._has_codec = around.data_converter.payload_codec is not None
+        self._has_codec = around.data_converter.outer is not None
         self.taken_count = self.taken_bytes = 0
         """Of all that was ever queued: what has left the queue. The fetcher counts what came."""
         self.waiting_gates = 0
@@ -376,10 +376,10 @@ class Execution:
             return [[RawValue(payload) for payload in payloads]]
         if not payloads:
             return []
-        return self._around.data_converter.payload_converter.from_payloads(payloads, activity.arg_types)
+        return self._around.converter_for(attempt).payload_converter.from_payloads(payloads, activity.arg_types)
 
     async def _decoded(self, attempt: Attempt, activity: _Definition) -> list[Any]:
-        converter, task = self._around.data_converter, attempt.task
+        converter, task = self._around.converter_for(attempt), attempt.task
         if task.heartbeat_details and attempt.context is not None:
             attempt.context.previous_details = await converter.decode(task.heartbeat_details)
         payloads = await converter.decode_payloads(task.input)

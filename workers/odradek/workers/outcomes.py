@@ -17,6 +17,7 @@ from odradek.exceptions import (
 )
 from odradek.schemas.records import ActivityResult, ActivityStarted, Failure, Payload
 from odradek.workers.attempts import UNHEARD, Attempt, StopReason
+from odradek.workers.context import converter_for
 from odradek.workers.errors import cancelled_itself, shut_down, stopped_by_operator, too_large
 
 _logger = logging.getLogger(__name__)
@@ -32,15 +33,15 @@ class Outcomes:
 
     def of_value(self, attempt: Attempt, value: Any) -> ActivityResult:
         """The way without a codec. Raises what the converter raises, and ``ApplicationError`` for a value too large."""
-        return self._result(attempt, self._converter.payload_converter.to_payload(value))
+        return self._result(attempt, self._converter_for(attempt).payload_converter.to_payload(value))
 
     async def of_encoded_value(self, attempt: Attempt, value: Any) -> ActivityResult:
         """The same with a codec."""
-        return self._result(attempt, (await self._converter.encode([value]))[0])
+        return self._result(attempt, (await self._converter_for(attempt).encode([value]))[0])
 
     async def of_error(self, attempt: Attempt, error: BaseException) -> ActivityResult:
         try:
-            failure = await self._converter.encode_failure(error)
+            failure = await self._converter_for(attempt).encode_failure(error)
         except Exception as conversion:
             _logger.exception("the failure of an activity cannot be converted")
             failure = _plain_failure(error, conversion)
@@ -69,6 +70,11 @@ class Outcomes:
         if result.failure is not None:
             failure = replace(failure, non_retryable=result.failure.non_retryable)
         return replace(result, result=None, failure=failure)
+
+    def _converter_for(self, attempt: Attempt) -> DataConverter:
+        if attempt.context is not None:
+            return attempt.context.data_converter
+        return converter_for(self._converter, attempt)
 
     def _result(self, attempt: Attempt, payload: Payload) -> ActivityResult:
         if len(payload.data) > self._payload_bytes_max:

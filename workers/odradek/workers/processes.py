@@ -166,7 +166,7 @@ class Processes:
             cancelled.set()
         info = context.info
         sender = await shared.register_heartbeater(info.task_token, context.heartbeat)
-        converter = self._around.data_converter.payload_converter
+        converter = context.payload_converter
         call = _Call(function, arguments, info, sender, cancelled, shutdown, converter)
         try:
             outcome = await self._around.loop.run_in_executor(executor, _run, call)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from odradek.converter import encode_search_attributes
+from odradek.converter import ConverterNotReady, encode_search_attributes
 from odradek.exceptions import (
     ApplicationError,
     CancelledError,
@@ -72,12 +72,12 @@ class Children:
 
     def _command(self, call: StartChildWorkflowInput) -> r.ChildScheduled:
         instance = self._instance
-        started, converter = instance._started, instance.converter
+        started, (converter, _) = instance._started, instance.of_workflow(call.id, call.namespace)
         assert started is not None
-        payloads = instance._encode(call.args, f'arguments of child workflow "{call.workflow}"')
+        payloads = instance._encode(call.args, f'arguments of child workflow "{call.workflow}"', converter)
         retry_policy = call.retry_policy.to_record() if call.retry_policy else None
         attributes = encode_search_attributes(call.search_attributes) if call.search_attributes else {}
-        memo = {name: converter.to_payload(value) for name, value in (call.memo or {}).items()}
+        memo = instance.encode_memo(call.memo, converter) if call.memo else {}
         return r.ChildScheduled(
             instance._next_seq(),
             call.id,
@@ -156,7 +156,9 @@ class Children:
                 self._closed(child, event)
 
     def _start_failed(self, child: _Child, failure: r.Failure) -> None:
-        call, cause = child.call, self._instance._failures.from_failure(failure, self._instance.converter)
+        call = child.call
+        converter, failures = self._instance.of_workflow(call.id, call.namespace)
+        cause = failures.from_failure(failure, converter)
         error: Exception
         if failure.type in ID_IN_USE:
             error = WorkflowAlreadyStartedError(call.id, call.workflow)
@@ -166,14 +168,16 @@ class Children:
         self._end(child, error)
 
     def _closed(self, child: _Child, event: r.ChildClosed) -> None:
-        converter = self._instance.converter
-        if event.failure is not None:
-            self._end(child, self._instance._failures.from_failure(event.failure, converter))
-            return
         call, value = child.call, None
+        converter, failures = self._instance.of_workflow(call.id, call.namespace)
+        if event.failure is not None:
+            self._end(child, failures.from_failure(event.failure, converter))
+            return
         try:
             if event.result is not None:
                 value = converter.from_payload(event.result, call.ret_type)
+        except ConverterNotReady:
+            raise
         except Exception as error:
             why = f'ODR-069: result of child workflow "{call.id}" does not fit: {error}'
             self._end(child, ApplicationError(why, type="UnreadablePayload", non_retryable=True))

@@ -26,10 +26,17 @@ from odradek.common import (
     SearchAttributeUpdate,
     VersioningBehavior,
 )
-from odradek.converter import FailureConverter, PayloadConverter, encode_search_attribute, encode_search_attributes
+from odradek.converter import (
+    ConverterNotReady,
+    FailureConverter,
+    PayloadConverter,
+    encode_search_attribute,
+    encode_search_attributes,
+)
 from odradek.exceptions import ApplicationError, FailureError, is_cancelled_exception
 from odradek.orchestrator.core.cancelled_calls import RunCancellation, as_the_code_hears_it
 from odradek.orchestrator.core.child_calls import Children
+from odradek.orchestrator.core.conversion import Conversion, Converters, counted_bytes, inline
 from odradek.orchestrator.core.facts import info_of
 from odradek.orchestrator.core.handler_calls import HandlerCalls
 from odradek.orchestrator.core.inbound import intercepted
@@ -123,6 +130,9 @@ class WorkflowInstance(Runtime):
         self.restricted = definition.sandboxed
         self.activity_defaults = definition.activity_defaults
         self._payload_bytes_max = payload_bytes_max
+        self.conversion = Conversion.of_run(namespace, workflow_id, (converter, failures))
+        if self.conversion is not None:
+            converter, failures = self.conversion.of_workflow()
         self.converter = converter
         self._failures = failures
         self._ids = (namespace, workflow_id, run_id)
@@ -162,6 +172,8 @@ class WorkflowInstance(Runtime):
                 _APPLY[type(event)](self, event)
             except (WorkflowBug, NondeterminismError):
                 raise
+            except ConverterNotReady as error:
+                raise WorkflowBug(str(error)) from error
             except Exception as error:  # wrong arguments, a converter: whatever it is, only this run may wait for it
                 raise WorkflowBug(_describe(error)) from error
             self._run()
@@ -176,7 +188,7 @@ class WorkflowInstance(Runtime):
 
     def replay(self, history: Iterable[r.Event]) -> None:
         """Bring the code to where its recorded history ends. Raises ``NondeterminismError`` or ``WorkflowBug``."""
-        self.replaying = True
+        self._set_replaying(True)
         deferred: list[Any] = []
         expected: Iterator[Any] = iter(())
         history = list(history)
@@ -202,7 +214,13 @@ class WorkflowInstance(Runtime):
                 self.version = body.version
         _nothing_left(expected)
         self.deferred = deferred
-        self.replaying = False
+        self._set_replaying(False)
+
+    def _set_replaying(self, replaying: bool) -> None:
+        self.replaying = replaying
+        if self.conversion is not None:  # what is said again was stored when it was said first
+            self.conversion.replaying = replaying
+            self.converter, self._failures = self.conversion.of_workflow()
 
     deferred: Sequence[Any] = ()
     """After a replay: inputs that are recorded and that the code has not seen."""
@@ -279,6 +297,8 @@ class WorkflowInstance(Runtime):
     def _construct(self, event: r.RunStarted, time_ms: int) -> None:
         self._time_ms = max(self._time_ms, time_ms)
         self._started = event
+        if self.conversion is not None:
+            self.conversion.began(event.workflow_type, event.task_queue)
         self.version = self.version or event.version
         self._started_ms = self._time_ms
         self._recorded_ms = self._recorded_ms or self._time_ms
@@ -362,13 +382,16 @@ class WorkflowInstance(Runtime):
         future, call = waiting
         if event.result is not None:
             self._payload_bytes += len(event.result.data)
+        converter, _ = self._of_activity(event.seq, call)
         try:
             if event.result is None:
                 value = None
             elif call.ret_type is Encoded:
                 value = Encoded((event.result,))
             else:
-                value = self.converter.from_payload(event.result, call.ret_type)
+                value = converter.from_payload(event.result, call.ret_type)
+        except ConverterNotReady:
+            raise
         except Exception as error:
             future.set_exception(_unreadable(f'result of activity "{call.activity}"', error))
         else:
@@ -378,8 +401,19 @@ class WorkflowInstance(Runtime):
         waiting = self._activities.pop(event.seq, None)
         if waiting is None or waiting[0].done():
             return
-        error = self._failures.from_failure(event.failure, self.converter)
-        waiting[0].set_exception(error)
+        converter, failures = self._of_activity(event.seq, waiting[1])
+        waiting[0].set_exception(failures.from_failure(event.failure, converter))
+
+    def _of_activity(self, seq: int, call: StartActivityInput) -> Converters:
+        if self.conversion is None:
+            return self.converter, self._failures
+        return self.conversion.of_activity(call.activity_id or str(seq), call.activity, call.task_queue)
+
+    def of_workflow(self, workflow_id: str, namespace: str) -> Converters:
+        """For what goes to another workflow, or comes from it."""
+        if self.conversion is None:
+            return self.converter, self._failures
+        return self.conversion.of_workflow(workflow_id, namespace)
 
     def _on_timer(self, event: r.TimerFired) -> None:
         timer = self._timers.pop(event.seq, None)
@@ -515,9 +549,8 @@ class WorkflowInstance(Runtime):
 
     def upsert_memo(self, updates: Mapping[str, Any]) -> None:
         self._may_command()
-        to_payload = self.converter.to_payload
-        changes = {name: REMOVED if value is None else to_payload(value) for name, value in updates.items()}
-        self._check_size(sum(len(payload.data) for payload in changes.values()), "the memo")
+        given = {name: value for name, value in updates.items() if value is not None}
+        changes = dict.fromkeys(updates, REMOVED) | self.encode_memo(given, self.converter)
         self._memo = upserted(self.memo_payloads, changes)
         self._info = None
         self._commands.append(r.MemoUpserted(changes))
@@ -623,7 +656,8 @@ class WorkflowInstance(Runtime):
         assert started is not None
         seq = self._next_seq()
         future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
-        payloads = self._encode(call.args, f'arguments of activity "{call.activity}"')
+        converter, _ = self._of_activity(seq, call)
+        payloads = self._encode(call.args, f'arguments of activity "{call.activity}"', converter)
         self._activities[seq] = (future, call)
         self._commands.append(
             r.ActivityScheduled(
@@ -696,11 +730,7 @@ class WorkflowInstance(Runtime):
         before = self._started
         assert before is not None
         retry = before.retry_policy if call.retry_policy is None else call.retry_policy.to_record()
-        memo = (
-            dict(self.memo_payloads)
-            if call.memo is None
-            else {k: self.converter.to_payload(v) for k, v in call.memo.items()}
-        )
+        memo = dict(self.memo_payloads) if call.memo is None else self.encode_memo(call.memo, self.converter)
         attributes = call.search_attributes
         raise ContinueAsNewError(
             r.RunStarted(
@@ -734,7 +764,8 @@ class WorkflowInstance(Runtime):
         return self.definition.version if pinned and call.workflow in (None, self.definition.name) else ""
 
     async def signal_external(self, call: SignalExternalWorkflowInput) -> None:
-        payloads = self._encode(call.args, f'arguments of signal "{call.signal}"')
+        converter, _ = self.of_workflow(call.workflow_id, call.namespace)
+        payloads = self._encode(call.args, f'arguments of signal "{call.signal}"', converter)
         await self._send(
             call.workflow_id, call.workflow_run_id, call.signal, call.namespace, payloads, headers=dict(call.headers)
         )
@@ -850,23 +881,37 @@ class WorkflowInstance(Runtime):
         try:
             return self.converter.from_payloads(payloads, list(types[: len(payloads)]) if types else None)
         except Exception as error:
+            if isinstance(error, ConverterNotReady):
+                raise WorkflowBug(str(error)) from error
             raise WorkflowBug(f"ODR-069: {what} does not fit: {error}") from error
 
-    def _encode(self, values: Sequence[Any] | Encoded, what: str) -> Sequence[r.Payload]:
-        payloads: Sequence[r.Payload]
-        if isinstance(values, Encoded):
-            payloads = values.payloads
-        else:
-            payloads = self.converter.to_payloads(values) if values else ()
-        self._check_size(sum(len(payload.data) for payload in payloads), what)
+    def _encode(
+        self, values: Sequence[Any] | Encoded, what: str, converter: PayloadConverter | None = None
+    ) -> Sequence[r.Payload]:
+        if not values:
+            return ()
+        converter = converter or self.converter
+        try:
+            payloads = values.payloads if isinstance(values, Encoded) else converter.to_payloads(values)
+        except ConverterNotReady as error:
+            raise self._not_ready(error) from None
+        self._check_size(counted_bytes(converter, payloads), what)
         return payloads
 
     def _encode_one(self, value: Any, what: str) -> r.Payload | None:
         if value is None:
             return None
-        payload = value.payloads[0] if type(value) is Encoded else self.converter.to_payload(value)
-        self._check_size(len(payload.data), what)
-        return payload
+        return self._encode(value if type(value) is Encoded else (value,), what)[0]
+
+    def encode_memo(self, memo: Mapping[str, Any], converter: PayloadConverter) -> dict[str, r.Payload]:
+        """Stays in the record: listings read it, and a replay, which stores nothing, makes the same."""
+        return dict(zip(memo, self._encode(list(memo.values()), "the memo", inline(converter)), strict=True))
+
+    def _not_ready(self, error: ConverterNotReady) -> ConverterNotReady:
+        """The code may catch it, and decides nothing all the same: the run is parked."""
+        self._bug = self._bug or error
+        self.spoiled = True
+        return error
 
     def _check_size(self, size: int, what: str) -> None:
         self._payload_bytes += size
@@ -982,7 +1027,7 @@ def _encoded(attributes: SearchAttributes | Sequence[SearchAttributeUpdate[Any]]
 def _bug_of(error: BaseException) -> WorkflowBug | NondeterminismError:
     if isinstance(error, NondeterminismError | WorkflowDeadlock):
         return error
-    bug = WorkflowBug(_describe(error))
+    bug = WorkflowBug(str(error) if isinstance(error, ConverterNotReady) else _describe(error))
     bug.__cause__ = error
     return bug
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from odradek.converter import ConverterNotReady
 from odradek.exceptions import ApplicationError
 from odradek.orchestrator.core.cancelled_calls import as_the_code_hears_it
 from odradek.schemas import records as r
@@ -85,14 +86,20 @@ class StepCalls:
 
     def _settle(self, future: asyncio.Future[Any], call: StartLocalActivityInput, event: r.StepEnded) -> None:
         instance = self._instance
+        converter, failures = instance.converter, instance._failures
+        if instance.conversion is not None:
+            activity_id = call.activity_id or str(event.seq)
+            converter, failures = instance.conversion.of_activity(activity_id, call.activity, None, is_local=True)
         if event.failure is not None:
-            future.set_exception(instance._failures.from_failure(event.failure, instance.converter))
+            future.set_exception(failures.from_failure(event.failure, converter))
             return
         value = None
         try:
             if event.result is not None:
                 instance._payload_bytes += len(event.result.data)
-                value = instance.converter.from_payload(event.result, call.ret_type)
+                value = converter.from_payload(event.result, call.ret_type)
+        except ConverterNotReady:
+            raise
         except Exception as error:
             why = f'ODR-069: result of step "{call.activity}" does not fit: {error}'
             future.set_exception(ApplicationError(why, type="UnreadablePayload", non_retryable=True))
