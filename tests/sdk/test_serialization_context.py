@@ -27,7 +27,7 @@ from odradek.exceptions import ApplicationError
 from odradek.testing import WorkflowEnvironment
 from odradek.worker import Replayer, Worker
 
-SOON = {"start_to_close_timeout": timedelta(seconds=20)}
+SOON: Any = {"start_to_close_timeout": timedelta(seconds=20)}
 
 
 def key(context: SerializationContext | None) -> bytes:
@@ -234,7 +234,9 @@ def test_one_converter_among_several_takes_a_context() -> None:
 
 async def test_an_activity_without_a_workflow_has_a_context_too() -> None:
     converter = DataConverter(payload_codec=SealingCodec())
-    async with await WorkflowEnvironment.start_time_skipping(data_converter=converter) as env:
-        async with Worker(env.client, task_queue="q", activities=[shout], workflows=[Child]):
-            result = await env.client.execute_activity(shout, "ab", id="alone", task_queue="q", **SOON)
+    async with (
+        await WorkflowEnvironment.start_time_skipping(data_converter=converter) as env,
+        Worker(env.client, task_queue="q", activities=[shout], workflows=[Child]),
+    ):
+        result = await env.client.execute_activity(shout, "ab", id="alone", task_queue="q", **SOON)
     assert result == "AB"
