@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
+import pytest
+
 from odradek import activity
 from odradek.log.controls import write_control
 from odradek.schemas.records import QueueControl
-from odradek.workers import ActivityWorker
+from odradek.workers import ActivityWorker, WorkerSettings
 from tests.workers.fake import QUEUE, QUICK, Orchestrator, holds, until
 
 PAUSED = QueueControl(QUEUE, paused_ms=1, reason="the bank is down", identity="ada")
@@ -121,3 +123,21 @@ async def test_an_operators_rate_takes_the_place_of_the_workers() -> None:
         assert worker._parts is not None
         (limit,) = worker._parts.execution.limits
         assert getattr(limit, "per_second", None) == 1 / 3600
+
+
+@pytest.mark.kafka
+async def test_on_a_broker_a_worker_follows_and_a_new_one_finds_it(kafka_broker: str) -> None:
+    begun.clear()
+    orchestrator = Orchestrator(address=f"kafka://{kafka_broker}")
+    async with orchestrator.worker(note, settings=WorkerSettings()) as worker:
+        await until(lambda: worker._parts and worker._parts.fetcher._assignments, 30)
+        assert await orchestrator.value(orchestrator.start("note", "before")) == "before"
+        await say(orchestrator, PAUSED)
+        await until(lambda: worker._parts and worker._parts.fetcher._control == PAUSED, 30)
+        waiting = orchestrator.start("note", "later")
+    async with orchestrator.worker(note, settings=WorkerSettings()) as worker:
+        await until(lambda: worker._parts and worker._parts.fetcher._assignments, 30)
+        assert begun == ["before"]
+        await say(orchestrator, LIFTED)
+        await until(lambda: orchestrator.answers(waiting), 30)
+        assert await orchestrator.value(waiting) == "later"

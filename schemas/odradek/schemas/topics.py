@@ -126,7 +126,18 @@ class Topics:
             TopicSpec(self.replies, min(partitions, 32), "delete", HOUR_MS // 2, replication),
             TopicSpec(self.visibility, partitions, "compact", None, replication),
             TopicSpec(
-                self.workers, 1, "compact", None, replication, config={"message.timestamp.type": "LogAppendTime"}
+                self.workers,
+                1,
+                "compact",
+                None,
+                replication,
+                config={
+                    # Whoever starts reads all of it, and every process writes to it every two seconds.
+                    "segment.bytes": str(16 * 1024 * 1024),
+                    "segment.ms": str(HOUR_MS // 6),
+                    "min.cleanable.dirty.ratio": "0.3",
+                    "message.timestamp.type": "LogAppendTime",
+                },
             ),
             TopicSpec(self.dead_letter, min(partitions, 4), "delete", 28 * DAY_MS, replication),
         ]

@@ -99,11 +99,14 @@ resource "kafka_topic" "shop_workers" {
   replication_factor = 3
 
   config = {
-    "cleanup.policy"         = "compact"
-    "max.message.bytes"      = "4194304"
-    "message.timestamp.type" = "LogAppendTime"
-    "min.insync.replicas"    = "2"
-    "retention.ms"           = "-1"
+    "cleanup.policy"            = "compact"
+    "max.message.bytes"         = "4194304"
+    "message.timestamp.type"    = "LogAppendTime"
+    "min.cleanable.dirty.ratio" = "0.3"
+    "min.insync.replicas"       = "2"
+    "retention.ms"              = "-1"
+    "segment.bytes"             = "16777216"
+    "segment.ms"                = "600000"
   }
 
   lifecycle {

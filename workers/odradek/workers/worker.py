@@ -45,6 +45,8 @@ _logger = logging.getLogger(__name__)
 CONCURRENT_DEFAULT = 100
 LONGEST_SHOWN: Final = 5
 """Running attempts that a lease names."""
+TYPES_SHOWN: Final = 30
+"""Likewise, activity types: leases are written often."""
 
 
 class ActivityWorker:
@@ -92,6 +94,9 @@ class ActivityWorker:
         self._namespace = namespace
         self._activities = _by_name(activities)
         self._converter = data_converter
+        names = self._activities.names
+        more = len(names) - TYPES_SHOWN
+        self._type_names = [*names[:TYPES_SHOWN], *([f"… {more} more"] if more > 0 else [])]
         self._given_executor = activity_executor
         self._own_executor: ThreadPoolExecutor | None = None
         if max_concurrent_per_fairness_key is not None and max_concurrent_per_fairness_key < 1:
@@ -241,7 +246,7 @@ class ActivityWorker:
             _build(),
             len(running),
             self._concurrent_max,
-            self._activities.names,
+            self._type_names,
             [_held(attempt) for attempt in nsmallest(LONGEST_SHOWN, shown, key=lambda attempt: attempt.started_at)],
         )
 
@@ -320,8 +325,6 @@ class _Parts:
             limits.append(SharedPace(queue_rate, worker.task_queue, self.shared, self.execution.go_on))
         elif queue_rate is not None:
             limits.append(Pace(queue_rate, divided=True))
-        for limit in limits:
-            limit.share = self._share
         return limits
 
     def _on_control(self, control: QueueControl) -> None:
@@ -331,6 +334,7 @@ class _Parts:
             return
         operators = control.tasks_per_second
         self.execution.limits = self._limits(self._worker._queue_rate if operators is None else operators)
+        self._on_share(self._share)  # once they are in place, so that no change of it is missed
         self.execution.go_on()
 
     def _on_share(self, share: float) -> None:
