@@ -56,6 +56,14 @@ def test_timer_and_retried_activity() -> None:
             {"state": "dispatched", "attempt": 1, "scheduled_time": NOW - timedelta(minutes=5)},
             "attempt 1, sent to its queue for 5 min",
         ),
+        (
+            {"state": "dispatched", "attempt": 1, "task_queue": "trucks", "unserved": timedelta(minutes=5)},
+            'attempt 1, sent to its queue; no worker has served "trucks" for 5 min',
+        ),
+        (
+            {"state": "queue-paused", "attempt": 1, "task_queue": "trucks", "pause_reason": "snow"},
+            'attempt 1, waits in queue "trucks", which is paused: snow',
+        ),
         ({"state": "cancel-requested"}, "attempt 3, asked to cancel"),
         ({"due_time": NOW - timedelta(seconds=1)}, "attempt 3, next now"),
         ({"last_failure": LookupError("no truck")}, "attempt 3, next in 3.8 s after LookupError: no truck"),
@@ -75,6 +83,12 @@ def test_parked_says_why_since_when_and_next() -> None:
     expected = "Running, but parked since 2030-01-30 10:00:00 (2 times, next try in 30 s): ODR-071: KeyError: 'a bug'"
     assert said(parked=parked) == expected
     assert said(parked=parked, waits=[TIMER]) == f'{expected}. It waits for: timer "cool-off", fires 10:13:13'
+
+
+def test_parked_by_an_operator_says_nothing_of_tries() -> None:
+    """Nothing has failed, and no time is known at which it goes on."""
+    parked = ParkedInfo("ODR-206", "ODR-206: paused by ada", NOW - timedelta(minutes=1), NOW, 0)
+    assert said(parked=parked) == "Running, but parked since 09:59:00: ODR-206: paused by ada"
 
 
 def test_closed_runs_say_how_and_when() -> None:

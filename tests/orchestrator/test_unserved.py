@@ -73,7 +73,7 @@ async def test_a_queue_without_a_worker_is_told_of_until_one_comes(caplog: pytes
         assert (wait.state, wait.task_queue) == ("dispatched", "payments")
         (warning,) = warnings()  # once, however often it is looked
         assert 'no worker has served task queue "payments"' in warning
-        assert 'activity "charge" of workflow "order-77" wait there' in warning
+        assert 'activity "charge" of workflow "order-77" waits there' in warning
         async with Worker(client, task_queue="payments", activities=[charge]):
             assert await handle.result() == "charged"
 

@@ -154,6 +154,8 @@ def _wait_json(wait: PendingWait) -> dict[str, Any]:
         "seq": wait.seq,
         "activity_id": wait.activity_id or None,
         "pause_reason": wait.pause_reason or None,
+        "task_queue": wait.task_queue or None,
+        "unserved_seconds": None if wait.unserved is None else wait.unserved.total_seconds(),
         "state": wait.state or None,
         "attempt": wait.attempt or None,
         "due_time": time_text(wait.due_time),

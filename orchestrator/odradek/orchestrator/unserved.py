@@ -60,9 +60,9 @@ class UnservedQueues:
         if now - self._warned.get(queue, -WARN_AGAIN_SECONDS) < WARN_AGAIN_SECONDS:
             return
         self._warned[queue] = now
-        others = f" and {waiting.count - 1} more" if waiting.count > 1 else ""
+        others = f" and {waiting.count - 1} more wait" if waiting.count > 1 else " waits"
         _log.warning(
-            'ODR-205: no worker has served task queue "%s" for %d s: activity "%s" of workflow "%s"%s wait there, the '
+            'ODR-205: no worker has served task queue "%s" for %d s: activity "%s" of workflow "%s"%s there, the '
             'oldest for %d s. Start one with "odradek worker MODULE --queue %s", or correct the name of the queue',
             queue, silence_ms // 1000, waiting.activity_type, waiting.workflow_id, others,
             (self._now_ms() - waiting.oldest_ms) // 1000, queue,
