@@ -48,3 +48,35 @@ class Parent:
             for number in range(children)
         )
         return sum(await asyncio.gather(*calls))
+
+
+@activity.defn
+async def wait(seconds: float) -> float:
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+@workflow.defn
+class Batches:
+    """``rounds`` times ``width`` activities at once; how many gave back what they were given."""
+
+    @workflow.run
+    async def run(self, rounds: int, width: int) -> int:
+        right = 0
+        for number in range(rounds):
+            values = [f"{number}/{n}" for n in range(width)]
+            calls = (workflow.execute_activity(echo, value, start_to_close_timeout=LIMIT) for value in values)
+            right += sum(a == b for a, b in zip(values, await asyncio.gather(*calls), strict=True))
+        return right
+
+
+@workflow.defn
+class FanOut:
+    """``width`` activities at once, each with a payload of so many bytes there and back; how many came back whole."""
+
+    @workflow.run
+    async def run(self, width: int, payload_bytes: int) -> int:
+        value = "x" * max(0, payload_bytes - 2)
+        limit = timedelta(minutes=30)
+        calls = (workflow.execute_activity(echo, value, start_to_close_timeout=limit) for _ in range(width))
+        return sum(got == value for got in await asyncio.gather(*calls))

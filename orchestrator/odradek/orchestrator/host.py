@@ -49,6 +49,10 @@ _log = logging.getLogger("odradek.orchestrator")
 MEMBERSHIP_SECONDS: Final = 0.05
 READ_AGAIN_SECONDS: Final = 1.0
 RECORD_MARGIN_BYTES: Final = 64 * 1024
+EVENT_RECORD_BYTES: Final = 1024 * 1024 - RECORD_MARGIN_BYTES
+"""Events that need more are spread over several records: larger ones are refused, or read slowly, where a copy of the
+topic, or a consumer, has Kafka's default limit of 1 MiB. Only an event that is larger by itself makes a larger record.
+"""
 
 
 class Orchestrator:
@@ -582,7 +586,7 @@ class Orchestrator:
             self._converter.failure_converter,
             self.registry.find,
             self.registry.hosted,
-            record_bytes,
+            min(record_bytes, EVENT_RECORD_BYTES),
             min(PAYLOAD_BYTES_MAX, record_bytes - RECORD_MARGIN_BYTES // 8),
             summary_retention_ms=int(self.settings.summary_retention_seconds * 1000),
             workflows_in_memory_max=self.settings.workflows_in_memory_max,

@@ -45,6 +45,7 @@ class ShardConfig:
     """(task queue, workflow type, version or None for the newest) → the code, if this process has it."""
     hosted: Callable[[], Sequence[str]]
     record_bytes_max: int
+    """More events than fit are spread over several records; an event that does not fit by itself has one of its own."""
     payload_bytes_max: int = 2 * 1024 * 1024
     """The arguments of one call, or one result."""
     chunk_bytes: int = 2048

@@ -1,0 +1,182 @@
+"""A namespace on a broker of its own with the processes that serve it, and curves of what changes while they work."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from subprocess import Popen
+from typing import Any, Final
+
+import psutil
+
+from benchmarks.processes import Meter, await_ready, running
+from odradek.log import Log, open_log
+from odradek.log.namespace import create_namespace
+from odradek.schemas.topics import Topics
+from odradek.testing.broker import LocalBroker
+
+QUEUE: Final = "bench"
+FIRST_PORT: Final = 19470
+TICKS: Final = "▁▂▃▄▅▆▇█"
+
+
+class Stage:
+    """Where a benchmark takes place; what it starts ends with it."""
+
+    def __init__(self, address: str, broker_pid: int | None, folder: Path) -> None:
+        self.address, self.folder = address, folder
+        self.log: Log = open_log(address)
+        self.pids: dict[str, int] = {"broker": broker_pid} if broker_pid else {}
+        self._port = FIRST_PORT
+
+    def meter(self) -> Meter:
+        """CPU seconds of all that runs now, and of this process."""
+        return Meter({**self.pids, "client": os.getpid()})
+
+    def namespace(self, name: str, partitions: int) -> Topics:
+        topics = Topics(f"{name}{time.time_ns()}")
+        create_namespace(self.log, topics.namespace, partitions=partitions, queues=(QUEUE,))
+        return topics
+
+    @contextmanager
+    def orchestrating(self, topics: Topics) -> Iterator[Served]:
+        store = str(self.folder / f"store-{topics.namespace}")
+        with self.serving("orchestrator", topics, ["benchmarks.app", "--store", store]) as served:
+            yield served
+
+    @contextmanager
+    def working(self, topics: Topics, name: str = "worker", concurrent_max: int = 1000) -> Iterator[Served]:
+        """A worker process for as long as the block runs; then it leaves in order."""
+        arguments = ["benchmarks.app", "--queue", QUEUE, "--max-concurrent", str(concurrent_max)]
+        with self.serving("worker", topics, arguments, name) as served:
+            yield served
+
+    @contextmanager
+    def serving(self, role: str, topics: Topics, arguments: Sequence[str], name: str = "") -> Iterator[Served]:
+        name, self._port = name or role, self._port + 1
+        command = ["-m", "odradek.cli", "--log", self.address, "--namespace", topics.namespace, role, *arguments]
+        with running(name, [*command, "--health-port", str(self._port)], self.folder) as process:
+            await_ready(self._port, process)
+            self.pids[name] = process.pid
+            try:
+                yield Served(name, self._port, process)
+            finally:
+                del self.pids[name]
+
+    @contextmanager
+    def raw(self, role: str, topics: Topics) -> Iterator[None]:
+        """A process of the raw loop: the same messages without odradek."""
+        command = ["-m", "benchmarks.raw_loop", role, "--log", self.address, "--namespace", topics.namespace]
+        with running(f"raw-{role}", [*command, "--queue", QUEUE, "--steps", "1"], self.folder) as process:
+            deadline = time.monotonic() + 60
+            while b"ready" not in (self.folder / f"raw-{role}.log").read_bytes():
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"the raw {role} is not ready after 60 s")
+                time.sleep(0.05)
+            self.pids[f"raw-{role}"] = process.pid
+            try:
+                yield
+            finally:
+                del self.pids[f"raw-{role}"]
+
+
+class Served:
+    """A process that serves, and its metrics."""
+
+    def __init__(self, name: str, port: int, process: Popen[bytes]) -> None:
+        self.name, self._port, self.process = name, port, process
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over all its labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
+
+
+@contextmanager
+def stage(address: str) -> Iterator[Stage]:
+    """On the broker at ``address``, or on one that is started: "kafka". Shows the processes' last words on failure."""
+    with tempfile.TemporaryDirectory(prefix="odradek-bench-") as scratch, ExitStack() as stack:
+        folder, pid = Path(scratch), None
+        if address == "kafka":
+            broker = LocalBroker(folder / "broker", quick_start=False, eager_cleaning=False, heap_mb=1024)
+            stack.enter_context(broker)
+            address, pid = f"kafka://{broker.bootstrap}", broker.pid
+        made = Stage(address, pid, folder)
+        try:
+            yield made
+        except Exception:
+            for path in folder.glob("*.log"):
+                print(f"--- {path.name}", path.read_text()[-3000:], sep="\n", file=sys.stderr)
+            raise
+
+
+class Curves(threading.Thread):
+    """Reads some numbers every ``seconds`` until its block ends. ``points``: by name, in order."""
+
+    def __init__(self, read: Callable[[], Mapping[str, float]], seconds: float) -> None:
+        super().__init__(daemon=True)
+        self._read, self._seconds, self._over = read, seconds, threading.Event()
+        self.points: dict[str, list[float]] = {}
+
+    def run(self) -> None:
+        while not self._over.wait(self._seconds):
+            for name, value in self._read().items():
+                self.points.setdefault(name, []).append(value)
+
+    def __enter__(self) -> Curves:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+
+def resident_mib(pids: Mapping[str, int]) -> dict[str, float]:
+    """Resident memory of processes, in MiB; one that has just ended is left out."""
+    found = {}
+    for name, pid in dict(pids).items():
+        try:
+            found[name] = round(psutil.Process(pid).memory_info().rss / 2**20, 1)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def sparkline(points: Sequence[float], width: int = 60) -> str:
+    """The points as a line of blocks, the lowest at the bottom, averaged into at most ``width`` of them."""
+    if not points:
+        return ""
+    count = min(width, len(points))
+    edges = [n * len(points) // count for n in range(count + 1)]
+    means = [sum(points[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    low, span = min(means), (max(means) - min(means)) or 1.0
+    return "".join(TICKS[min(len(TICKS) - 1, int((mean - low) / span * len(TICKS)))] for mean in means)
+
+
+def machine() -> str:
+    memory = psutil.virtual_memory().total >> 30
+    return f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {memory} GiB; the broker on the same cores"
+
+
+def print_json(found: Mapping[str, Any]) -> None:
+    """The figures on one line, for programs."""
+    print(json.dumps({**found, "machine": machine()}))
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+    return number
