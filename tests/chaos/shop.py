@@ -34,8 +34,8 @@ SESSION_SECONDS: Final = 2.0
 WAIT_SECONDS_MAX: Final = 60.0
 LOOK_SECONDS: Final = 0.02
 ASK_AGAIN: Final = RequestPolicy(retry_seconds=1, retry_seconds_max=1)
-WORKFLOWS: Final = ("examples.orders.workflows", "tests.chaos.sleepers")
-ACTIVITIES: Final = ("examples.orders.activities", "tests.chaos.sleepers")
+WORKFLOWS: Final = ("examples.orders.workflows", "tests.chaos.sleepers", "tests.chaos.busy")
+ACTIVITIES: Final = ("examples.orders.activities", "tests.chaos.sleepers", "tests.chaos.busy")
 
 
 class Process(Fleet):
@@ -121,8 +121,9 @@ class Shop:
         store = ["--store", str(self.folder / f"{name}-store")] if stored else []
         return self._start(name, entry, "orchestrator", *WORKFLOWS, *store)
 
-    def worker(self, name: str = "worker") -> Process:
-        return self._start(name, "odradek.cli", "worker", *ACTIVITIES, "--queue", TASK_QUEUE)
+    def worker(self, name: str = "worker", *, concurrent_max: int = 100) -> Process:
+        limit = ("--max-concurrent", str(concurrent_max))
+        return self._start(name, "odradek.cli", "worker", *ACTIVITIES, "--queue", TASK_QUEUE, *limit)
 
     def _start(self, name: str, entry: str, *arguments: str) -> Process:
         common = [

@@ -17,6 +17,7 @@ LEAVE_FLUSH_SECONDS: Final = 5
 
 _logger = logging.getLogger("odradek.log.kafka")
 _NO_OFFSET: Final = KafkaError._NO_OFFSET
+_TEXT_TOO_LONG: Final = KafkaError.OFFSET_METADATA_TOO_LARGE
 
 
 class KafkaMembership(Membership):
@@ -66,15 +67,43 @@ class KafkaMembership(Membership):
             return
         self._newest.update(positions)
         offsets = [TopicPartition(self._topic, p, offset, metadata) for p, (offset, metadata) in positions.items()]
+        if self._handing_over:  # within the client's own callback it can be answered in no other way
+            self._commit_now(offsets)
+            return
         try:
-            if self._handing_over:  # within the client's own callback it can be answered in no other way
-                self._consumer.commit(offsets=offsets, asynchronous=False)
-                return
             self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as exception:
             self._drop(offsets, error_of(exception))
         else:
             self._commits_in_flight += 1
+
+    def _commit_now(self, offsets: list[TopicPartition]) -> None:
+        while True:
+            try:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+                return
+            except KafkaException as exception:
+                error = error_of(exception)
+                if error.code() != _TEXT_TOO_LONG or not self._leave_longest_out(_numbers(offsets)):
+                    self._drop(offsets, error)
+                    return
+            offsets = [TopicPartition(self._topic, p, *self._newest[p]) for p in _numbers(offsets)]
+
+    def _leave_longest_out(self, partitions: Iterable[int]) -> bool:
+        """Without the longest of their texts, since the client does not say which was refused. False: none has any."""
+        texts = {p: self._newest[p].metadata for p in partitions}
+        longest = max(texts, key=lambda p: len(texts[p]))
+        if not texts[longest]:
+            return False
+        self._newest[longest] = Committed(self._newest[longest].offset, "")
+        _logger.warning(
+            "the text of %d characters beside the commit of partition %d of group \"%s\" is above the broker's limit "
+            "(offset.metadata.max.bytes) and left out: the next holder may run more again than it must",
+            len(texts[longest]),
+            longest,
+            self._group,
+        )
+        return True
 
     def flush_commits(self, timeout_seconds: float) -> None:
         if self._handing_over:  # polling within a poll would abort the process
@@ -125,7 +154,9 @@ class KafkaMembership(Membership):
                 self._listener.revoked(numbers)
             finally:
                 self._handing_over = False
-            self._held -= frozenset(numbers)
+                self._held -= frozenset(numbers)
+                consumer.incremental_unassign(gone)
+            return
         consumer.incremental_unassign(gone)
 
     def _on_lost(self, consumer: Consumer, gone: list[TopicPartition]) -> None:
@@ -145,10 +176,10 @@ class KafkaMembership(Membership):
                 self._drop([tp], tp.error)
 
     def _drop(self, offsets: Sequence[TopicPartition], error: KafkaError) -> None:
-        if _passes(error):
-            for tp in offsets:
-                if tp.partition in self._held:
-                    self._to_repeat[tp.partition] = self._newest[tp.partition]
+        held = [tp.partition for tp in offsets if tp.partition in self._held]
+        too_long = error.code() == _TEXT_TOO_LONG
+        if _passes(error) or (too_long and (not held or self._leave_longest_out(held))):
+            self._to_repeat.update((p, self._newest[p]) for p in held)
             return
         numbers = _numbers(offsets)
         _logger.warning('commit of partitions %s of group "%s" dropped: %s', numbers, self._group, error.str())

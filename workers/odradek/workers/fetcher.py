@@ -294,8 +294,11 @@ class Fetcher(threading.Thread):
         while any(not a.durable for a in begun) and time.monotonic() < deadline and not self._abandoned:
             time.sleep(_BUSY_WAIT_SECONDS)
         self._settle()
-        self._commit(going, clean=all(a.durable for a in begun))
-        self._open_gates()
+        try:
+            self._commit(going, clean=all(a.durable for a in begun))
+            self._open_gates()
+        except LogError as error:  # must not keep the group from going on, or this member from leaving
+            _logger.warning("partitions %s go without a last commit: %s", list(partitions), error)
 
     def lost(self, partitions: Sequence[int]) -> None:
         _logger.warning("lost partitions %s of %s: this worker was silent for too long", list(partitions), self._topic)
