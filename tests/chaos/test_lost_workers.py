@@ -43,10 +43,15 @@ def noted(folder: Path, file: str) -> list[Begun]:
 
 
 async def crowd(shop: Shop, client: Client, count: int = RUNNING) -> Crowded:
-    """A workflow whose activities all run, and are watched."""
+    """A workflow whose activities all run, and are watched.
+
+    With their offsets committed no group delivers them again: only their worker's silence does.
+    """
     handle = await client.start_workflow(Crowd.run, count, id="crowd", task_queue=TASK_QUEUE)
     await shop.until(lambda: len(noted(shop.folder, "begun")) == count, f"{count} running activities")
     await shop.until(lambda: len(reported(shop, r.ActivityStarted)) == count, "them to be handed over")
+    group, topic = shop.topics.queue_group(TASK_QUEUE), shop.topics.tasks(TASK_QUEUE)
+    await shop.until(lambda: not any(shop.log.lag(group, topic).values()), "their offsets to be committed")
     return handle
 
 
