@@ -14,10 +14,10 @@ ARGS ?=
 SEEDS ?= 1000
 FIRST ?= 0
 
-.PHONY: help venv demo test lint format types imports pytest schemas reference properties bench crowd clean
+.PHONY: help venv demo test lint format types imports pytest schemas reference properties bench crowd blocking million fan-out clean
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
 
 venv: $(STAMP) ## Make .venv with odradek and its tools in it
 
@@ -64,6 +64,15 @@ bench: $(STAMP) ## Steps per second of a chain of activities: make bench LOG=kaf
 
 crowd: $(STAMP) ## Time and CPU of a parent with many children: make crowd LOG=kafka ARGS="--children 1000 --steps 100"
 	$(BIN)/python -m benchmarks.children --log $(LOG) $(ARGS)
+
+blocking: $(STAMP) ## One endless task among 100,000 short ones, workers that come and go: make blocking ARGS="--tasks 20000"
+	$(BIN)/python -m benchmarks.blocking --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
+
+million: $(STAMP) ## A million activities through one queue: make million ARGS="--activities 20000"
+	$(BIN)/python -m benchmarks.million --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
+
+fan-out: $(STAMP) ## Ten thousand activities from one workflow and back
+	$(BIN)/python -m benchmarks.fan_out --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
 
 clean: ## Delete what can be made again, .venv included
 	rm -rf $(VENV) .demo .odradek dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -13,9 +13,10 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from subprocess import Popen
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import psutil
 
@@ -134,7 +135,7 @@ class Curves(threading.Thread):
             for name, value in self._read().items():
                 self.points.setdefault(name, []).append(value)
 
-    def __enter__(self) -> Curves:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -160,7 +161,7 @@ def sparkline(points: Sequence[float], width: int = 60) -> str:
         return ""
     count = min(width, len(points))
     edges = [n * len(points) // count for n in range(count + 1)]
-    means = [sum(points[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    means = [sum(points[a:b]) / (b - a) for a, b in pairwise(edges)]
     low, span = min(means), (max(means) - min(means)) or 1.0
     return "".join(TICKS[min(len(TICKS) - 1, int((mean - low) / span * len(TICKS)))] for mean in means)
 

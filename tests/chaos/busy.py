@@ -1,4 +1,4 @@
-"""Activities for tests of lost workers: many that last, one that ends its process. Imported by the processes under test."""
+"""For tests of lost workers: activities that last, one that ends its process. Imported by the processes under test."""
 
 from __future__ import annotations
 

@@ -49,12 +49,16 @@ class Orchestrator:
     """What a workflow's owner would do, by hand."""
 
     def __init__(
-        self, partitions: int = 1, converter: DataConverter = DataConverter.default, address: str = "memory://"
+        self,
+        partitions: int = 1,
+        converter: DataConverter = DataConverter.default,
+        address: str = "memory://",
+        name: str = "ns",
     ) -> None:
         self.log = open_log(address)
         self.converter = converter
-        create_namespace(self.log, "ns", partitions=partitions, queues=(QUEUE,))
-        self.namespace: Namespace = open_namespace(self.log, "ns")
+        create_namespace(self.log, name, partitions=partitions, queues=(QUEUE,))
+        self.namespace: Namespace = open_namespace(self.log, name)
         self.topic = self.namespace.topics.tasks(QUEUE)
         self._appender = self.log.appender()
         self._numbers = itertools.count(1)
@@ -62,7 +66,7 @@ class Orchestrator:
     def task(self, activity_type: str, *arguments: Any, **changes: Any) -> TaskRecord:
         number, now_ms = next(self._numbers), time.time_ns() // 1_000_000
         task = TaskRecord(
-            namespace="ns",
+            namespace=self.namespace.topics.namespace,
             workflow_id=f"order-{number}",
             run_id=f"run-{number}",
             workflow_type="Order",

@@ -10,17 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
 from odradek import activity
 from odradek.log import Record
 from odradek.log.memory import MemoryMembership
+from odradek.log.progress import METADATA_CHARS_MAX, encode_metadata
 from odradek.schemas.codec import Codec
 from odradek.workers.attempts import Assignment, Attempt
 from odradek.workers.intake import Intake
 from odradek.workers.metrics import QueueStats
-from odradek.workers.tracker import METADATA_CHARS_MAX, OffsetTracker, encode_metadata
+from odradek.workers.tracker import OffsetTracker
 from tests.workers.fake import QUICK, Orchestrator, holds, until
 
 
@@ -86,7 +88,7 @@ async def test_what_was_read_and_not_begun_is_no_progress_when_the_partition_goe
 
 
 async def test_rebalances_without_traffic_leave_the_committed_position_where_it_is() -> None:
-    """Symptom: with frequent rebalances and hardly any records an offset beyond the end, or an older one, is committed."""
+    """Symptom: with frequent rebalances and hardly any records a wrong offset is committed, even one beyond the end."""
     orchestrator, site = Orchestrator(partitions=2), Site()
     async with orchestrator.worker(site.quick) as first:
         await holds(first, 2)
@@ -115,15 +117,20 @@ async def test_commits_go_on_after_a_partition_went_and_came_back() -> None:
             await holds(first, 2)
             for partition in range(2):
                 orchestrator.start("quick", f"{turn}", partition=partition)
-            await until(lambda turn=turn: all(orchestrator.committed(p).offset == turn for p in range(2)))  # type: ignore[misc]
+            await until(partial(all_committed, orchestrator, turn))
             async with orchestrator.worker(site.quick) as guest:
                 await holds(guest, 1)
     assert site.calls == {"1": 2, "2": 2, "3": 2}
 
 
+def all_committed(orchestrator: Orchestrator, offset: int) -> bool:
+    return all(orchestrator.committed(p).offset == offset for p in range(2))
+
+
 def an_intake() -> tuple[Intake, Codec]:
     codec = Codec()
-    return Intake(codec, cast("QueueStats", SimpleNamespace(duplicates=0)), lambda _: None, repeats_remembered=10), codec
+    stats = cast("QueueStats", SimpleNamespace(duplicates=0))
+    return Intake(codec, stats, lambda _: None, repeats_remembered=10), codec
 
 
 def taken(intake: Intake, assignment: Assignment, record: Record) -> Attempt | None:
@@ -131,7 +138,7 @@ def taken(intake: Intake, assignment: Assignment, record: Record) -> Attempt | N
 
 
 def test_a_late_end_of_the_earlier_assignment_finishes_nothing_of_the_later_one() -> None:
-    """Symptom: after a rebalance the same offset is in work again, and the end of the stale copy marks the fresh one."""
+    """Symptom: after a rebalance an offset is in work again, and the stale copy's end marks the fresh one."""
     intake, codec = an_intake()
     record = Record("t", 0, 7, 0, b"k", codec.encode(Orchestrator().task("quick", "x")))
     earlier, later = (Assignment(0, OffsetTracker(7), careful_below=0) for _ in range(2))
@@ -218,7 +225,7 @@ async def test_failing_tasks_do_not_keep_good_ones_from_being_read() -> None:
 
 
 async def test_a_position_that_retention_has_passed_goes_on_with_the_oldest_record() -> None:
-    """Symptom: the committed offset is gone, the position is reset to the end, and what was written meanwhile is lost."""
+    """Symptom: the committed offset is gone, the position is reset to the end, and what was written then is lost."""
     orchestrator, site = Orchestrator(), Site()
     async with orchestrator.worker(site.quick):
         await orchestrator.value(orchestrator.start("quick", "before"))

@@ -97,7 +97,7 @@ class KafkaMembership(Membership):
             return False
         self._newest[longest] = Committed(self._newest[longest].offset, "")
         _logger.warning(
-            "the text of %d characters beside the commit of partition %d of group \"%s\" is above the broker's limit "
+            'the text of %d characters beside the commit of partition %d of group "%s" is above the broker\'s limit '
             "(offset.metadata.max.bytes) and left out: the next holder may run more again than it must",
             len(texts[longest]),
             longest,
