@@ -45,7 +45,7 @@ from odradek.exceptions import (
     TimeoutType,
 )
 from odradek.testing import WorkflowEnvironment
-from odradek.worker import Worker
+from odradek.worker import Replayer, Worker
 
 MINUTE = timedelta(minutes=1)
 QUICKLY = RetryPolicy(initial_interval=timedelta(milliseconds=1))
@@ -222,7 +222,7 @@ async def test_a_codec_encodes_once(odradek_env: WorkflowEnvironment) -> None:
     config["data_converter"] = DataConverter(payload_codec=EncryptionCodec({"k": b"k" * 32}, "k"))
     client = Client(**config)
     async with worker(client):
-        handle = await client.start_activity(greet, "Ada", **on("secret"))
+        handle = await client.start_activity(greet, "Ada", **on("secret", ordering_key="k"))
         assert await handle.result() == "Hello, Ada!"
         with pytest.raises(ActivityFailureError) as failed:
             await client.execute_activity(fails, 9, **on("secret failure", retry_policy=ONCE))
@@ -513,6 +513,10 @@ async def test_ordered_starts_obey_policies(odradek_env: WorkflowEnvironment) ->
         existing = await client.start_activity(
             waits, "2", **on("k-0", ordering_key="k", id_conflict_policy=ActivityIDConflictPolicy.USE_EXISTING)
         )
+        use = ActivityIDConflictPolicy.USE_EXISTING
+        unordered = await client.start_activity(waits, "3", **on("plain"))
+        same = await client.start_activity(waits, "4", **on("plain", ordering_key="k", id_conflict_policy=use))
+        assert same.run_id == unordered.run_id, "it has its place already"
         gate.set()
         assert await existing.result() == await handle.result() == "0"
 
@@ -547,6 +551,16 @@ async def test_interceptors_see_starts(odradek_env: WorkflowEnvironment) -> None
     async with worker(client):
         assert await client.execute_activity(greet, "Ada", **on("seen")) == "Hello, Eve!"
     assert tracing.seen == ["greet['Ada']"]
+
+
+async def test_its_history_can_be_replayed(odradek_env: WorkflowEnvironment) -> None:
+    client = odradek_env.client
+    async with worker(client):
+        await client.execute_activity(fails, 2, **on("replayed", retry_policy=QUICKLY, ordering_key="k"))
+        history = await client.get_workflow_handle("__activity:replayed").fetch_history()
+        lane = await client.get_workflow_handle("__lane:k").fetch_history()
+    for one in (history, lane):
+        await Replayer(workflows=[Ordinary]).replay_workflow(one)
 
 
 async def test_mocked(odradek_env: WorkflowEnvironment) -> None:

@@ -37,6 +37,7 @@ class StandaloneActivity:
     async def run(self, workflow_id: str, started: RunStarted) -> Encoded | None:
         options = StandaloneOptions.of(started.input[0])
         if not options.ordering_key:
+            self._admitted = True
             return await _done(workflow_id, started, options)
         lane = _LaneOf(options.ordering_key)
         try:
