@@ -283,6 +283,8 @@ async def test_what_cannot_be_started(odradek_env: WorkflowEnvironment) -> None:
         await client.start_activity(greet, id="x", task_queue="tq")
     with pytest.raises(ValueError, match="ODR-200"):
         await client.start_activity(greet, **on("x" * 1000))
+    with pytest.raises(ValueError, match="ODR-200: an ordering key"):
+        await client.start_activity(greet, **on("x", ordering_key="k" * 1000))
     with pytest.raises(ValueError, match="ODR-201"):
         await client.start_activity(greet, **on("x", ordering_key="k", start_delay=MINUTE))
     with pytest.raises(TypeError, match="ODR-125"):
@@ -300,7 +302,8 @@ async def test_cancel_a_running_one(odradek_env: WorkflowEnvironment) -> None:
     client = odradek_env.client
     async with worker(client):
         handle = await started(client)
-        told = await told_when(handle, lambda told: told.run_state is PendingActivityState.STARTED)
+        told = await told_when(handle, lambda told: told.has_heartbeat_details())
+        assert told.run_state is PendingActivityState.STARTED
         assert await told.heartbeat_details() == ["wait"]
         await handle.cancel(reason="not needed")
         with pytest.raises(ActivityFailureError) as cancelled:

@@ -40,7 +40,7 @@ from odradek.client.listing import count_runs, understood
 from odradek.client.refusals import expect
 from odradek.client.update import Patience, new_update_id, send_with_start
 from odradek.common import Priority, RetryPolicy
-from odradek.common.standalone import ACTIVITY, StandaloneOptions, workflow_id_of, workflow_type_of
+from odradek.common.standalone import ACTIVITY, StandaloneOptions, lane_of, workflow_id_of, workflow_type_of
 from odradek.converter import encode_search_attributes
 from odradek.exceptions import (
     ActivityAlreadyStartedError,
@@ -84,6 +84,8 @@ async def start(wire: WireOutbound, client: Client, input: StartActivityInput) -
             f'ODR-062: activity "{input.activity_type}" has no limit, and a lost one would be waited for for ever: '
             "give start_to_close_timeout or schedule_to_close_timeout"
         )
+    if input.ordering_key:
+        lane_of(input.ordering_key)
     if input.ordering_key and input.start_delay:
         raise ValueError(
             f'ODR-201: activity "{input.id}" has an ordering_key and a start_delay, and its place among those of the '

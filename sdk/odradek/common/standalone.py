@@ -29,19 +29,26 @@ def workflow_type_of(activity_type: str) -> str:
 
 def workflow_id_of(activity_id: str) -> str:
     """Raises ``ValueError`` for what cannot be an activity ID."""
-    given: object = activity_id
-    is_text = isinstance(given, str) and "\0" not in given
-    if not is_text or not 0 < len(activity_id.encode(errors="replace")) <= ACTIVITY_ID_BYTES_MAX:
+    return _ACTIVITY_PREFIX + _checked("the ID of an activity", activity_id)
+
+
+def _checked(what: str, given: str) -> str:
+    value: object = given
+    is_text = isinstance(value, str) and "\0" not in value
+    if not is_text or not 0 < len(given.encode(errors="replace")) <= ACTIVITY_ID_BYTES_MAX:
         raise ValueError(
-            f"ODR-200: the ID of an activity is a text of 1 to {ACTIVITY_ID_BYTES_MAX} bytes without NUL characters, "
-            f"and {activity_id!r:.80} is not"
+            f"ODR-200: {what} is a text of 1 to {ACTIVITY_ID_BYTES_MAX} bytes without NUL characters, "
+            f"and {given!r:.80} is not"
         )
-    return _ACTIVITY_PREFIX + activity_id
+    return given
 
 
 def lane_of(ordering_key: str) -> str:
-    """The workflow ID of what lets the activities of this key run one after the other."""
-    return LANE + _MARK + ordering_key
+    """The workflow ID of what lets the activities of this key run one after the other.
+
+    Raises ``ValueError`` for what cannot be a key.
+    """
+    return LANE + _MARK + _checked("an ordering key", ordering_key)
 
 
 def is_standalone(name: str) -> bool:
