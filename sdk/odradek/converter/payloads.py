@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from odradek.common.raw import RawValue
 from odradek.converter.contexts import SerializationContext, WithSerializationContext, in_context, takes_context
@@ -64,7 +64,11 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
 
     def __init__(self, *converters: EncodingPayloadConverter) -> None:
         self.converters = {converter.encoding: converter for converter in converters}
+        self._order()
+
+    def _order(self) -> None:
         self._in_order = tuple(self.converters.values())
+        self._for_plain = tuple(converter for converter in self._in_order if type(converter) not in _NEVER_PLAIN)
 
     @property
     def takes_context(self) -> bool:
@@ -75,7 +79,7 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
         """A copy with those of its converters that take a context in this one."""
         made = copy.copy(self)
         made.converters = {name: in_context(converter, context) for name, converter in self.converters.items()}
-        made._in_order = tuple(made.converters.values())
+        made._order()
         return made
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
@@ -98,7 +102,7 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
         if type(value) is RawValue:
             return value.payload
         try:
-            for converter in self._in_order:
+            for converter in self._for_plain if type(value) in _PLAIN else self._in_order:
                 payload = converter.to_payload(value)
                 if payload is not None:
                     return payload
@@ -144,6 +148,18 @@ class BinaryPlainPayloadConverter(EncodingPayloadConverter):
 
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
         return bytearray(payload.data) if type_hint is bytearray else payload.data
+
+
+_PLAIN: Final = frozenset({str, int, float, bool, dict, list})
+_NEVER_PLAIN: Final = frozenset(
+    {
+        BinaryNullPayloadConverter,
+        BinaryPlainPayloadConverter,
+        JSONProtoPayloadConverter,
+        BinaryProtoPayloadConverter,
+    }
+)
+"""Converters that need not be asked about the commonest types."""
 
 
 class DefaultPayloadConverter(CompositePayloadConverter):

@@ -67,6 +67,17 @@ def inline(converter: PayloadConverter) -> PayloadConverter:
     return converter.without_storage() if type(converter) is CodedPayloadConverter else converter
 
 
+def failure_bytes(failure: r.Failure | None) -> int:
+    """What a failure takes with its causes, about."""
+    size = 0
+    while failure is not None:
+        size += len(failure.message) + len(failure.stack_trace)
+        size += sum(len(payload.data) for payload in failure.details or ())
+        size += len(failure.encoded.data) if failure.encoded else 0
+        failure = failure.cause
+    return size
+
+
 def counted_bytes(converter: PayloadConverter, payloads: Iterable[r.Payload]) -> int:
     """What payloads made by this converter add to the size of the history."""
     if type(converter) is CodedPayloadConverter:

@@ -161,7 +161,7 @@ class HandlerCalls(Handlers):
 
     def _failed(self, event: r.UpdateAccepted, error: Exception) -> r.UpdateCompleted:
         instance = self._instance
-        return r.UpdateCompleted(event.update_id, None, instance._failures.to_failure(error, instance.converter))
+        return r.UpdateCompleted(event.update_id, None, instance.failure_of(error, f'failure of update "{event.name}"'))
 
     # ------------------------------------------------------------------------------------------ the validator
 
@@ -181,7 +181,7 @@ class HandlerCalls(Handlers):
             if check is not None:
                 self._read_only(check, arguments, UpdateInfo(update.update_id, update.name))
         except Exception as error:  # whatever a validator raises is its refusal
-            return instance._failures.to_failure(error, instance.converter)
+            return instance.failure_of(error, f'rejection of update "{update.name}"')
         return None
 
     def validator(self, name: str) -> Callable[..., Any]:
@@ -218,7 +218,7 @@ class HandlerCalls(Handlers):
             value = self._read_only(function, arguments, None)
             return r.QueryAnswer(instance._encode_one(value, "result of the query"))
         except Exception as error:
-            return r.QueryAnswer(None, instance._failures.to_failure(error, instance.converter))
+            return r.QueryAnswer(None, instance.failure_of(error, f'failure of query "{name}"'))
 
     def _read_only(self, function: Callable[..., Any], arguments: Sequence[Any], update: UpdateInfo | None) -> Any:
         return contextvars.copy_context().run(self._reading, function, arguments, update)

@@ -36,7 +36,7 @@ from odradek.converter import (
 from odradek.exceptions import ApplicationError, FailureError, is_cancelled_exception
 from odradek.orchestrator.core.cancelled_calls import RunCancellation, as_the_code_hears_it
 from odradek.orchestrator.core.child_calls import Children
-from odradek.orchestrator.core.conversion import Conversion, Converters, counted_bytes, inline
+from odradek.orchestrator.core.conversion import Conversion, Converters, counted_bytes, failure_bytes, inline
 from odradek.orchestrator.core.facts import info_of
 from odradek.orchestrator.core.handler_calls import HandlerCalls
 from odradek.orchestrator.core.inbound import intercepted
@@ -467,7 +467,7 @@ class WorkflowInstance(Runtime):
             if self.cancel_reason is not None and is_cancelled_exception(error):
                 self._end(r.RunCancelled())
             else:
-                self._end(r.RunFailed(self._failures.to_failure(error, self.converter)))
+                self._end(r.RunFailed(self.failure_of(error, "failure of the workflow")))
         else:
             self._bug = self._bug or error
 
@@ -913,19 +913,32 @@ class WorkflowInstance(Runtime):
         self.spoiled = True
         return error
 
+    def failure_of(self, error: BaseException, what: str) -> r.Failure:
+        """As a record; instead of one that is too large, its beginning and why."""
+        failure = self._failures.to_failure(error, self.converter)
+        size = failure_bytes(failure)
+        if size <= self._payload_bytes_max:
+            return failure
+        said = f"{type(error).__name__}: {error}"[:FAILURE_SHOWN_CHARACTERS]
+        return self._failures.to_failure(self._too_large(size, f"{what} ({said})"), self.converter)
+
     def _check_size(self, size: int, what: str) -> None:
         self._payload_bytes += size
         if size > self._payload_bytes_max:
-            raise ApplicationError(
-                f"ODR-105: {what}: {size:,} bytes are over the limit of {self._payload_bytes_max:,}: store them "
-                "elsewhere and pass a reference",
-                type="PayloadTooLarge",
-                non_retryable=True,
-            )
+            raise self._too_large(size, what)
+
+    def _too_large(self, size: int, what: str) -> ApplicationError:
+        return ApplicationError(
+            f"ODR-105: {what}: {size:,} bytes are over the limit of {self._payload_bytes_max:,}: store them "
+            "elsewhere and pass a reference, or give the data converter an ExternalStorage",
+            type="PayloadTooLarge",
+            non_retryable=True,
+        )
 
 
 SPREAD = 0x9E3779B97F4A7C15
 HASH_MAX = (1 << 60) - 1
+FAILURE_SHOWN_CHARACTERS = 500
 EVENT_BYTES = 48
 """What an event takes beside its payloads, about."""
 _RETRY_DEFAULT = RetryPolicy().to_record()
