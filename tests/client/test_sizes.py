@@ -123,3 +123,36 @@ async def test_a_workflow_that_says_too_much_fails_with_the_reason(place: str) -
         assert f"ODR-105: {PLACES[place][1]}" in text
         assert "2,097,152" in text
         await client.execute_workflow("Receiver", "", id="after", task_queue="q")
+
+
+ALMOST = "x" * (2 * 1024 * 1024 - 1000)
+
+
+@workflow.defn
+class Crowded:
+    """Each of what it says is within the limit; together they are more than a record may hold."""
+
+    @workflow.run
+    async def run(self, place: str, text: str = "") -> int:
+        if text:
+            return len(text)
+        match place:
+            case "fan-out":
+                calls = (workflow.execute_activity(take, ALMOST, **SOON) for _ in range(4))
+                return sum(map(len, await asyncio.gather(*calls)))
+            case "child":
+                await workflow.execute_child_workflow(Receiver.run, ALMOST, id="c", memo={"m": ALMOST})
+                return 0
+            case "next":
+                workflow.continue_as_new(args=[place, ALMOST], memo={"m": ALMOST[:1_800_000]})
+        raise AssertionError(place)
+
+
+@pytest.mark.parametrize(("place", "value"), [("fan-out", 4 * len(ALMOST)), ("child", 0), ("next", len(ALMOST))])
+async def test_what_is_within_the_limit_one_by_one_goes_through_together(place: str, value: int) -> None:
+    async with (
+        await Client.connect(f"memory://{uuid.uuid4().hex}") as client,
+        Worker(client, task_queue="q", workflows=[Crowded, Receiver], activities=[take]),
+    ):
+        running = client.execute_workflow("Crowded", place, id="w", task_queue="q", result_type=int)
+        assert await asyncio.wait_for(running, 20) == value
