@@ -280,6 +280,7 @@ async def test_a_task_of_another_namespace_is_answered_there() -> None:
     create_namespace(orchestrator.log, "other", partitions=2)
     other = open_namespace(orchestrator.log, "other")
     async with orchestrator.worker(site.quick) as worker:
+        await holds(worker)
         orchestrator.start("quick", "x", namespace="nowhere")
         orchestrator.start("quick", "there", namespace="other", inbox_partition=1)
         await until(lambda: read_to_end(orchestrator.log, other.topics.inbox, 1))
