@@ -141,7 +141,7 @@ class Crowded:
                 calls = (workflow.execute_activity(take, ALMOST, **SOON) for _ in range(4))
                 return sum(map(len, await asyncio.gather(*calls)))
             case "child":
-                await workflow.execute_child_workflow(Receiver.run, ALMOST, id="c", memo={"m": ALMOST})
+                await workflow.execute_child_workflow(Receiver.run, ALMOST, id="c", memo={"m": ALMOST[:1_800_000]})
                 return 0
             case "next":
                 workflow.continue_as_new(args=[place, ALMOST], memo={"m": ALMOST[:1_800_000]})
@@ -156,3 +156,47 @@ async def test_what_is_within_the_limit_one_by_one_goes_through_together(place: 
     ):
         running = client.execute_workflow("Crowded", place, id="w", task_queue="q", result_type=int)
         assert await asyncio.wait_for(running, 20) == value
+
+
+@workflow.defn
+class Laden:
+    """Too much together for the one event that it becomes."""
+
+    def __init__(self) -> None:
+        self.may_go = False
+
+    @workflow.run
+    async def run(self, place: str) -> None:
+        attributes = {"Text": [ALMOST]}
+        if place == "child":
+            memo = {"m": ALMOST}
+            await workflow.execute_child_workflow(Receiver.run, ALMOST, id="c", memo=memo, search_attributes=attributes)
+        await workflow.wait_condition(lambda: self.may_go)
+        workflow.continue_as_new(place)
+
+    @workflow.signal
+    def go(self) -> None:
+        self.may_go = True
+
+
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [
+        ("child", 'what child workflow "Receiver" starts with'),
+        ("next", "what continue_as_new carries, with 3 value(s) of signals that no handler has taken"),
+    ],
+)
+async def test_too_much_for_one_event_fails_the_run_and_no_other(place: str, what: str) -> None:
+    async with (
+        await Client.connect(f"memory://{uuid.uuid4().hex}") as client,
+        Worker(client, task_queue="q", workflows=[Laden, Receiver], activities=[take]),
+    ):
+        handle = await client.start_workflow("Laden", place, id="w", task_queue="q")
+        if place == "next":
+            for _ in range(3):
+                await handle.signal("unknown", ALMOST)
+            await handle.signal("go")
+        with pytest.raises(WorkflowFailureError) as raised:
+            await asyncio.wait_for(handle.result(), 20)
+        assert f"ODR-105: {what}" in message(raised.value)
+        await client.execute_workflow("Receiver", "", id="after", task_queue="q")

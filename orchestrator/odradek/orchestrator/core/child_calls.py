@@ -78,6 +78,9 @@ class Children:
         retry_policy = call.retry_policy.to_record() if call.retry_policy else None
         attributes = encode_search_attributes(call.search_attributes) if call.search_attributes else {}
         memo = instance.encode_memo(call.memo, converter) if call.memo else {}
+        if memo or attributes:
+            together = (*payloads, *memo.values(), *attributes.values())
+            instance._check_together(together, (), f'what child workflow "{call.workflow}" starts with')
         return r.ChildScheduled(
             instance._next_seq(),
             call.id,

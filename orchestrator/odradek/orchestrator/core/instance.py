@@ -93,6 +93,7 @@ COMMANDS = (
 """Events that the code answers with."""
 
 PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
+EVENT_MARGIN_BYTES = 16 * 1024
 
 
 _NEWEST = (ContinueAsNewVersioningBehavior.AUTO_UPGRADE, ContinueAsNewVersioningBehavior.USE_RAMPING_VERSION)
@@ -732,28 +733,32 @@ class WorkflowInstance(Runtime):
         retry = before.retry_policy if call.retry_policy is None else call.retry_policy.to_record()
         memo = dict(self.memo_payloads) if call.memo is None else self.encode_memo(call.memo, self.converter)
         attributes = call.search_attributes
-        raise ContinueAsNewError(
-            r.RunStarted(
-                call.workflow or before.workflow_type,
-                call.task_queue or before.task_queue,
-                before.first_run_id,
-                input=self._encode(call.args, "arguments of continue_as_new"),
-                headers={**before.headers, **call.headers},
-                identity=before.identity,
-                run_timeout_ms=before.run_timeout_ms if call.run_timeout is None else _ms(call.run_timeout),
-                task_timeout_ms=before.task_timeout_ms if call.task_timeout is None else _ms(call.task_timeout),
-                retry_policy=retry,
-                memo=memo,
-                search_attributes=dict(self.search_attribute_payloads)
-                if attributes is None
-                else encode_search_attributes(attributes),
-                start_delay_ms=_ms(call.backoff_start_interval),
-                static_summary=before.static_summary,
-                static_details=before.static_details,
-                version=self._version_that_follows(call),
-                signals=[dataclasses.replace(s, request=None, origin=None) for s in self.handlers.buffered],
-            )
+        started = r.RunStarted(
+            call.workflow or before.workflow_type,
+            call.task_queue or before.task_queue,
+            before.first_run_id,
+            input=self._encode(call.args, "arguments of continue_as_new"),
+            headers={**before.headers, **call.headers},
+            identity=before.identity,
+            run_timeout_ms=before.run_timeout_ms if call.run_timeout is None else _ms(call.run_timeout),
+            task_timeout_ms=before.task_timeout_ms if call.task_timeout is None else _ms(call.task_timeout),
+            retry_policy=retry,
+            memo=memo,
+            search_attributes=dict(self.search_attribute_payloads)
+            if attributes is None
+            else encode_search_attributes(attributes),
+            start_delay_ms=_ms(call.backoff_start_interval),
+            static_summary=before.static_summary,
+            static_details=before.static_details,
+            version=self._version_that_follows(call),
+            signals=[dataclasses.replace(s, request=None, origin=None) for s in self.handlers.buffered],
         )
+        self._check_together(
+            (*started.input, *memo.values(), *started.search_attributes.values()),
+            [payload for signal in started.signals for payload in signal.input],
+            "what continue_as_new carries",
+        )
+        raise ContinueAsNewError(started)
 
     def _version_that_follows(self, call: ContinueAsNewInput) -> str:
         """Empty: the newest that there is when the next run begins."""
@@ -927,9 +932,19 @@ class WorkflowInstance(Runtime):
         if size > self._payload_bytes_max:
             raise self._too_large(size, what)
 
-    def _too_large(self, size: int, what: str) -> ApplicationError:
+    def _check_together(self, own: Iterable[r.Payload], signals: Sequence[r.Payload], what: str) -> None:
+        """One event goes into one record, however large its parts may be."""
+        size = sum(len(payload.data) for payload in (*own, *signals))
+        if size > self.event_bytes_max:
+            kept = f", with {len(signals)} value(s) of signals that no handler has taken" if signals else ""
+            raise self._too_large(size, what + kept, self.event_bytes_max)
+
+    event_bytes_max = PAYLOAD_BYTES_MAX * 2 - EVENT_MARGIN_BYTES
+    """All payloads of one event together; less where a record may hold less."""
+
+    def _too_large(self, size: int, what: str, limit: int | None = None) -> ApplicationError:
         return ApplicationError(
-            f"ODR-105: {what}: {size:,} bytes are over the limit of {self._payload_bytes_max:,}: store them "
+            f"ODR-105: {what}: {size:,} bytes are over the limit of {limit or self._payload_bytes_max:,}: store them "
             "elsewhere and pass a reference, or give the data converter an ExternalStorage",
             type="PayloadTooLarge",
             non_retryable=True,
