@@ -12,7 +12,9 @@ import pytest
 
 from odradek.log import open_log
 from odradek.log.namespace import create_namespace
+from odradek.orchestrator.registry import workflows_in
 from odradek.schemas.records import SCHEMA_VERSION
+from tests.cli import shop
 from tests.cli.conftest import REPOSITORY, Process, get, run_command
 
 Spawn = Callable[..., Process]
@@ -24,7 +26,7 @@ def test_dev_runs_a_workflow_and_stops_on_interrupt(spawn: Spawn, tmp_path: Path
     dev.wait_for(lambda: dev.out.read_text().endswith("}\n"))
     where = json.loads(dev.out.read_text())
     assert (where["log"], where["namespace"], where["queue"]) == ("sqlite:///.odradek/dev.db", "default", "orders")
-    assert where["workflows"] == ["Order", "Quick", "Waiting", "Failing", "Broken", "ByHand", "Held"]
+    assert where["workflows"] == [cls.__name__ for cls in workflows_in(shop)]
     assert get(f"{where['health']}/readyz")[0] == get(f"{where['health']}/healthz")[0] == 200
     assert "odradek_partitions_owned" in get(where["metrics"])[1]
     log = ("--log", f"sqlite:///{tmp_path}/.odradek/dev.db")

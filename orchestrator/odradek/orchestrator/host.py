@@ -588,6 +588,7 @@ class Orchestrator:
             self.registry.hosted,
             min(record_bytes, EVENT_RECORD_BYTES),
             min(PAYLOAD_BYTES_MAX, record_bytes - RECORD_MARGIN_BYTES // 8),
+            event_bytes_max=record_bytes - RECORD_MARGIN_BYTES // 8,
             summary_retention_ms=int(self.settings.summary_retention_seconds * 1000),
             workflows_in_memory_max=self.settings.workflows_in_memory_max,
             instances_in_memory_max=self.settings.instances_in_memory_max,

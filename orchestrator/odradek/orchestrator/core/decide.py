@@ -15,13 +15,7 @@ from odradek.orchestrator.core.careful import TakesProcessDown, refuse_suspect
 from odradek.orchestrator.core.closed_runs import ClosedRun
 from odradek.orchestrator.core.closing import HistoryIncomplete
 from odradek.orchestrator.core.effects import Reply, SendMessage, SendTask, Show
-from odradek.orchestrator.core.instance import (
-    CLOSING,
-    EVENT_MARGIN_BYTES,
-    WorkflowBug,
-    WorkflowDeadlock,
-    WorkflowInstance,
-)
+from odradek.orchestrator.core.instance import CLOSING, WorkflowBug, WorkflowDeadlock, WorkflowInstance
 from odradek.orchestrator.core.parked import refusal
 from odradek.orchestrator.core.paused import TYPE_PAUSED, TypePaused, as_parked, refuse_paused
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM, Remembered, Run, fold, inherited
@@ -253,7 +247,7 @@ class Decide(Transitions):
             config.payload_bytes_max,
         )
         instance.meter = config.meter
-        instance.event_bytes_max = config.record_bytes_max - EVENT_MARGIN_BYTES
+        instance.event_bytes_max = config.event_bytes_max
         if definition.version != run.version:
             instance.moves_to = definition.version
         return instance

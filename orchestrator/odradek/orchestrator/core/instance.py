@@ -93,7 +93,6 @@ COMMANDS = (
 """Events that the code answers with."""
 
 PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
-EVENT_MARGIN_BYTES = 16 * 1024
 
 
 _NEWEST = (ContinueAsNewVersioningBehavior.AUTO_UPGRADE, ContinueAsNewVersioningBehavior.USE_RAMPING_VERSION)
@@ -939,7 +938,7 @@ class WorkflowInstance(Runtime):
             kept = f", with {len(signals)} value(s) of signals that no handler has taken" if signals else ""
             raise self._too_large(size, what + kept, self.event_bytes_max)
 
-    event_bytes_max = PAYLOAD_BYTES_MAX * 2 - EVENT_MARGIN_BYTES
+    event_bytes_max = 2 * PAYLOAD_BYTES_MAX
     """All payloads of one event together; less where a record may hold less."""
 
     def _too_large(self, size: int, what: str, limit: int | None = None) -> ApplicationError:

@@ -48,6 +48,8 @@ class ShardConfig:
     """More events than fit are spread over several records; an event that does not fit by itself has one of its own."""
     payload_bytes_max: int = 2 * 1024 * 1024
     """The arguments of one call, or one result."""
+    event_bytes_max: int = 4 * 1024 * 1024 - 64 * 1024
+    """All payloads of one event: it goes into one record, however large that is."""
     chunk_bytes: int = 2048
     summary_retention_ms: int = 7 * 24 * 3_600_000
     workflows_in_memory_max: int = 50_000
