@@ -198,7 +198,7 @@ def test_functions_run_where_their_kind_belongs() -> None:
         assert found.pop("decorated") == 1
         assert [number for number, _ in found.values()] == [1, 2, 3, 4, 5, 6]
         where = {name: thread.rsplit("_", 1)[0] for name, (_, thread) in found.items()}
-        loop, pool = "odradek-steps-default", "odradek-step"
+        loop, pool = "MainThread", "odradek-step"
         assert where == {
             "loop": loop, "thread": pool, "inline": "odradek-orchestrator", "lambda": pool, "lambda of async": loop,
             "partial": pool,

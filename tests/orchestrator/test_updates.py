@@ -189,7 +189,7 @@ def test_a_rejected_update_is_an_event_that_the_code_never_sees() -> None:
 
 @pytest.mark.parametrize(
     ("name", "args", "says"),
-    [("unknown", (), "it has: bug, deposit, fail, slow"), ("deposit", ("x",), "ODR-069"), ("deposit", (), "missing")],
+    [("unknown", (), "has: bug, deposit, fail, slow"), ("deposit", ("x",), "ODR-069"), ("deposit", (), "missing")],
 )
 def test_an_update_that_does_not_fit_is_rejected_and_parks_nothing(name: str, args: Sequence[Any], says: str) -> None:
     partition, owner, _ = begun()

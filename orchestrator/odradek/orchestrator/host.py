@@ -72,8 +72,12 @@ class Orchestrator:
         settings: OrchestratorSettings | None = None,
         clock: Clock = WALL,
         interceptors: Sequence[Interceptor] = (),
+        steps_loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """``interceptors`` are for steps and local activities; those of workflows come with the registry."""
+        """``interceptors`` are for steps and local activities; those of workflows come with the registry.
+
+        ``steps_loop``: where ``async`` steps and local activities run; by default on a loop of their own.
+        """
         self.namespace = namespace
         self.registry = registry
         self.settings = settings or OrchestratorSettings()
@@ -102,6 +106,7 @@ class Orchestrator:
             threads_max=self.settings.step_threads_max,
             known=registry.activity_names,
             interceptors=interceptors,
+            loop=steps_loop,
         )
         self._deadlocks = DeadlockDetector(self.settings.deadlock_timeout_seconds)
         self._turns = Turns()

@@ -107,7 +107,7 @@ class Registry:
     def add_activities(self, activities: Iterable[Callable[..., Any]]) -> None:
         """Make these known by name, as local activities. Raises ``TypeError`` for one that is not decorated."""
         for function in activities:
-            definition = _Definition.must_from_callable(function)
+            definition = _Definition.of_implementation(function)
             found = self._activities.setdefault(definition.name, [])
             if all(known.fn != definition.fn for known in found):
                 found.append(definition)

@@ -102,7 +102,9 @@ class StepRunner:
         threads_max: int = 32,
         known: Callable[[], list[str]] = list,
         interceptors: Sequence[Interceptor] = (),
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        """``loop``: where ``async`` functions run, so that they can share with others there; else on one of its own."""
         self._namespace = namespace
         self._converter = data_converter
         self._activities, self._known = activities, known
@@ -113,8 +115,9 @@ class StepRunner:
         self._orders: deque[Callable[[], None]] = deque()
         self._ended: deque[tuple[Taker, RunStep, r.StepEnded]] = deque()
         self._inline_again: deque[_Running] = deque()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop, self._owns_loop = loop, loop is None
         self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
         self._pool: ThreadPoolExecutor | None = None
         self._rung = False
         self._news = threading.Event()
@@ -190,6 +193,9 @@ class StepRunner:
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._stop_all)
             self._thread.join(5)
+        elif self._loop is not None and self._open and self._loop.is_running():
+            self._loop.call_soon_threadsafe(self._stop_all)
+            self._stopped.wait(5)
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -380,7 +386,8 @@ class StepRunner:
         self._waiting.clear()
         for running in list(self._attempts):
             self._stop(running, "dropped")
-        self._loop.call_soon(self._loop.call_soon, self._loop.stop)  # what is cancelled hears of it first
+        stop = self._loop.stop if self._owns_loop else self._stopped.set
+        self._loop.call_soon(self._loop.call_soon, stop)  # what is cancelled hears of it first
 
     # ------------------------------------------------------------------------------------------ ends
 

@@ -76,6 +76,13 @@ class _Definition:
             raise TypeError(f'ODR-125: "{name}" is not an activity: decorate it with @activity.defn')
         return found
 
+    @staticmethod
+    def of_implementation(fn: Callable[..., Any]) -> _Definition:
+        """The definition of what a worker is given to run. Raises ``TypeError`` for a class, whose instances can."""
+        if inspect.isclass(fn):
+            raise TypeError(f'ODR-125: activity "{fn.__qualname__}" is a class instead of an instance: register one')
+        return _Definition.must_from_callable(fn)
+
 
 @overload
 def defn(fn: F) -> F: ...
@@ -146,12 +153,19 @@ def _define(function: Callable[..., Any], name: str | None, no_exception: bool, 
 
 
 def _signature(function: Callable[..., Any]) -> tuple[inspect.Signature, bool]:
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-    return inspect.signature(function), is_async
+    called = _called(function)
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+    return inspect.signature(called if inspect.isclass(function) else function), is_async
+
+
+def _called(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What runs when an instance of this class, or this instance, is called."""
+    called: Callable[..., Any] = (function if inspect.isclass(function) else type(function)).__call__
+    return called
 
 
 def _types(function: Callable[..., Any], signature: inspect.Signature) -> tuple[Sequence[Any] | None, Any]:
-    annotated = function if inspect.isroutine(function) else type(function).__call__
+    annotated = function if inspect.isroutine(function) else _called(function)
     try:
         hints = typing.get_type_hints(annotated)
     except NameError:

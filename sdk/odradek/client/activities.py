@@ -24,6 +24,7 @@ from odradek.common.identifiers import checked_id
 from odradek.common.standalone import workflow_id_of
 from odradek.converter import ActivitySerializationContext, DataConverter
 from odradek.schemas.records import Accepted, Payload, Refused, ReportActivity, Request
+from odradek.service import NO_RPC_METADATA, RpcMetadata
 
 if TYPE_CHECKING:
     from odradek.client.client import Client
@@ -57,7 +58,9 @@ class AsyncActivityHandle:
         self._id_or_token = id_or_token
         self._converter = data_converter_override
 
-    async def heartbeat(self, *details: Any, rpc_timeout: timedelta | None = None) -> None:
+    async def heartbeat(
+        self, *details: Any, rpc_timeout: timedelta | None = None, rpc_metadata: RpcMetadata = NO_RPC_METADATA
+    ) -> None:
         """Say that it is alive; the next attempt finds the last ``details``."""
         await self._client.outbound.heartbeat_async_activity(
             HeartbeatAsyncActivityInput(
@@ -68,7 +71,9 @@ class AsyncActivityHandle:
             )
         )
 
-    async def complete(self, result: Any = UNSET, *, rpc_timeout: timedelta | None = None) -> None:
+    async def complete(
+        self, result: Any = UNSET, *, rpc_timeout: timedelta | None = None, rpc_metadata: RpcMetadata = NO_RPC_METADATA
+    ) -> None:
         """The activity has this result; none at all is None."""
         await self._client.outbound.complete_async_activity(
             CompleteAsyncActivityInput(
@@ -80,7 +85,12 @@ class AsyncActivityHandle:
         )
 
     async def fail(
-        self, error: Exception, *, last_heartbeat_details: Sequence[Any] = (), rpc_timeout: timedelta | None = None
+        self,
+        error: Exception,
+        *,
+        last_heartbeat_details: Sequence[Any] = (),
+        rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> None:
         """The attempt has failed; whether there is another one is for the retry policy to say."""
         await self._client.outbound.fail_async_activity(
@@ -93,7 +103,9 @@ class AsyncActivityHandle:
             )
         )
 
-    async def report_cancellation(self, *details: Any, rpc_timeout: timedelta | None = None) -> None:
+    async def report_cancellation(
+        self, *details: Any, rpc_timeout: timedelta | None = None, rpc_metadata: RpcMetadata = NO_RPC_METADATA
+    ) -> None:
         """The activity has ended because it was asked to."""
         await self._client.outbound.report_cancellation_async_activity(
             ReportCancellationAsyncActivityInput(

@@ -17,6 +17,7 @@ from odradek.client.interceptor import (
     UpdateActivityOptionsInput,
 )
 from odradek.common import Priority, RetryPolicy
+from odradek.service import NO_RPC_METADATA, RpcMetadata
 
 if TYPE_CHECKING:
     from odradek.client.activity_description import ActivityExecutionDescription, ActivityExecutionOptions
@@ -92,7 +93,9 @@ class ActivityHandle(Generic[R_co]):
     def run_id(self) -> str | None:
         return self._run_id
 
-    async def result(self, *, rpc_timeout: timedelta | None = None) -> R_co:
+    async def result(
+        self, *, rpc_timeout: timedelta | None = None, rpc_metadata: RpcMetadata = NO_RPC_METADATA
+    ) -> R_co:
         """Wait for the end, and return what the activity returned; without ``rpc_timeout`` for as long as it takes.
 
         Raises ``ActivityFailureError``. The result is asked for again every 15 s, so it survives whatever happens to
@@ -113,6 +116,7 @@ class ActivityHandle(Generic[R_co]):
         include_heartbeat_details: bool = False,
         include_last_failure: bool = False,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> ActivityExecutionDescription:
         """Where it stands. What is not included is left out of the description."""
         return await self._client.outbound.describe_activity(
@@ -127,7 +131,13 @@ class ActivityHandle(Generic[R_co]):
             )
         )
 
-    async def cancel(self, *, reason: str | None = None, rpc_timeout: timedelta | None = None) -> None:
+    async def cancel(
+        self,
+        *,
+        reason: str | None = None,
+        rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
+    ) -> None:
         """Ask for its end. Between two attempts that is at once; a running attempt is told, and how it ends counts.
 
         One that a worker has not taken yet is told when one does.
@@ -138,7 +148,13 @@ class ActivityHandle(Generic[R_co]):
             )
         )
 
-    async def terminate(self, *, reason: str | None = None, rpc_timeout: timedelta | None = None) -> None:
+    async def terminate(
+        self,
+        *,
+        reason: str | None = None,
+        rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
+    ) -> None:
         """End it at once, whatever its worker does; a running attempt is told to stop, and its result does not count.
 
         What stands in a task queue is still begun, since nobody takes it out of there.
@@ -149,7 +165,13 @@ class ActivityHandle(Generic[R_co]):
             )
         )
 
-    async def pause(self, *, reason: str | None = None, rpc_timeout: timedelta | None = None) -> None:
+    async def pause(
+        self,
+        *,
+        reason: str | None = None,
+        rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
+    ) -> None:
         """Let no further attempt begin, and tell one that runs to stop. Time limits of the whole go on."""
         await self._client.outbound.pause_activity(
             PauseActivityInput(
@@ -158,7 +180,12 @@ class ActivityHandle(Generic[R_co]):
         )
 
     async def unpause(
-        self, *, reason: str | None = None, jitter: timedelta | None = None, rpc_timeout: timedelta | None = None
+        self,
+        *,
+        reason: str | None = None,
+        jitter: timedelta | None = None,
+        rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> None:
         """Go on: an attempt that waits begins at once, or within ``jitter``. ``reason`` is for interceptors."""
         await self._client.outbound.unpause_activity(
@@ -172,7 +199,11 @@ class ActivityHandle(Generic[R_co]):
         )
 
     async def update_options(
-        self, updates: Sequence[ActivityOptionsUpdate[Any]], *, rpc_timeout: timedelta | None = None
+        self,
+        updates: Sequence[ActivityOptionsUpdate[Any]],
+        *,
+        rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> ActivityExecutionOptions:
         """Change what is named, and leave the rest: time limits at once, the rest from the next attempt on.
 
@@ -185,7 +216,9 @@ class ActivityHandle(Generic[R_co]):
             raise ValueError(f"update_options got two updates of one option: {', '.join(names)}")
         return await self._update(updates, restore_original=False, rpc_timeout=rpc_timeout)
 
-    async def restore_original_options(self, *, rpc_timeout: timedelta | None = None) -> ActivityExecutionOptions:
+    async def restore_original_options(
+        self, *, rpc_timeout: timedelta | None = None, rpc_metadata: RpcMetadata = NO_RPC_METADATA
+    ) -> ActivityExecutionOptions:
         """Take all changes of options back; returns the options as they are then."""
         return await self._update((), restore_original=True, rpc_timeout=rpc_timeout)
 

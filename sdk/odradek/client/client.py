@@ -39,7 +39,7 @@ from odradek.common.identifiers import checked_id
 from odradek.common.standalone import is_standalone
 from odradek.converter import ActivitySerializationContext, DataConverter, WorkflowSerializationContext
 from odradek.schemas.records import Payload
-from odradek.service import ConnectConfig, TLSConfig
+from odradek.service import NO_RPC_METADATA, ConnectConfig, RpcMetadata, TLSConfig
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -372,6 +372,7 @@ class Client(StandaloneActivities, Operations):
         id: str | None = None,
         result_type: Any = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> WorkflowUpdateHandle[Any]:
         """Send an update to a workflow, and start the workflow if it does not run: both, or neither, are taken in.
 
@@ -391,6 +392,7 @@ class Client(StandaloneActivities, Operations):
         id: str | None = None,
         result_type: Any = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> Any:
         """As ``start_update_with_start_workflow``, and wait for the update's answer."""
         handle = await self.start_update_with_start_workflow(
@@ -468,6 +470,7 @@ class Client(StandaloneActivities, Operations):
         page_size: int = 1000,
         next_page_token: bytes | None = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> WorkflowExecutionAsyncIterator:
         """The runs that ``query`` lets through, the newest start first unless it says ORDER BY.
 
@@ -480,7 +483,11 @@ class Client(StandaloneActivities, Operations):
         return self._outbound.list_workflows(ListWorkflowsInput(query=query, limit=limit, rpc_timeout=rpc_timeout))
 
     async def count_workflows(
-        self, query: str | None = None, *, rpc_timeout: timedelta | None = None
+        self,
+        query: str | None = None,
+        *,
+        rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> WorkflowExecutionCount:
         """How many runs ``query`` lets through; it may end in GROUP BY. See ``list_workflows``."""
         return await self._outbound.count_workflows(CountWorkflowsInput(query=query, rpc_timeout=rpc_timeout))

@@ -48,12 +48,17 @@ class Connection:
         schema_registry: str | None = None,
         clock: Clock = WALL,
         worker_defaults: Mapping[str, Any] | None = None,
+        serves_itself: bool = False,
     ) -> None:
+        """``serves_itself``: nobody but its own workers reads this log."""
         self.log = log
         self.clock = clock
         """What requests expire by, and what workers of this connection act on."""
         self.worker_defaults: Mapping[str, Any] = worker_defaults or {}
         """Options of workers that are made with a client of this connection and do not say otherwise."""
+        self.orchestrators = 0
+        """How many of its workers run one now."""
+        self._serves_itself = serves_itself
         self.schema_registry = schema_registry
         self.request_policy = request_policy or RequestPolicy()
         self._owns_log = owns_log
@@ -99,6 +104,11 @@ class Connection:
                 namespace, partition, self._recipient, self._pump, self.request_policy, self.clock
             )
             return lane
+
+    @property
+    def is_served(self) -> bool:
+        """Whether somebody may be there to answer. Where nobody is, a request that can do without does not wait."""
+        return self.orchestrators > 0 or not self._serves_itself
 
     @property
     def is_closed(self) -> bool:

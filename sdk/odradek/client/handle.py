@@ -27,6 +27,7 @@ from odradek.client.update import WorkflowUpdateHandle, checked_stage
 from odradek.common import Priority, QueryRejectCondition, RetryPolicy
 from odradek.schemas.records import ActivityOptions, ActivityTimeouts, ControlActivity, Request, RunStatus
 from odradek.schemas.records import RetryPolicy as RetryPolicyRecord
+from odradek.service import NO_RPC_METADATA, RpcMetadata
 
 if TYPE_CHECKING:
     from odradek.client.client import Client
@@ -106,7 +107,13 @@ class WorkflowHandle(Generic[S, R_co]):
         """The run that this handle was started with; None for a handle from elsewhere."""
         return self._first_execution_run_id
 
-    async def result(self, *, follow_runs: bool = True, rpc_timeout: timedelta | None = None) -> R_co:
+    async def result(
+        self,
+        *,
+        follow_runs: bool = True,
+        rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
+    ) -> R_co:
         """Wait for the run to close, and return what it returned; without ``rpc_timeout`` for as long as it takes.
 
         ``follow_runs``: where another run goes on (continue-as-new, a retry, a cron schedule) the last one's counts.
@@ -132,7 +139,9 @@ class WorkflowHandle(Generic[S, R_co]):
         value: R_co = await value_of(self._client, self._id, outcome, self._result_type)
         return value
 
-    async def describe(self, *, rpc_timeout: timedelta | None = None) -> WorkflowExecutionDescription:
+    async def describe(
+        self, *, rpc_timeout: timedelta | None = None, rpc_metadata: RpcMetadata = NO_RPC_METADATA
+    ) -> WorkflowExecutionDescription:
         """The run's state, what it waits for, and whether it is parked."""
         return await self._client.outbound.describe_workflow(
             DescribeWorkflowInput(id=self._id, run_id=self._run_id, rpc_timeout=rpc_timeout)
@@ -144,6 +153,7 @@ class WorkflowHandle(Generic[S, R_co]):
         signal: Callable[[S], Awaitable[None] | None],
         *,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
         wait: bool = True,
     ) -> None: ...
     @overload
@@ -153,6 +163,7 @@ class WorkflowHandle(Generic[S, R_co]):
         arg: A,
         *,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
         wait: bool = True,
     ) -> None: ...
     @overload
@@ -163,6 +174,7 @@ class WorkflowHandle(Generic[S, R_co]):
         *,
         args: Sequence[Any] = (),
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
         wait: bool = True,
     ) -> None: ...
     async def signal(
@@ -172,6 +184,7 @@ class WorkflowHandle(Generic[S, R_co]):
         *,
         args: Sequence[Any] = (),
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
         wait: bool = True,
     ) -> None:
         """Send a signal: done when its reception is durable, with ``wait=False`` when the inbox has it.
@@ -196,6 +209,7 @@ class WorkflowHandle(Generic[S, R_co]):
         *,
         reject_condition: QueryRejectCondition | None = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
         consistent: bool = False,
     ) -> R: ...
     @overload
@@ -206,6 +220,7 @@ class WorkflowHandle(Generic[S, R_co]):
         *,
         reject_condition: QueryRejectCondition | None = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
         consistent: bool = False,
     ) -> R: ...
     @overload
@@ -216,6 +231,7 @@ class WorkflowHandle(Generic[S, R_co]):
         args: Sequence[Any],
         reject_condition: QueryRejectCondition | None = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
         consistent: bool = False,
     ) -> R: ...
     @overload
@@ -228,6 +244,7 @@ class WorkflowHandle(Generic[S, R_co]):
         result_type: Any = None,
         reject_condition: QueryRejectCondition | None = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
         consistent: bool = False,
     ) -> Any: ...
     async def query(
@@ -239,6 +256,7 @@ class WorkflowHandle(Generic[S, R_co]):
         result_type: Any = None,
         reject_condition: QueryRejectCondition | None = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
         consistent: bool = False,
     ) -> Any:
         """Ask the workflow's code; works for closed runs too. Writes nothing.
@@ -268,6 +286,7 @@ class WorkflowHandle(Generic[S, R_co]):
         *,
         id: str | None = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> R: ...
     @overload
     async def execute_update(
@@ -277,6 +296,7 @@ class WorkflowHandle(Generic[S, R_co]):
         *,
         id: str | None = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> R: ...
     @overload
     async def execute_update(
@@ -286,6 +306,7 @@ class WorkflowHandle(Generic[S, R_co]):
         args: Sequence[Any],
         id: str | None = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> R: ...
     @overload
     async def execute_update(
@@ -297,6 +318,7 @@ class WorkflowHandle(Generic[S, R_co]):
         id: str | None = None,
         result_type: Any = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> Any: ...
     async def execute_update(
         self,
@@ -307,6 +329,7 @@ class WorkflowHandle(Generic[S, R_co]):
         id: str | None = None,
         result_type: Any = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> Any:
         """Send an update and wait for its answer; errors are those of ``start_update`` and of the handle's ``result``.
 
@@ -324,6 +347,7 @@ class WorkflowHandle(Generic[S, R_co]):
         wait_for_stage: WorkflowUpdateStage,
         id: str | None = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> WorkflowUpdateHandle[R]: ...
     @overload
     async def start_update(
@@ -334,6 +358,7 @@ class WorkflowHandle(Generic[S, R_co]):
         wait_for_stage: WorkflowUpdateStage,
         id: str | None = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> WorkflowUpdateHandle[R]: ...
     @overload
     async def start_update(
@@ -344,6 +369,7 @@ class WorkflowHandle(Generic[S, R_co]):
         wait_for_stage: WorkflowUpdateStage,
         id: str | None = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> WorkflowUpdateHandle[R]: ...
     @overload
     async def start_update(
@@ -356,6 +382,7 @@ class WorkflowHandle(Generic[S, R_co]):
         id: str | None = None,
         result_type: Any = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> WorkflowUpdateHandle[Any]: ...
     async def start_update(
         self,
@@ -367,6 +394,7 @@ class WorkflowHandle(Generic[S, R_co]):
         id: str | None = None,
         result_type: Any = None,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> WorkflowUpdateHandle[Any]:
         """Send an update, and return its handle when it is accepted (or rejected), or has completed.
 
@@ -424,7 +452,14 @@ class WorkflowHandle(Generic[S, R_co]):
             result_type=known_type,
         )
 
-    async def cancel(self, *, reason: str = "", rpc_timeout: timedelta | None = None, wait: bool = True) -> None:
+    async def cancel(
+        self,
+        *,
+        reason: str = "",
+        rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
+        wait: bool = True,
+    ) -> None:
         """Ask the workflow to end: its code gets a cancellation, and may take its time or decline."""
         await self._client.outbound.cancel_workflow(
             CancelWorkflowInput(
@@ -438,7 +473,12 @@ class WorkflowHandle(Generic[S, R_co]):
         )
 
     async def terminate(
-        self, *args: Any, reason: str | None = None, rpc_timeout: timedelta | None = None, wait: bool = True
+        self,
+        *args: Any,
+        reason: str | None = None,
+        rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
+        wait: bool = True,
     ) -> None:
         """End the run at once; its code is not asked. ``args`` become the details of the ``TerminatedError``."""
         await self._client.outbound.terminate_workflow(
@@ -462,6 +502,7 @@ class WorkflowHandle(Generic[S, R_co]):
         activity_type: str = "",
         reason: str = "",
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> None:
         """Let no further attempt begin, and tell those that run to stop: of one, of a type, or of all open ones.
 
@@ -478,6 +519,7 @@ class WorkflowHandle(Generic[S, R_co]):
         reset_heartbeat: bool = False,
         jitter: timedelta = timedelta(),
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> None:
         """Go on: an attempt that waits begins at once, or within ``jitter``."""
         await self._control(
@@ -499,6 +541,7 @@ class WorkflowHandle(Generic[S, R_co]):
         keep_paused: bool = False,
         jitter: timedelta = timedelta(),
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> None:
         """Let the attempts so far not count: one that runs is told to stop, one that waits begins at once."""
         await self._control(
@@ -524,6 +567,7 @@ class WorkflowHandle(Generic[S, R_co]):
         retry_policy: RetryPolicy = UNSET,
         priority: Priority = UNSET,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> None:
         """Change what is given, and leave the rest: time limits at once, the rest from the next attempt on."""
         timeouts = {
@@ -569,6 +613,7 @@ class WorkflowHandle(Generic[S, R_co]):
         next_page_token: bytes | None = None,
         skip_archival: bool = False,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> WorkflowHistoryEventAsyncIterator:
         """The events so far; those of a closed run come from the archive. ``rpc_timeout`` is for each page.
 
@@ -591,6 +636,7 @@ class WorkflowHandle(Generic[S, R_co]):
         event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT,
         skip_archival: bool = False,
         rpc_timeout: timedelta | None = None,
+        rpc_metadata: RpcMetadata = NO_RPC_METADATA,
     ) -> WorkflowHistory:
         """All events so far; ``skip_archival`` has no meaning here."""
         iterator = self.fetch_history_events(event_filter_type=event_filter_type, rpc_timeout=rpc_timeout)

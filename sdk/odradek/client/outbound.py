@@ -109,6 +109,8 @@ class WireOutbound(OutboundInterceptor):
 
     async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
         lane = await self._lane()
+        if not self._client.connection.is_served:
+            input = replace(input, wait=False, wait_result=False)
         timeout = self._timeout(lane, input.rpc_timeout)
         body = await self._start_body(lane, input, timeout)
         question = Question(checked_id(input.id), body, timeout)
@@ -166,7 +168,7 @@ class WireOutbound(OutboundInterceptor):
         lane = await self._lane()
         timeout = self._timeout(lane, input.rpc_timeout)
         arguments = await self._arguments(lane, input.id, input.args, f'an argument of signal "{input.signal}"')
-        request = lane.request(self._client.identity, wait=input.wait, timeout_seconds=timeout)
+        request = self._request(lane, input.wait, timeout)
         body = SignalWorkflow(input.signal, arguments, dict(input.headers), input.run_id, request)
         await self._change(lane, Question(checked_id(input.id), body, timeout))
 
@@ -254,7 +256,7 @@ class WireOutbound(OutboundInterceptor):
     async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
         lane = await self._lane()
         timeout = self._timeout(lane, input.rpc_timeout)
-        request = lane.request(self._client.identity, wait=input.wait, timeout_seconds=timeout)
+        request = self._request(lane, input.wait, timeout)
         body = CancelWorkflow(input.reason, input.run_id, request)
         await self._change(lane, Question(checked_id(input.id), body, timeout))
 
@@ -262,9 +264,13 @@ class WireOutbound(OutboundInterceptor):
         lane = await self._lane()
         timeout = self._timeout(lane, input.rpc_timeout)
         details = await self._arguments(lane, input.id, input.args, "a detail of the termination")
-        request = lane.request(self._client.identity, wait=input.wait, timeout_seconds=timeout)
+        request = self._request(lane, input.wait, timeout)
         body = TerminateWorkflow(request, input.reason or "", details, input.run_id)
         await self._change(lane, Question(checked_id(input.id), body, timeout))
+
+    def _request(self, lane: Lane, wait: bool, timeout: float) -> Request:
+        wait = wait and self._client.connection.is_served
+        return lane.request(self._client.identity, wait=wait, timeout_seconds=timeout)
 
     async def _change(self, lane: Lane, question: Question) -> None:
         answer = await lane.ask(question)

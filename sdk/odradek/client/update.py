@@ -15,7 +15,7 @@ from odradek.client.exchange import Answer, Exchange
 from odradek.client.refusals import expect, refusal
 from odradek.client.status import WorkflowUpdateStage
 from odradek.schemas.records import Accepted, AwaitUpdate, Refused, StartWorkflow, UpdateOutcome, UpdateWorkflow
-from odradek.service import RPCError, RPCStatusCode
+from odradek.service import NO_RPC_METADATA, RPCError, RpcMetadata, RPCStatusCode
 
 if TYPE_CHECKING:
     from odradek.client.client import Client
@@ -71,7 +71,9 @@ class WorkflowUpdateHandle(Generic[R_co]):
         """The run that accepted the update; None: the current one is asked."""
         return self._workflow_run_id
 
-    async def result(self, *, rpc_timeout: timedelta | None = None) -> R_co:
+    async def result(
+        self, *, rpc_timeout: timedelta | None = None, rpc_metadata: RpcMetadata = NO_RPC_METADATA
+    ) -> R_co:
         """Wait until the update has completed, and return its answer; without ``rpc_timeout`` as long as it takes.
 
         Raises ``WorkflowUpdateFailedError``, ``WorkflowUpdateRPCTimeoutOrCancelledError`` and ``RPCError``. It is asked

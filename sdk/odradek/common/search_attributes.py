@@ -132,6 +132,8 @@ class TypedSearchAttributes:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"ODR-047: search attributes with the same name: {', '.join(twice)}. Give each name once.")
+        in_order = sorted(self.search_attributes, key=lambda pair: pair.key.name)
+        object.__setattr__(self, "search_attributes", in_order)  # equal in whichever order they were given
 
     def __len__(self) -> int:
         return len(self.search_attributes)

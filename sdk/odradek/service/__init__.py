@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from odradek.exceptions import OdradekError
 
@@ -18,6 +19,11 @@ __all__ = [
     "RetryConfig",
     "TLSConfig",
 ]
+
+
+RpcMetadata = Mapping[str, str | bytes]
+"""Headers of a request to a server: accepted, and of no effect, as there is none."""
+NO_RPC_METADATA: Final[RpcMetadata] = MappingProxyType({})
 
 
 @dataclass(frozen=True)

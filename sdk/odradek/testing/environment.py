@@ -222,6 +222,7 @@ def _around(
             # What a server is elsewhere; standalone activities need no workflow.
             "orchestrator": True,
         },
+        serves_itself=True,
     )
     client = Client(connection, namespace=namespace, **client_options)
     return WorkflowEnvironment(client, owns_client=True, folder=folder)

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TypedDict
 
 from odradek.activity import ActivityDefaults
+from odradek.activity import _Definition as ActivityDefinition
 from odradek.activity.interceptors import Interceptor
 from odradek.client import Client
 from odradek.common.accepted import accept
@@ -28,6 +29,7 @@ from odradek.worker.plugin import Plugin
 from odradek.worker.runners import WorkflowRunner, is_sandboxed
 from odradek.worker.tuning import WorkerTuner
 from odradek.workers import ActivityWorker, SharedStateManager, WorkerSettings
+from odradek.workflow import Definition as WorkflowDefinition
 
 _WITHOUT_MEANING = frozenset(
     {
@@ -172,6 +174,10 @@ class Worker:
             config = plugin.configure_worker(config)
         if not config["workflows"] and not config["activities"]:
             raise ValueError("ODR-077: a worker needs workflows or activities to run")
+        for workflow in config["workflows"]:
+            WorkflowDefinition.of(workflow)
+        for activity in config["activities"]:
+            ActivityDefinition.of_implementation(activity)
         self._config = config
         self._workflows, self._activities = config["workflows"], config["activities"]
         of_client = client.config(active_config=True)["interceptors"]
@@ -233,7 +239,7 @@ class Worker:
     async def _serve(self, orchestrator: Orchestrator | None, activities: ActivityWorker | None) -> None:
         parts: list[asyncio.Task[None]] = []
         if orchestrator is not None:
-            parts.append(asyncio.create_task(_in_thread(orchestrator)))
+            parts.append(asyncio.create_task(self._orchestrate(orchestrator)))
             await asyncio.to_thread(_await_ready, orchestrator, parts[0])
         if activities is not None:
             await activities.__aenter__()
@@ -251,6 +257,14 @@ class Worker:
                 await part
             if orchestrator is not None:
                 self._registry.remove(self._workflows, self.task_queue)
+
+    async def _orchestrate(self, orchestrator: Orchestrator) -> None:
+        connection = self.client.connection
+        connection.orchestrators += 1
+        try:
+            await _in_thread(orchestrator)
+        finally:
+            connection.orchestrators -= 1
 
     async def shutdown(self) -> None:
         """Stop in order: activities may go on for ``graceful_shutdown_timeout``, partitions are handed over."""
@@ -304,6 +318,7 @@ class Worker:
             settings=settings,
             clock=self._clock,
             interceptors=self._interceptors,
+            steps_loop=asyncio.get_running_loop(),
         )
 
     def _activity_worker(self, namespace: Any) -> ActivityWorker:

@@ -96,6 +96,11 @@ class Handler:
         return _of_method(self.function) if self.is_method else Signature.of(self.function, skip_self=False)
 
     @property
+    def takes_values(self) -> bool:
+        """Of a dynamic one: it takes (name, *values), the deprecated form of (name, sequence of ``RawValue``)."""
+        return _takes_values(self.function)
+
+    @property
     def arg_types(self) -> Sequence[type] | None:
         return self.signature.arg_types
 
@@ -326,7 +331,7 @@ def _handler(
         if not list(inspect.signature(fn).parameters):
             raise InvalidWorkflow(where, f"a {kind} handler is a method, and its first parameter self")
         if dynamic:
-            _check_dynamic(where, kind, Signature.of(fn))
+            _check_dynamic(where, kind, fn)
         if mark == _QUERY and inspect.iscoroutinefunction(fn):
             warnings.warn(f"{where}: async query handlers are deprecated", DeprecationWarning, stacklevel=3)
         if mark == _UPDATE:
@@ -354,8 +359,19 @@ def _same_parameters(one: Callable[..., Any], other: Callable[..., Any]) -> bool
     return types is None or others is None or types == others
 
 
-def _check_dynamic(where: str, kind: str, signature: Signature) -> None:
-    types = signature.arg_types
+@lru_cache(4096)
+def _takes_values(function: Callable[..., Any]) -> bool:
+    *before, last = inspect.signature(function).parameters.values()
+    return last.kind is last.VAR_POSITIONAL and bool(before)
+
+
+def _check_dynamic(where: str, kind: str, function: Callable[..., Any]) -> None:
+    if _takes_values(function):
+        warnings.warn(
+            f"{where}: (name, *args) is deprecated: take (name, args: Sequence[RawValue])", DeprecationWarning, 4
+        )
+        return
+    types = Signature.of(function).arg_types
     if types is None or len(types) != 2 or types[0] is not str or not _is_raw_values(types[1]):
         raise InvalidWorkflow(where, f"a dynamic {kind} handler takes self, a name: str, and a Sequence[RawValue]")
 

@@ -254,6 +254,8 @@ class Execution:
                 if attempt.careful:
                     await self._announce(attempt)
                 value = await self._call(attempt, activity)
+                if attempt.stop_reason is StopReason.START_TO_CLOSE:
+                    raise asyncio.CancelledError  # it came too late, whatever it made of its cancellation
                 if self._has_codec:
                     result = await self._outcomes.of_encoded_value(attempt, value)
                 else:

@@ -395,7 +395,7 @@ def _by_name(activities: Sequence[Callable[..., Any]]) -> Activities:
     by_name: dict[str, _Definition] = {}
     dynamic: _Definition | None = None
     for function in activities:
-        definition = _Definition.must_from_callable(function)
+        definition = _Definition.of_implementation(function)
         if definition.name is None:
             if dynamic is not None:
                 raise DuplicateActivity(None)

@@ -89,10 +89,13 @@ class HandlerCalls(Handlers):
         return MethodType(function, self._instance.instance) if handler.is_method else function
 
     def _arguments(self, handler: Handler, kind: Kind, name: str, payloads: Sequence[r.Payload]) -> list[Any]:
-        if handler.name is None:
+        if handler.name is None and not handler.takes_values:
             self._instance._payload_bytes += sum(len(payload.data) for payload in payloads)
             return [name, [RawValue(payload) for payload in payloads]]
-        return self._instance._decode(payloads, handler.arg_types, f'input of {kind} "{name}"')
+        what = f'input of {kind} "{name}"'
+        if handler.name is None:
+            return [name, *self._instance._decode(payloads, None, what)]
+        return self._instance._decode(payloads, handler.arg_types, what)
 
     # ------------------------------------------------------------------------------------------ signals and updates
 
@@ -193,8 +196,9 @@ class HandlerCalls(Handlers):
 
     def _no_update(self, name: str) -> str:
         return (
-            f'ODR-138: workflow type "{self._instance.workflow_type}" has no update "{name}" '
-            f"(it has: {self.known('update')}): correct the name, or let the workflow handle it"
+            f"ODR-138: Update handler for '{name}' expected but not found, and there is no dynamic handler. "
+            f'Workflow type "{self._instance.workflow_type}" has: {self.known("update")}. '
+            "Correct the name, or let the workflow handle it"
         )
 
     # ------------------------------------------------------------------------------------------ queries
@@ -207,7 +211,8 @@ class HandlerCalls(Handlers):
             return r.QueryAnswer(instance._encode_one(BUILT_IN[name](instance), "result of the query"))
         if handler is None:
             raise LookupError(
-                f'workflow type "{instance.workflow_type}" has no query "{name}" (it has: {self.known("query")})'
+                f"Query handler for '{name}' expected but not found, known queries: [{self.known('query')}] "
+                f'of workflow type "{instance.workflow_type}"'
             )
         arguments = self._arguments(handler, "query", name, payloads)
         function = self._bound(handler.function, handler)
@@ -239,7 +244,8 @@ class HandlerCalls(Handlers):
                 self._instance.spoiled = True
         if self._instance.spoiled:
             raise ReadOnlyContextError(
-                "ODR-068: a query handler or an update validator may only read: this one has started or woken a task"
+                "ODR-068: While in read-only function, action attempted: a query handler or an update validator may "
+                "only read, and this one has started or woken a task"
             )
         return value
 
@@ -298,4 +304,6 @@ def _without_waiting(coroutine: Coroutine[Any, Any, Any]) -> Any:
     except StopIteration as stop:
         return stop.value
     coroutine.close()
-    raise ReadOnlyContextError("ODR-068: a query handler may only read: this one waits for something")
+    raise ReadOnlyContextError(
+        "ODR-068: While in read-only function, action attempted: a query handler may only read, and this one waits"
+    )

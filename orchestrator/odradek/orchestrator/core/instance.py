@@ -319,7 +319,14 @@ class WorkflowInstance(Runtime):
 
     def _on_started(self, event: r.RunStarted) -> None:
         if self.instance is None:
-            self._construct(event, self._time_ms)
+            try:
+                self._construct(event, self._time_ms)
+            except Exception as error:
+                meant = error.__cause__ if isinstance(error, WorkflowBug) else error
+                if not isinstance(meant, Exception) or not self.fails_with(meant):
+                    raise
+                self._failed(meant)
+                return
         self._started = event
         for signal in event.signals:
             self._on_signal(signal)
@@ -824,7 +831,8 @@ class WorkflowInstance(Runtime):
             raise Suspended
         if querying.get():
             raise ReadOnlyContextError(
-                "ODR-068: a query handler or an update validator may only read: start and wait elsewhere"
+                "ODR-068: While in read-only function, action attempted: a query handler or an update validator "
+                "may only read; start and wait elsewhere"
             )
 
     def tasks(self) -> list[asyncio.Task[Any]]:
@@ -884,10 +892,12 @@ class WorkflowInstance(Runtime):
             self._payload_bytes += len(payload.data)
         try:
             return self.converter.from_payloads(payloads, list(types[: len(payloads)]) if types else None)
+        except FailureError:
+            raise  # the converter means the run, or the update, to fail
         except Exception as error:
             if isinstance(error, ConverterNotReady):
                 raise WorkflowBug(str(error)) from error
-            raise WorkflowBug(f"ODR-069: {what} does not fit: {error}") from error
+            raise WorkflowBug(f"ODR-069: {what} does not fit (Failed decoding arguments): {error}") from error
 
     def _encode(
         self, values: Sequence[Any] | Encoded, what: str, converter: PayloadConverter | None = None
