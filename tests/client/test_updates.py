@@ -147,7 +147,7 @@ def test_what_cannot_be_waited_for_and_what_does_not_exist() -> None:
             await cart.start_update(Cart.add, "tea", wait_for_stage=WorkflowUpdateStage.ADMITTED)
         with pytest.raises(WorkflowUpdateFailedError) as unknown:
             await cart.execute_update("steal", "tea")
-        assert "it has: add, bug, when_paid" in str(unknown.value.cause)
+        assert "has: add, bug, when_paid" in str(unknown.value.cause)
         with pytest.raises(RPCError) as nobody:
             await client.get_workflow_handle("nobody").execute_update("add", "tea")
         assert nobody.value.status == RPCStatusCode.NOT_FOUND

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import typing
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,14 @@ from odradek.client import (
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
-from odradek.common import Payload, RetryPolicy, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from odradek.common import (
+    Payload,
+    RawValue,
+    RetryPolicy,
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+)
 from odradek.converter import DefaultPayloadConverter
 from odradek.exceptions import ActivityError, ApplicationError, TimeoutError
 from odradek.testing import WorkflowEnvironment
@@ -104,6 +112,21 @@ async def test_dynamic_handlers_may_take_values_instead_of_payloads(client: Clie
 
 
 # ------------------------------------------------------------------------------------------- what activities can be
+
+
+def test_a_dynamic_activity_may_say_sequence_in_either_way() -> None:
+    @activity.defn(dynamic=True)
+    async def of_typing(args: typing.Sequence[RawValue]) -> None: ...
+
+    @activity.defn(dynamic=True)
+    async def of_abc(args: Sequence[RawValue]) -> None: ...
+
+
+def test_what_cannot_be_an_activity_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="cannot have keyword-only arguments"):
+
+        @activity.defn
+        async def named(*, name: str) -> None: ...
 
 
 @activity.defn(name="add-to")

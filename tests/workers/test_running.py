@@ -171,7 +171,7 @@ async def test_an_unknown_type_is_answered_with_what_is_hosted() -> None:
         failure = await orchestrator.failure(orchestrator.start("chrage"))
     assert failure.type == "ActivityTypeUnknown"
     assert not failure.non_retryable
-    for word in ("ODR-120", '"chrage"', '"q"', "charge, charge-in-thread"):
+    for word in ("ODR-120", "function chrage ", '"q"', "charge, charge-in-thread"):
         assert word in failure.message
 
 

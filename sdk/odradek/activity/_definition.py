@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 DEFINITION = "__odradek_activity_definition__"
 
 
-class InvalidActivity(ValueError):
+class InvalidActivity(ValueError, TypeError):
     """A function cannot be an activity as it stands."""
 
     code = "ODR-124"
@@ -72,8 +72,8 @@ class _Definition:
         """Raises ``TypeError`` for something that was never decorated."""
         found = _Definition.from_callable(fn)
         if found is None:
-            name = getattr(fn, "__qualname__", None) or repr(fn)
-            raise TypeError(f'ODR-125: "{name}" is not an activity: decorate it with @activity.defn')
+            name = getattr(fn, "__name__", None) or repr(fn)
+            raise TypeError(f"ODR-125: Activity {name} missing attributes, was it decorated with @activity.defn?")
         return found
 
     @staticmethod
@@ -137,9 +137,9 @@ def _define(function: Callable[..., Any], name: str | None, no_exception: bool, 
         raise InvalidActivity(where, "a dynamic activity runs any type, so it cannot have a name")
     signature, is_async = _signature(function)
     if any(p.kind is p.KEYWORD_ONLY for p in signature.parameters.values()):
-        raise InvalidActivity(where, "activities take positional arguments, so a parameter cannot be keyword-only")
+        raise InvalidActivity(where, "it is called with positional arguments, and cannot have keyword-only arguments")
     arg_types, ret_type = _types(function, signature)
-    if dynamic and arg_types is not None and list(arg_types) != [Sequence[RawValue]]:
+    if dynamic and arg_types is not None and not (len(arg_types) == 1 and _is_raw_values(arg_types[0])):
         raise InvalidActivity(where, "a dynamic activity takes exactly one argument, a Sequence[RawValue]")
     default_name = getattr(function, "__name__", None) or type(function).__name__
     return _Definition(
@@ -150,6 +150,11 @@ def _define(function: Callable[..., Any], name: str | None, no_exception: bool, 
         None if dynamic else arg_types,
         ret_type,
     )
+
+
+def _is_raw_values(hint: Any) -> bool:
+    """Whichever ``Sequence`` it is, that of ``typing`` or of ``collections.abc``."""
+    return typing.get_origin(hint) in (Sequence, list) and typing.get_args(hint) == (RawValue,)
 
 
 def _signature(function: Callable[..., Any]) -> tuple[inspect.Signature, bool]:

@@ -20,8 +20,9 @@ from odradek.exceptions import ApplicationError, OdradekError
 def type_unknown(activity_type: str, task_queue: str, hosted: Iterable[str]) -> ApplicationError:
     names = ", ".join(sorted(hosted)) or "none"
     return ApplicationError(
-        f'ODR-120: no activity "{activity_type}" on this worker of task queue "{task_queue}"; it hosts: {names}. '
-        f"Register it there, correct the name, or send it to the queue whose workers have it.",
+        f"ODR-120: Activity function {activity_type} is not registered on this worker, available activities: {names}. "
+        f'Register it on the workers of task queue "{task_queue}", correct the name, or send it to the queue whose '
+        f"workers have it.",
         type="ActivityTypeUnknown",
     )
 

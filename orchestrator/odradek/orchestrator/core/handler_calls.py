@@ -16,7 +16,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from odradek.common import RawValue
-from odradek.exceptions import ApplicationError, CancelledError
+from odradek.exceptions import ApplicationError, CancelledError, FailureError
 from odradek.orchestrator.core.questions import BUILT_IN
 from odradek.schemas import records as r
 from odradek.workflow.definition import Handler, HandlerUnfinishedPolicy
@@ -105,7 +105,11 @@ class HandlerCalls(Handlers):
             self.buffered.append(event)
             return
         function = self._bound(handler.function, handler)
-        arguments = self._arguments(handler, "signal", event.name, event.input)
+        try:
+            arguments = self._arguments(handler, "signal", event.name, event.input)
+        except FailureError as error:
+            self._instance._failed(error)
+            return
         if (inbound := self._instance.inbound) is not None:
             function = _through(inbound.handle_signal, HandleSignalInput(event.name, arguments, dict(event.headers)))
         self._begin(handler, event, self._signal(function, arguments, self._begun + 1), f"signal-{event.name}")
@@ -214,12 +218,12 @@ class HandlerCalls(Handlers):
                 f"Query handler for '{name}' expected but not found, known queries: [{self.known('query')}] "
                 f'of workflow type "{instance.workflow_type}"'
             )
-        arguments = self._arguments(handler, "query", name, payloads)
-        function = self._bound(handler.function, handler)
-        if instance.inbound is not None:
-            call = HandleQueryInput("", name, arguments, dict(headers))
-            function = _through(instance.inbound.handle_query, call)
         try:
+            arguments = self._arguments(handler, "query", name, payloads)
+            function = self._bound(handler.function, handler)
+            if instance.inbound is not None:
+                call = HandleQueryInput("", name, arguments, dict(headers))
+                function = _through(instance.inbound.handle_query, call)
             value = self._read_only(function, arguments, None)
             return r.QueryAnswer(instance._encode_one(value, "result of the query"))
         except Exception as error:

@@ -323,8 +323,9 @@ class WorkflowInstance(Runtime):
                 self._construct(event, self._time_ms)
             except Exception as error:
                 meant = error.__cause__ if isinstance(error, WorkflowBug) else error
-                if not isinstance(meant, Exception) or not self.fails_with(meant):
-                    raise
+                of_others = self.instance is not None or isinstance(meant, ConverterNotReady)
+                if of_others or not isinstance(meant, Exception) or not self.fails_with(meant):
+                    raise  # no failure that the class's __init__ or its arguments mean
                 self._failed(meant)
                 return
         self._started = event
@@ -897,7 +898,10 @@ class WorkflowInstance(Runtime):
         except Exception as error:
             if isinstance(error, ConverterNotReady):
                 raise WorkflowBug(str(error)) from error
-            raise WorkflowBug(f"ODR-069: {what} does not fit (Failed decoding arguments): {error}") from error
+            message = f"ODR-069: {what} does not fit (Failed decoding arguments): {error}"
+            if self.fails_with(error):
+                raise ApplicationError(message, type="UnreadablePayload", non_retryable=True) from error
+            raise WorkflowBug(message) from error
 
     def _encode(
         self, values: Sequence[Any] | Encoded, what: str, converter: PayloadConverter | None = None
