@@ -247,7 +247,9 @@ class Refusing:
 
 async def test_a_failure_of_the_converter_fails_the_run_or_the_update(client: Client) -> None:
     choosy = replace(client.config()["data_converter"], payload_converter_class=Choosy)
-    client = Client(**{**client.config(), "data_converter": choosy})
+    config = client.config()
+    config["data_converter"] = choosy
+    client = Client(**config)
     async with Worker(client, task_queue="q", workflows=[Orders]):
         with pytest.raises(WorkflowFailureError) as failed:
             await client.execute_workflow(Orders.run, "bad", id=one_id(), task_queue="q")
