@@ -7,7 +7,6 @@ for. Without Redis a queue's limit is divided by partitions: each worker may sta
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from odradek.workers.shared import SharedState
 
-_logger = logging.getLogger(__name__)
 
 BURST_SECONDS: Final = 0.05
 """How far behind its moments a start may be and still not push back the following ones."""
