@@ -11,7 +11,7 @@ from odradek.converter import DataConverter
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.shard import Shard
-from odradek.orchestrator.core.state import InboxItem, ShardConfig
+from odradek.orchestrator.core.state import InboxItem, Room, ShardConfig
 from odradek.orchestrator.core.store import MemoryStore, Store
 from odradek.orchestrator.core.writer import Entry
 from odradek.schemas import records as r
@@ -32,7 +32,7 @@ class Partition:
         self.now_ms = 1_800_000_000_000
         self.hosted = {Definition.of(cls).name: Definition.of(cls) for cls in workflows}
         self.converter = DataConverter.default
-        self.limits = {"record_bytes_max": 4_000_000, "replays_each_activation": True, **limits}
+        self.limits = {"record_bytes_max": 4_000_000, "replays_each_activation": True, "room": Room(), **limits}
         self._ids = itertools.count()
         self.tokens = itertools.count()
 

@@ -19,6 +19,7 @@ from odradek.common import RetryPolicy
 from odradek.exceptions import ApplicationError, FailureError
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.instance import COMMANDS, WorkflowInstance
+from odradek.orchestrator.core.state import Room
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 from odradek.workflow.definition import Definition
@@ -233,9 +234,7 @@ class World:
         self.seed = seed
         self.chance = Random(seed)
         self.takeovers = takeovers
-        self.partition = Partition(
-            [Program], instances_in_memory_max=memory, chunk_bytes=self.chance.choice([200, 2048])
-        )
+        self.partition = Partition([Program], room=Room(instances=memory), chunk_bytes=self.chance.choice([200, 2048]))
         self.program = node(self.chance, 3)
         self.owner = self._owner()
         self.seen = 0

@@ -19,6 +19,7 @@ from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.children import child_run_id
 from odradek.orchestrator.core.run import UPDATE_CANNOT_END
 from odradek.orchestrator.core.shard import Shard
+from odradek.orchestrator.core.state import Room
 from odradek.orchestrator.core.store import MemoryStore, Store
 from odradek.orchestrator.core.writer import Entry
 from odradek.schemas import records as r
@@ -215,8 +216,7 @@ class World:
             [Trip, Household],
             chunk_bytes=chunk_bytes,
             record_bytes_max=record_bytes,
-            workflows_in_memory_max=2,
-            instances_in_memory_max=2,
+            room=Room(2, 2),
             crashes_max=1000,  # notes are made at every takeover, and none parks a run
         )
         self.owners: list[SimulatedOwner] = []

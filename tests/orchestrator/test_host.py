@@ -23,7 +23,7 @@ from odradek.orchestrator.host import Orchestrator
 from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.schemas.errors import NewerSchema
-from odradek.schemas.records import ActivityScheduled, WorkerLease, WorkersRecord
+from odradek.schemas.records import ActivityCompleted, ActivityScheduled, WorkerLease, WorkersRecord
 from odradek.schemas.topics import TopicSpec
 from odradek.testing import WorkflowEnvironment
 from odradek.worker import Worker
@@ -245,4 +245,19 @@ async def test_a_queue_that_forgets_too_soon_is_warned_of(
     warned = [record.message for record in caplog.records if "ODR-147" in record.message]
     assert len(warned) == 1
     assert "topic default.tasks.forgetful keeps tasks for 1.0 h" in warned[0]
-    assert "retention.ms to 518400000" in warned[0]
+
+
+async def test_a_task_is_issued_again_when_its_topic_is_about_to_delete_it(odradek_env: WorkflowEnvironment) -> None:
+    """Half of the retention has passed, and no worker has been there."""
+    log, client = odradek_env.client.connection.log, odradek_env.client
+    log.create_topics([TopicSpec("default.tasks.daily", 1, "delete", retention_ms=24 * 3_600_000)])
+    async with Worker(client, task_queue="daily", workflows=[Counting]):
+        handle = await client.start_workflow(Counting.run, 1, id="daily", task_queue="daily")
+        await odradek_env.sleep(timedelta(hours=11))
+        assert log.offsets("default.tasks.daily", 0).end == 1
+        await odradek_env.sleep(timedelta(hours=2))
+        assert log.offsets("default.tasks.daily", 0).end == 2
+        async with Worker(client, task_queue="daily", activities=[count]):
+            await handle.result()
+    (attempt,) = [e for e in (await handle.fetch_history()).events if isinstance(e.body, ActivityCompleted)]
+    assert attempt.body.attempt == 1

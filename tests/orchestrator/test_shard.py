@@ -15,6 +15,7 @@ from odradek.common import RetryPolicy
 from odradek.exceptions import ActivityError, ApplicationError
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.shard import Shard
+from odradek.orchestrator.core.state import Room
 from odradek.orchestrator.core.store import MemoryStore
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
@@ -328,7 +329,7 @@ def test_a_timer_that_became_due_while_nobody_owned_the_partition_fires_at_takeo
 
 def test_timers_of_workflows_that_are_not_in_memory_fire() -> None:
     """Far due times stand in the store only."""
-    partition = Partition([Sleeper], workflows_in_memory_max=0, instances_in_memory_max=0)
+    partition = Partition([Sleeper], room=Room(0, 0))
     owner = Owner(partition)
     requests = [partition.start(f"s{n}", "Sleeper", 300.0 + n) for n in range(1200)]
     owner.run()
@@ -433,6 +434,22 @@ def test_retries_wait_longer_each_time_and_stop_at_the_maximum() -> None:
     fail(partition)
     owner.run()
     assert partition.result(request) == "ApplicationError: broken, maximum-attempts-reached"
+
+
+@pytest.mark.parametrize("room", [Room(), Room(0, 0)], ids=["kept", "evicted"])
+def test_a_task_that_nobody_begins_is_issued_again_as_its_queue_demands(room: Room) -> None:
+    """And is one attempt, whose tasks expire before that."""
+    partition = Partition([Stubborn], room=room)
+    owner = Owner(partition, activities=False)
+    Stubborn.limits = {"start_to_close_timeout": timedelta(seconds=4)}
+    owner.shard.dispatch_expiry_ms = {"queue": 10_000}.__getitem__
+    partition.start("s", "Stubborn")
+    owner.run()
+    for seconds, expected in ((9, 1), (2, 2), (7, 2), (2, 3)):
+        owner.pass_time(seconds)
+        assert len(tasks(partition)) == expected
+    assert {task.attempt for task in tasks(partition)} == {1}
+    assert tasks(partition)[1].expires_ms == partition.now_ms - 9000 + 10_000
 
 
 def test_a_retry_in_progress_survives_a_takeover_and_is_dispatched_once_more_at_most() -> None:
@@ -777,7 +794,7 @@ def test_a_compacted_history_restores_to_the_same_state() -> None:
 
 
 def test_the_code_of_a_run_is_dropped_from_memory_and_comes_back_by_replay() -> None:
-    partition = Partition([Waiter], instances_in_memory_max=1)
+    partition = Partition([Waiter], room=Room(instances=1))
     owner = Owner(partition)
     requests = [partition.start(f"w{n}", "Waiter", 2) for n in range(5)]
     owner.run()

@@ -54,7 +54,7 @@ Examples:
 @click.option(
     "--retention", type=click.FloatRange(0.001), metavar="DAYS", help="Of summaries of closed runs. Default: 7."
 )
-@click.option("--max-workflows", type=click.IntRange(1), help="Open workflows held in memory. Default: 50000.")
+@click.option("--max-workflows", type=click.IntRange(1), help="Workflows in memory, about 6 KiB each. Default: 50000.")
 @click.option("--max-instances", type=click.IntRange(1), help="Of them with running code. Default: 20000.")
 @click.option(
     "--deadlock-timeout",

@@ -31,7 +31,7 @@ from odradek.orchestrator.core.effects import RunStep
 from odradek.orchestrator.core.instance import PAYLOAD_BYTES_MAX, Deadlocked
 from odradek.orchestrator.core.rest import Rest, at_rest
 from odradek.orchestrator.core.shard import Shard
-from odradek.orchestrator.core.state import ShardConfig
+from odradek.orchestrator.core.state import Room, ShardConfig
 from odradek.orchestrator.deadlocks import DeadlockDetector
 from odradek.orchestrator.leases import Leases
 from odradek.orchestrator.outputs import Outputs
@@ -110,6 +110,7 @@ class Orchestrator:
         )
         self._deadlocks = DeadlockDetector(self.settings.deadlock_timeout_seconds)
         self._turns = Turns()
+        self._room = Room()
         self._survived: dict[int, set[int]] = {}
         self._stop = threading.Event()
         self._wake_reader: Callable[[], None] = lambda: None
@@ -177,7 +178,9 @@ class Orchestrator:
         unserved = UnservedQueues(
             self._topics.namespace, self.unserved_ms, self.clock_ms, self.settings.unserved_warn_seconds
         )
-        self._watch = Watch(self.namespace, self._serving, self.settings.watch_seconds, unserved)
+        self._watch = Watch(
+            self.namespace, self._serving, self.settings.watch_seconds, unserved, self.outputs.look_at_queues
+        )
         self._watch.start()
         _log.info("orchestrator %s serves namespace %s (%s)", self.id, self._topics.namespace, log.address)
 
@@ -419,6 +422,12 @@ class Orchestrator:
         if partition in self.owned:
             self._drop(partition)
         self.owned[partition] = OwnedPartition(self, partition)
+        self._share_room()
+
+    def _share_room(self) -> None:
+        parts = max(1, len(self.owned))
+        self._room.workflows = -(-self.settings.workflows_in_memory_max // parts)
+        self._room.instances = -(-self.settings.instances_in_memory_max // parts)
 
     def _claim_later(self, partition: int) -> None:
         self.owned.pop(partition, None)
@@ -429,6 +438,7 @@ class Orchestrator:
         owned = self.owned.pop(partition, None)
         if owned is not None:
             owned.close()
+            self._share_room()
 
     # ------------------------------------------------------------------------------------------ trouble
 
@@ -595,8 +605,7 @@ class Orchestrator:
             min(PAYLOAD_BYTES_MAX, record_bytes - RECORD_MARGIN_BYTES // 8),
             event_bytes_max=record_bytes - RECORD_MARGIN_BYTES // 8,
             summary_retention_ms=int(self.settings.summary_retention_seconds * 1000),
-            workflows_in_memory_max=self.settings.workflows_in_memory_max,
-            instances_in_memory_max=self.settings.instances_in_memory_max,
+            room=self._room,
             workers_lost_max=self.settings.workers_lost_max,
             history_events_max=self.settings.history_events_max,
             history_bytes_max=self.settings.history_bytes_max,
@@ -619,3 +628,6 @@ class Orchestrator:
 
     def unserved_ms(self, queue: str) -> int | None:
         return self._leases.unserved_ms(queue)
+
+    def dispatch_expiry_ms(self, queue: str) -> int:
+        return self.outputs.dispatch_expiry_ms(queue)

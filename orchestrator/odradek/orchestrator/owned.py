@@ -59,6 +59,8 @@ class Surroundings(Protocol):
 
     def unserved_ms(self, queue: str) -> int | None: ...
 
+    def dispatch_expiry_ms(self, queue: str) -> int: ...
+
     def read_archive(self, owned: OwnedPartition, effect: fx.ReadArchive) -> None: ...
 
     def history_failed(self, error: Exception) -> None: ...
@@ -125,6 +127,7 @@ class OwnedPartition:
         self.shard = Shard(config, self.store)
         self.shard.worker_partition = around.worker_partition
         self.shard.unserved_ms = around.unserved_ms
+        self.shard.dispatch_expiry_ms = around.dispatch_expiry_ms
         self.shard.paused_types, self.shard.paused_queues = around.controls.types, around.controls.queues
         begin = log.offsets(self._topics.history, self.partition).begin
         self.phase = Phase.RESTORING

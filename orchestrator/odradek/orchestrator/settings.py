@@ -41,7 +41,9 @@ class OrchestratorSettings:
     """Appends and outputs on their way; above it the inbox is not read."""
     records_per_poll: int = 1000
     workflows_in_memory_max: int = 50_000
+    """Open and lately closed ones, about 6 KiB each; the partitions of the process have equal parts of it."""
     instances_in_memory_max: int = 20_000
+    """Of them, those with running code."""
     steps_concurrent_max: int = 1000
     """Steps and local activities that run at a time; the others wait."""
     step_threads_max: int = 32

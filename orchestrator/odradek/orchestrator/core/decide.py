@@ -18,7 +18,7 @@ from odradek.orchestrator.core.effects import Reply, SendMessage, SendTask, Show
 from odradek.orchestrator.core.instance import CLOSING, WorkflowBug, WorkflowDeadlock, WorkflowInstance
 from odradek.orchestrator.core.parked import refusal
 from odradek.orchestrator.core.paused import TYPE_PAUSED, TypePaused, as_parked, refuse_paused
-from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM, Remembered, Run, fold, inherited
+from odradek.orchestrator.core.run import NO_CLAIM, Remembered, Run, fold, inherited
 from odradek.orchestrator.core.successors import with_successor
 from odradek.orchestrator.core.transitions import Transitions
 from odradek.orchestrator.core.versions import UnknownWorkflowType, code_of, following_version
@@ -397,6 +397,7 @@ class Decide(Transitions):
         started, scheduled, progress = run.started, activity.scheduled, activity.progress
         options = progress.options or scheduled
         assert started is not None
+        self.note_expiry(live, activity)
         return SendTask(
             task=r.TaskRecord(
                 self.config.namespace,
@@ -411,7 +412,7 @@ class Decide(Transitions):
                 options.task_queue,
                 activity.scheduled_ms,
                 progress.attempt_scheduled_ms,
-                self.now_ms + DISPATCH_EXPIRY_MS,
+                self.now_ms + activity.dispatch_expiry_ms,
                 scheduled.input,
                 scheduled.headers,
                 options.timeouts,

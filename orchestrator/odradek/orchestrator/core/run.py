@@ -11,6 +11,8 @@ from odradek.schemas.records import RunStatus
 
 NO_CLAIM = -1
 """Nothing has been written yet."""
+DISPATCH_EXPIRY_MS = 7 * 24 * 3_600_000 // 2
+"""A task that nobody has begun by then is issued again: half of the time for which its topic keeps it."""
 
 
 @dataclass(slots=True)
@@ -22,6 +24,8 @@ class Activity:
     progress: r.Progress
     progress_claim: int = NO_CLAIM
     """The claim that the newest progress record stands under."""
+    dispatch_expiry_ms: int = DISPATCH_EXPIRY_MS
+    """As the shard knows its queue."""
 
     @property
     def options(self) -> r.ActivityScheduled | r.ActivityOptions:
@@ -43,7 +47,7 @@ class Activity:
         elif progress.holders:
             first = self._limit_of_attempt()
         elif progress.dispatched_ms is not None and waits:
-            first = (progress.dispatched_ms + DISPATCH_EXPIRY_MS, "dispatch")
+            first = (progress.dispatched_ms + self.dispatch_expiry_ms, "dispatch")
         else:
             first = NEVER
         if limits.schedule_to_start_ms is not None and waits and progress.retry_at_ms is None:
@@ -72,10 +76,6 @@ class Child:
 
 
 NEVER = (1 << 62, "")
-DISPATCH_EXPIRY_MS = 3 * 24 * 3_600_000
-"""A task that nobody has begun by then is issued again; well below the retention of its topic (7 days)."""
-
-
 MESSAGE_LIFETIME_MS = 24 * 3_600_000
 """How long a message to another workflow may be taken in; below the retention of summaries."""
 REMEMBERED_MANY = 256

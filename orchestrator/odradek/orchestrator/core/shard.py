@@ -299,9 +299,10 @@ class Shard(Steps):
                 self.writer.after_in_flight(effects)
         self.writer.taken_to(self.decided_x())
         self.writer.mark_if_idle()
-        if len(self.workflows) > self.config.workflows_in_memory_max + 1000:
+        room = self.config.room
+        if len(self.workflows) > room.workflows + min(room.workflows, 1000):
             self.evict_workflows()
-        while len(self.instances) > self.config.instances_in_memory_max:
+        while len(self.instances) > room.instances:
             self.drop_instance(next(iter(self.instances.values())))
 
     def checkpoint(self, now_ms: int, then: Callable[[int], None] | None = None) -> None:

@@ -18,6 +18,7 @@ from odradek.converter import FailureConverter, PayloadConverter
 from odradek.orchestrator.core import keys, workflow
 from odradek.orchestrator.core.careful import Careful, Turns
 from odradek.orchestrator.core.closed_runs import ClosedRuns
+from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, Activity
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry, HistoryWriter
@@ -29,6 +30,15 @@ from odradek.workflow.definition import Definition
 HORIZON_MS = 60_000
 """Due times further away than this are kept in the store only."""
 FOREVER_MS = 1 << 62
+
+
+@dataclass(slots=True)
+class Room:
+    """How much a shard may hold in memory; its host changes it as partitions come and go."""
+
+    workflows: int = 50_000
+    instances: int = 20_000
+    """Of them, those with running code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +62,7 @@ class ShardConfig:
     """All payloads of one event: it goes into one record, however large that is."""
     chunk_bytes: int = 2048
     summary_retention_ms: int = 7 * 24 * 3_600_000
-    workflows_in_memory_max: int = 50_000
-    instances_in_memory_max: int = 20_000
+    room: Room = field(default_factory=Room)
     history_page_bytes: int = 512 * 1024
     workers_lost_max: int = 5
     """An activity that so many workers were lost with, one after the other, is not tried again; 0: always."""
@@ -133,6 +142,8 @@ class ShardState(ABC):
         """Where a worker reads notices; the host says."""
         self.unserved_ms: Callable[[str], int | None] = lambda queue: None
         """For how long no worker has served a task queue; the host says."""
+        self.dispatch_expiry_ms: Callable[[str], int] = lambda queue: DISPATCH_EXPIRY_MS
+        """After how long a task of a queue that nobody has begun is issued again; the host says."""
         self.paused_types: Mapping[str, r.TypeControl] = {}
         self.paused_queues: Mapping[str, r.QueueControl] = {}
         """What operators have said, by name; the host keeps both up to date. Not every queue here is paused."""
@@ -203,7 +214,7 @@ class ShardState(ABC):
                 self.bury(wf, run_id, wf.closed[run_id].inbox_offset)
         for run_id, live in wf.ending.items():
             wf.closed[run_id] = self.summarise(live)
-        self._index_holders(wf)
+        self._index_activities(wf)
         self.reschedule(wf)
         return wf
 
@@ -329,7 +340,7 @@ class ShardState(ABC):
 
     def evict_workflows(self) -> None:
         self.flush_store()
-        surplus = len(self.workflows) - self.config.workflows_in_memory_max
+        surplus = len(self.workflows) - self.config.room.workflows
         for workflow_id, wf in list(self.workflows.items()):
             if surplus <= 0:
                 return
@@ -343,8 +354,16 @@ class ShardState(ABC):
             del self.workflows[workflow_id]
             surplus -= 1
 
-    def _index_holders(self, wf: Workflow) -> None:
+    def note_expiry(self, live: LiveRun, activity: Activity) -> None:
+        """When this task is issued again depends on its queue, which no record says."""
+        expiry_ms = self.dispatch_expiry_ms(activity.options.task_queue)
+        if expiry_ms != activity.dispatch_expiry_ms:
+            activity.dispatch_expiry_ms = expiry_ms
+            live.push_activity(activity)
+
+    def _index_activities(self, wf: Workflow) -> None:
         if wf.live is not None:
             for activity in wf.live.run.activities.values():
+                self.note_expiry(wf.live, activity)
                 for holder in activity.progress.holders:
                     self.holders.setdefault(holder.worker, set()).add((wf.id, activity.scheduled.seq))
