@@ -42,6 +42,13 @@ Examples:
     show_envvar=True,
     help="Folder for the local stores, a cache of the log: restarts are quick with it. Default: in memory.",
 )
+@click.option(
+    "--redis",
+    envvar="ODRADEK_REDIS",
+    show_envvar=True,
+    metavar="URL",
+    help="Where copies of the stores are kept: machines that have no store yet take over quickly with them.",
+)
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes on this host.")
 @click.option(
     "--session-timeout",
@@ -73,6 +80,7 @@ def orchestrator(
     common: Common,
     modules: tuple[str, ...],
     store: Path | None,
+    redis: str | None,
     processes: int,
     session_timeout: float | None,
     hand_over_timeout: float | None,
@@ -104,6 +112,7 @@ def orchestrator(
         found.need("workflows")
     given = {
         "store": store,
+        "redis": redis,
         "session_timeout_seconds": session_timeout,
         "hand_over_timeout_seconds": hand_over_timeout,
         "checkpoint_seconds": checkpoint,

@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from odradek.activity.interceptors import Interceptor
@@ -24,6 +25,7 @@ from odradek.log.controls import Controls
 from odradek.log.namespace import Namespace, read_to_end
 from odradek.orchestrator import metrics
 from odradek.orchestrator.archives import ArchiveReads
+from odradek.orchestrator.copies import Copies
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.careful import Turns
 from odradek.orchestrator.core.decide import HISTORY_LONG
@@ -108,6 +110,7 @@ class Orchestrator:
             interceptors=interceptors,
             loop=steps_loop,
         )
+        self.copies: Copies[OwnedPartition] | None = None
         self._deadlocks = DeadlockDetector(self.settings.deadlock_timeout_seconds)
         self._turns = Turns()
         self._room = Room()
@@ -163,6 +166,8 @@ class Orchestrator:
         self.history: Appender = log.appender()
         self.outputs = Outputs(self.namespace, self._outputs_failed)
         self._archives = ArchiveReads(self.namespace, self._wake)
+        if self.settings.redis:
+            self.copies = Copies(self.settings.redis, self._topics.namespace, self._wake)
         end = log.offsets(self._topics.workers, 0).end
         self._take_leases(
             read_to_end(log, self._topics.workers, 0)
@@ -193,6 +198,8 @@ class Orchestrator:
                 self._drop(partition)
             self.steps.close()
             self._archives.close()
+            if self.copies is not None:
+                self.copies.close()
             self._farewell()
             self.outputs.appender.close()
             self.history.close()
@@ -222,6 +229,8 @@ class Orchestrator:
         self._read(acked)
         if self._archives.done:
             self._take_archives()
+        if self.copies is not None:
+            self._take_opened(self.copies)
         now_ms = self.clock_ms()
         if now_ms != self._ticked_ms:
             self._ticked_ms = now_ms
@@ -346,6 +355,14 @@ class Orchestrator:
             if owned.phase is not Phase.VOID:
                 self._guarded(owned, effect.on_read, events)
 
+    def _take_opened(self, copies: Copies[OwnedPartition]) -> None:
+        while copies.done:
+            owned, store = copies.done.popleft()
+            if not isinstance(store, Exception):
+                self._guarded(owned, owned.restore, store)
+            elif owned.phase is not Phase.VOID:
+                self.partition_failed(owned, store)
+
     def _after_acks(self) -> None:
         acked, self.acked = self.acked, {}
         for owned in acked.values():
@@ -392,7 +409,7 @@ class Orchestrator:
         self.outputs.send_held()
         for owned in leaving:
             if owned.phase is Phase.LIVE:
-                self._guarded(owned, owned.checkpoint, self.clock_ms())
+                self._guarded(owned, partial(owned.checkpoint, last=True), self.clock_ms())
         self._settle(leaving, deadline)
         for owned in leaving:
             if owned.phase is Phase.LIVE and owned.settled and owned.shard is not None:

@@ -12,6 +12,7 @@ from odradek.log import Appender, Committed, Reader, Record
 from odradek.log.controls import Controls
 from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
+from odradek.orchestrator.copies import CopiedStore, Copies, ToOpen
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.shard import Shard
@@ -19,7 +20,7 @@ from odradek.orchestrator.core.state import InboxItem, ShardConfig
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.writer import Entry
 from odradek.orchestrator.outputs import Outputs
-from odradek.orchestrator.rocks import RocksStore, StoreIdentity, discard_if_unfit, open_store, stamp
+from odradek.orchestrator.rocks import StoreIdentity, stamp
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.orchestrator.steps import StepRunner
 from odradek.schemas import records as r
@@ -48,6 +49,7 @@ class Surroundings(Protocol):
     clock_ms: Callable[[], int]
     steps: StepRunner
     controls: Controls
+    copies: Copies[OwnedPartition] | None
     acked: dict[int, OwnedPartition]
     """Partitions with acknowledgements that they have not settled yet."""
 
@@ -92,7 +94,7 @@ class OwnedPartition:
         self._outputs_noted = False
         """The last checkpoint says that everything before it has been emitted."""
         self._checkpoint_due_ms = 0
-        self._flush_due_ms = 0
+        self._stamped_ms = 0
         self._done_x = -1
         self._reported_loss = 0
         claim = r.HistoryRecord(0, -1, -1, -1, r.Claim(self._token, self._began_ms))
@@ -119,12 +121,23 @@ class OwnedPartition:
             self.around.partition_failed(self, failure)
 
     def _begin_restore(self, offset: int) -> None:
-        around, log = self.around, self.around.namespace.log
+        around = self.around
         self._claim = offset
-        config = around.shard_config(self.partition)
-        self.store = open_store(around.settings.store, self.partition)
-        discard_if_unfit(self.store, self._identity(), offset + 1, int(around.settings.store_age_seconds_max * 1000))
-        self.shard = Shard(config, self.store)
+        age_ms_max = int(around.settings.store_age_seconds_max * 1000)
+        wanted = ToOpen(around.settings.store, self.partition, offset, self._identity(around.clock_ms()), age_ms_max)
+        if around.copies is None:
+            self.restore(wanted.store())
+        else:
+            around.copies.open(self, wanted)
+
+    def restore(self, store: Store) -> None:
+        """Read on from where this store is."""
+        if self.phase is not Phase.CLAIMING:
+            store.close()
+            return
+        around, log = self.around, self.around.namespace.log
+        self.store = store
+        self.shard = Shard(around.shard_config(self.partition), store)
         self.shard.worker_partition = around.worker_partition
         self.shard.unserved_ms = around.unserved_ms
         self.shard.dispatch_expiry_ms = around.dispatch_expiry_ms
@@ -133,14 +146,17 @@ class OwnedPartition:
         self.phase = Phase.RESTORING
         around.reader.assign(self._topics.history, self.partition, max(begin, self.shard.restore_from))
         _log.info(
-            "partition %d: claimed at offset %d, restoring from %d", self.partition, offset, self.shard.restore_from
+            "partition %d: claimed at offset %d, restoring from %d",
+            self.partition,
+            self._claim,
+            self.shard.restore_from,
         )
 
-    def _identity(self) -> StoreIdentity:
+    def _identity(self, time_ms: int) -> StoreIdentity:
         log, history = self.around.namespace.log, self._topics.history
         info = log.topic(history)
         epoch = log.leader_epoch(history, self.partition)
-        return StoreIdentity(info.topic_id if info else "", epoch, self.around.clock_ms())
+        return StoreIdentity(info.topic_id if info else "", epoch, time_ms)
 
     def take_history(self, records: Sequence[Record]) -> None:
         """Records of this partition's history: for the restore, or of a gap."""
@@ -221,33 +237,36 @@ class OwnedPartition:
             return
         if shard.next_tick_ms() <= now_ms:
             shard.tick(now_ms)
+        if isinstance(self.store, CopiedStore):
+            self.store.advance()
         if now_ms >= self._checkpoint_due_ms:
             self._checkpoint_due_ms = now_ms + int(self.around.settings.checkpoint_seconds * 1000)
             self.checkpoint(now_ms)
 
-    def checkpoint(self, now_ms: int) -> None:
-        """Write the watermarks down if they have moved, and bring the store up."""
+    def checkpoint(self, now_ms: int, *, last: bool = False) -> None:
+        """Write the watermarks down if they have moved, or the store grows too old, and bring the store up."""
         shard = self.shard
         assert shard is not None
         self._report_losses(shard)
         state = (shard.writer.last, shard.writer.x)
-        if state == self._checkpointed and (self._outputs_noted or shard.writer.y == self._y_noted):
+        settings = self.around.settings
+        aged = now_ms >= self._stamped_ms + settings.store_age_seconds_max * 1000 / 3
+        if state == self._checkpointed and (self._outputs_noted or shard.writer.y == self._y_noted) and not aged:
             return
         self._y_noted = shard.writer.y
-        shard.checkpoint(now_ms, self._on_checkpoint)
-        if self.store is not None and now_ms >= self._flush_due_ms:
-            self._flush_due_ms = now_ms + int(self.around.settings.store_flush_seconds * 1000)
-            self._stamp()
+        stamps = last or now_ms >= self._stamped_ms + settings.store_flush_seconds * 1000
 
-    def _on_checkpoint(self, offset: int) -> None:
-        if self.shard is not None:
-            self._checkpointed = (offset, self.shard.writer.x)
+        def checked(offset: int) -> None:
+            self._checkpointed = (offset, shard.writer.x)
             self._outputs_noted = self._y_noted >= offset - 1
+            if stamps and self.store is not None:
+                # Nobody else had written when the checkpoint was sent: later is not known.
+                self._stamped_ms = now_ms
+                shard.flush_store()
+                stamp(self.store, self._identity(now_ms))
+                self.store.flush()
 
-    def _stamp(self) -> None:
-        if isinstance(self.store, RocksStore):
-            stamp(self.store, self._identity())
-            self.store.flush()
+        shard.checkpoint(now_ms, checked)
 
     def flush(self) -> None:
         """After a batch of acknowledgements."""
@@ -370,18 +389,9 @@ class OwnedPartition:
             if self.shard.careful is not None:
                 self.shard.careful.close()
         if self.store is not None:
-            if isinstance(self.store, RocksStore) and self.shard is not None and self.shard.owns:
-                stamp(self.store, self._identity_or_old())
             self.store.close()
             self.store = None
         self.shard = None
-
-    def _identity_or_old(self) -> StoreIdentity:
-        try:
-            return self._identity()
-        except Exception:
-            _log.debug("the store is closed without a stamp", exc_info=True)
-            return StoreIdentity("", 0, 0)
 
 
 def _claim_of(record: Record) -> int | None:

@@ -17,7 +17,7 @@ from rocksdict import Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 from odradek.orchestrator.core.store import MemoryStore, Store
 
-_IDENTITY = b"i"
+_IDENTITY, _META = b"i", b"m"
 _log = logging.getLogger("odradek.orchestrator.store")
 
 
@@ -60,7 +60,6 @@ class RocksStore:
         self._db.write(batch, self._options)
 
     def flush(self) -> None:
-        """Bring what is written onto the disk: a killed process resumes from the last flush."""
         self._db.flush()
 
     def clear(self) -> None:
@@ -103,7 +102,7 @@ def open_store(directory: Path | None, partition: int) -> Store:
 
 def discard_if_unfit(store: Store, now: StoreIdentity, history_end: int, age_ms_max: int) -> None:
     """Empty a store that reflects another topic, more than the log holds, or a time too long ago."""
-    raw, meta = store.get(_IDENTITY), store.get(b"m")
+    raw, meta = store.get(_IDENTITY), store.get(_META)
     if raw is None or meta is None:
         store.clear()
         return
@@ -112,8 +111,14 @@ def discard_if_unfit(store: Store, now: StoreIdentity, history_end: int, age_ms_
         then = StoreIdentity(**json.loads(raw))
         reason = _unfit(then, now, int(meta.split()[0]), history_end, age_ms_max)
     if reason:
-        _log.warning("the local store is made anew from the log: %s", reason)
+        _log.warning("a store is made anew from the log: %s", reason)
         store.clear()
+
+
+def position_of(store: Store) -> int:
+    """The last offset of the history that it reflects; -1: none."""
+    meta = store.get(_META)
+    return -1 if meta is None else int(meta.split()[0])
 
 
 def _unfit(then: StoreIdentity, now: StoreIdentity, position: int, history_end: int, age_ms_max: int) -> str:
