@@ -14,7 +14,7 @@ ARGS ?=
 SEEDS ?= 1000
 FIRST ?= 0
 
-.PHONY: help venv demo test lint format types imports pytest schemas reference properties bench crowd blocking million fan-out clean
+.PHONY: help venv demo test lint format types imports pytest schemas reference properties bench crowd blocking million fan-out takeover clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -73,6 +73,9 @@ million: $(STAMP) ## A million activities through one queue: make million ARGS="
 
 fan-out: $(STAMP) ## Ten thousand activities from one workflow and back
 	$(BIN)/python -m benchmarks.fan_out --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
+
+takeover: $(STAMP) ## Until a new owner serves, with its store, a copy in Redis, or neither: make takeover ARGS="--workflows 100000"
+	$(BIN)/python -m benchmarks.takeover --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
 
 clean: ## Delete what can be made again, .venv included
 	rm -rf $(VENV) .demo .odradek dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

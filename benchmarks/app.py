@@ -80,3 +80,20 @@ class FanOut:
         limit = timedelta(minutes=30)
         calls = (workflow.execute_activity(echo, value, start_to_close_timeout=limit) for _ in range(width))
         return sum(got == value for got in await asyncio.gather(*calls))
+
+
+@workflow.defn
+class Patient:
+    """Waits for a word, for a year at most."""
+
+    def __init__(self) -> None:
+        self._word = ""
+
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.wait_condition(lambda: bool(self._word), timeout=timedelta(days=365))
+        return self._word
+
+    @workflow.signal
+    def say(self, word: str) -> None:
+        self._word = word
