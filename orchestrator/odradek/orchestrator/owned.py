@@ -94,7 +94,7 @@ class OwnedPartition:
         self._outputs_noted = False
         """The last checkpoint says that everything before it has been emitted."""
         self._checkpoint_due_ms = 0
-        self._stamped_ms = 0
+        self._stamped, self._stamped_ms = -1, 0
         self._done_x = -1
         self._reported_loss = 0
         claim = r.HistoryRecord(0, -1, -1, -1, r.Claim(self._token, self._began_ms))
@@ -248,20 +248,21 @@ class OwnedPartition:
         shard = self.shard
         assert shard is not None
         self._report_losses(shard)
-        state = (shard.writer.last, shard.writer.x)
-        settings = self.around.settings
-        aged = now_ms >= self._stamped_ms + settings.store_age_seconds_max * 1000 / 3
-        if state == self._checkpointed and (self._outputs_noted or shard.writer.y == self._y_noted) and not aged:
+        settings, moved = self.around.settings, (shard.writer.last, shard.writer.x) != self._checkpointed
+        emitted = not self._outputs_noted and shard.writer.y != self._y_noted
+        stamp_age_ms = now_ms - self._stamped_ms
+        stamps = last or stamp_age_ms >= settings.store_flush_seconds * 1000
+        aged = stamp_age_ms >= settings.store_age_seconds_max * 1000 / 3
+        if not (moved or emitted or aged or (stamps and shard.writer.last != self._stamped)):
             return
         self._y_noted = shard.writer.y
-        stamps = last or now_ms >= self._stamped_ms + settings.store_flush_seconds * 1000
 
         def checked(offset: int) -> None:
             self._checkpointed = (offset, shard.writer.x)
             self._outputs_noted = self._y_noted >= offset - 1
             if stamps and self.store is not None:
                 # Nobody else had written when the checkpoint was sent: later is not known.
-                self._stamped_ms = now_ms
+                self._stamped, self._stamped_ms = offset, now_ms
                 shard.flush_store()
                 stamp(self.store, self._identity(now_ms))
                 self.store.flush()
