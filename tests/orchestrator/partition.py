@@ -127,6 +127,8 @@ class Owner:
             if record is not None:
                 self.shard.restore(at, *record)
         self.shard.begin(offset, partition.now_ms)
+        while not self.shard.load(3):
+            pass
         self.inbox_at = self.shard.x0 + 1
         self.inbox_end = len(partition.inbox)
         self.live = False

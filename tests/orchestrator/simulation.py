@@ -130,7 +130,8 @@ class SimulatedOwner:
             self._take_over(offset)
         else:
             self.shard.acked(entry, offset)
-            self.shard.flush()
+            if not self.loading:
+                self.shard.flush()
         self.settle()
 
     def _take_over(self, offset: int) -> None:
@@ -142,7 +143,16 @@ class SimulatedOwner:
                 shard.restore(at, *record)
         shard.begin(offset, self.now_ms)
         self.shard = shard
-        self.inbox_at, self.inbox_end = shard.x0 + 1, len(partition.inbox)
+
+    @property
+    def loading(self) -> bool:
+        return self.shard is not None and self.shard.to_load is not None
+
+    def load(self) -> None:
+        assert self.shard is not None
+        if self.shard.load(1):
+            self.inbox_at, self.inbox_end = self.shard.x0 + 1, len(self.world.partition.inbox)
+        self.settle()
 
     def read(self, count: int) -> None:
         assert self.shard is not None
@@ -183,7 +193,8 @@ class SimulatedOwner:
                 self.die()
             case fx.ReadGap(first=first, end=end):
                 writer.gap_read([world.read(offset) for offset in range(first, end)])
-                self.shard.flush()
+                if not self.loading:
+                    self.shard.flush()
             case fx.ReadArchive(parts=parts, on_read=on_read):
                 blocks = b"".join(world.partition.archive[part.offset][1] for part in parts)
                 on_read(list(Codec().decode_events(blocks)))
@@ -373,7 +384,9 @@ class World:
             moves += [owner.land] * 3
         if owner.landed:
             moves += [owner.acknowledge] * 3
-        if owner.shard is not None:
+        if owner.loading:
+            moves.append(owner.load)
+        elif owner.shard is not None:
             moves += [lambda: owner.read(self.random.randrange(1, 5)), owner.tick]
             if self.random.random() < 0.1:
                 moves.append(owner.checkpoint)
@@ -407,6 +420,8 @@ class World:
                 owner.land()
             while owner.landed:
                 owner.acknowledge()
+            while owner.loading:
+                owner.load()
             owner.read(100)
             while self.tasks:
                 self.work(self.tasks.pop(0))

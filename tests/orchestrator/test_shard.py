@@ -759,12 +759,43 @@ def test_x_waits_for_a_dead_letter() -> None:
     assert owner.shard.writer.x == 0
 
 
-def restored(partition: Partition) -> Shard:
+def test_a_takeover_keeps_to_the_room_that_there_is() -> None:
+    """However many workflows wait; and what was put aside meanwhile is not forgotten."""
+    partition = Partition([Waiter], room=Room(20, 5), replays_each_activation=False)
+    owner = Owner(partition)
+    for number in range(300):
+        partition.start(f"w{number}", "Waiter", 1)
+    for _ in range(2):
+        owner.run()
+        owner.shard.checkpoint(partition.now_ms)
+    owner.run()
+    shard = not_loaded(partition)
+    most = 0
+    while not shard.load(10):
+        most = max(most, len(shard.workflows))
+    assert 20 <= most <= 50
+    successor = Owner(partition)
+    requests = [partition.request() for _ in range(300)]
+    for number, request in enumerate(requests):
+        partition.send(f"w{number}", r.AwaitResult(request))
+        signal(partition, f"w{number}", "go")
+    successor.run()
+    assert [partition.result(request) for request in requests] == [["go"]] * 300
+
+
+def not_loaded(partition: Partition) -> Shard:
     shard = Shard(partition.config(), MemoryStore())
     for offset, record in enumerate(partition.history):
         if record is not None:
             shard.restore(offset, *record)
     shard.begin(len(partition.history), partition.now_ms)
+    return shard
+
+
+def restored(partition: Partition) -> Shard:
+    shard = not_loaded(partition)
+    while not shard.load(3):
+        pass
     return shard
 
 

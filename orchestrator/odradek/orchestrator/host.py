@@ -231,6 +231,8 @@ class Orchestrator:
             self._take_archives()
         if self.copies is not None:
             self._take_opened(self.copies)
+        for owned in self._loading:
+            self._guarded(owned, owned.load)
         now_ms = self.clock_ms()
         if now_ms != self._ticked_ms:
             self._ticked_ms = now_ms
@@ -257,7 +259,7 @@ class Orchestrator:
                 self._after_acks()
             return
         waiting = self.history.in_flight
-        idle = not waiting and not acked and not self.steps.has_news
+        idle = not waiting and not acked and not self.steps.has_news and not self._loading
         if idle and self._clock.is_wanted_to_skip and self._skip_time():
             return
         records = self._poll(self._idle_seconds() if idle else 0)
@@ -265,6 +267,10 @@ class Orchestrator:
             self._take(records)
         elif waiting and not acked and self.history.poll(0.001):
             self._after_acks()
+
+    @property
+    def _loading(self) -> list[OwnedPartition]:
+        return [owned for owned in self.owned.values() if owned.phase is Phase.LOADING]
 
     def _skip_time(self) -> bool:
         """Let the clock move to where time brings something about, if nothing else can; whether it did."""

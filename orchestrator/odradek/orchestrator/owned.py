@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import Protocol
+from typing import Final, Protocol
 
 from odradek.log import Appender, Committed, Reader, Record
 from odradek.log.controls import Controls
@@ -29,9 +29,15 @@ from odradek.schemas.errors import UnreadableRecord
 _log = logging.getLogger("odradek.orchestrator.partition")
 
 
+LOADED_AT_ONCE: Final = 200
+UNSETTLED_MAX: Final = 2000
+"""Records of a takeover on their way: their workflows cannot be put aside."""
+
+
 class Phase(Enum):
     CLAIMING = auto()
     RESTORING = auto()
+    LOADING = auto()
     CATCHING_UP = auto()
     LIVE = auto()
     VOID = auto()
@@ -173,24 +179,33 @@ class OwnedPartition:
 
     def _restored(self) -> None:
         assert self.shard is not None
-        around, log = self.around, self.around.namespace.log
+        around = self.around
         around.reader.unassign(self._topics.history, self.partition)
         if around.clock_ms() - self._began_ms > around.settings.takeover_seconds_max * 1000:
             self.end("the takeover took so long that compaction may have overtaken it")
             return
+        self.phase = Phase.LOADING
         self.shard.begin(self._claim, around.clock_ms())
+
+    def load(self) -> None:
+        """Bring some more of what was restored into memory, while other partitions are served."""
+        shard = self.shard
+        if self.phase is not Phase.LOADING or shard is None or len(shard.writer.in_flight) > UNSETTLED_MAX:
+            return
+        if not shard.load(LOADED_AT_ONCE):
+            return
+        log = self.around.namespace.log
         begin, self._inbox_end = log.offsets(self._topics.inbox, self.partition)
-        if self.shard.x0 >= 0 and begin > self.shard.x0 + 1:
+        if shard.x0 >= 0 and begin > shard.x0 + 1:
             self.end(
                 f"ODR-076: inbox partition {self.partition} begins at offset {begin}, and records from "
-                f"{self.shard.x0 + 1} on have not been taken in: its retention is shorter than the outage was. Records "
+                f"{shard.x0 + 1} on have not been taken in: its retention is shorter than the outage was. Records "
                 "are lost; raise retention.ms"
             )
             return
         self.phase = Phase.CATCHING_UP
-        around.reader.assign(self._topics.inbox, self.partition, max(begin, self.shard.x0 + 1))
+        self.around.reader.assign(self._topics.inbox, self.partition, max(begin, shard.x0 + 1))
         self._caught_up()
-        self.drain()
 
     def _caught_up(self) -> None:
         if self.phase is not Phase.CATCHING_UP or self.shard is None:
@@ -337,7 +352,7 @@ class OwnedPartition:
         gap, self._gap = self._gap, None
         self.around.reader.unassign(self._topics.history, self.partition)
         self.shard.writer.gap_read([(record.offset, record.key or b"", _claim_of(record)) for record in gap])
-        self.shard.flush()
+        self.flush()
         self.drain()
 
     def _report_losses(self, shard: Shard) -> None:

@@ -7,6 +7,7 @@ of a run in ``closing``. Here: which run an input belongs to, batches, time, mem
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -15,7 +16,7 @@ from heapq import heappop
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.careful import CAREFUL_MS, Careful
 from odradek.orchestrator.core.effects import DeadLetter, SendMessage, SendTask, Show
-from odradek.orchestrator.core.run import NO_CLAIM
+from odradek.orchestrator.core.run import NO_CLAIM, Run
 from odradek.orchestrator.core.state import FOREVER_MS, HORIZON_MS, InboxItem, LostRecord, ShardConfig
 from odradek.orchestrator.core.steps import Steps
 from odradek.orchestrator.core.store import Store
@@ -42,7 +43,7 @@ class Shard(Steps):
         self._restored: dict[str, None] = {}
         self._old_notes: list[bytes] = []
         """Marks and checkpoints of earlier claims."""
-        self._pending: list[tuple[LiveRun, list[tuple[int, int]], list[int]]] = []
+        self._pending: list[tuple[Run, list[tuple[int, int]], list[int]]] = []
         """Runs with outputs that the predecessor may not have emitted: their dispatched activities and their messages.
         """
         self._ended_before: list[LiveRun] = []
@@ -119,26 +120,36 @@ class Shard(Steps):
             self.dirty[b"c" + key] = str(offset).encode()
 
     def begin(self, claim: int, now_ms: int) -> None:
-        """Everything up to the claim has been restored: assert again what is not settled, under this claim."""
+        """Everything up to the claim has been restored; call ``load`` until it is done, which brings it into memory."""
         self.now_ms = now_ms
         self.taken = self.x0
         self.flush_store()
         codec = self.config.codec
         self.writer = HistoryWriter(claim, self.v0, self.x0, self.y0, codec, self.checked, self._late)
         self.owns = True
-        claims = sorted(offset for offset, _ in self._claims)
+        claims = self._claims_before = sorted(offset for offset, _ in self._claims)
         before = max((offset for offset in claims if offset < claim), default=None)
         ended = before is None or before == self._ended_claim or before in self.config.survived
         self.config.survived.add(claim)
         if self.config.crashes_max and (not ended or self.config.retries_suspects):
             self.careful = Careful(self)
-        for workflow_id in self._restored:
-            self._reassert(self.workflow(workflow_id), claims)
-        self._restored = {}
+        self.to_load, self._restored = deque(self._restored), {}
+
+    def load(self, workflows: int) -> bool:
+        """Assert again, under this claim, what is not settled of so many workflows; whether none is left."""
+        to_load = self.to_load
+        assert to_load is not None
+        for _ in range(min(workflows, len(to_load))):
+            self._reassert(self.workflow(to_load.popleft()), self._claims_before)
+        self.keep_to_room()
+        if to_load:
+            return False
+        self.to_load = None
         if self.to_reassert == 0:
             self._settle()
         self.flush_store()
         self.due_from_store()
+        return True
 
     def _reassert(self, wf: Workflow, claims: list[int]) -> None:
         for raw, offset in list(wf.offsets.items()):
@@ -152,7 +163,7 @@ class Shard(Steps):
         if wf.live is not None and wf.live.run.started is not None:
             runs.append(wf.live)
         if any(offset > self.y0 for offset in wf.offsets.values()):
-            self._pending += [(live, self.dispatched(live), live.run.unanswered()) for live in runs]
+            self._pending += [(live.run, self.dispatched(live), live.run.unanswered()) for live in runs]
         self._ended_before += wf.ending.values()
         for live in runs:
             self._reassert_run(live, unsettled)
@@ -182,7 +193,7 @@ class Shard(Steps):
 
         def checked(_: int) -> None:
             self.to_reassert -= 1
-            if self.to_reassert == 0:
+            if self.to_reassert == 0 and self.to_load is None:
                 self._settle()
 
         chain_then(entry, checked)
@@ -207,8 +218,9 @@ class Shard(Steps):
 
     def _emit_pending(self) -> None:
         outputs: list[SendTask | SendMessage | Show] = []
-        for live, dispatched, messages in self._pending:
-            if live.run.is_open:
+        for run, dispatched, messages in self._pending:
+            live = self.workflow(run.workflow_id).live  # it may have been put aside meanwhile
+            if live is not None and live.run.run_id == run.run_id and live.run.is_open:
                 outputs += self.outputs_again(live, dispatched, messages)
         ended, self._ended_before, self._pending = self._ended_before, [], []
 
@@ -299,6 +311,10 @@ class Shard(Steps):
                 self.writer.after_in_flight(effects)
         self.writer.taken_to(self.decided_x())
         self.writer.mark_if_idle()
+        self.keep_to_room()
+
+    def keep_to_room(self) -> None:
+        """Put aside what is more than may be in memory."""
         room = self.config.room
         if len(self.workflows) > room.workflows + min(room.workflows, 1000):
             self.evict_workflows()

@@ -7,7 +7,7 @@ only.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
@@ -136,6 +136,8 @@ class ShardState(ABC):
         """Runs with steps that the host runs."""
         self.owns = False
         """A writer exists: the claim has been made and everything before it restored."""
+        self.to_load: deque[str] | None = None
+        """Workflows that were restored from the log and are not in memory yet, while a takeover brings them there."""
         self.later: list[Callable[[], None]] = []
         """What must happen after the commands of the step that is being made."""
         self.worker_partition: Callable[[str], int | None] = lambda worker: None
@@ -270,7 +272,7 @@ class ShardState(ABC):
     def flush_store(self) -> None:
         """Bring the store up to the acknowledged prefix, due times included.
 
-        During a restore only records are written: the store must not claim to reflect what it has no due times of yet.
+        Until all that was restored is loaded, the store must not claim to reflect it: it lacks due times.
         """
         changes = self.dirty
         self.dirty = {}
@@ -280,9 +282,10 @@ class ShardState(ABC):
                 if workflow_id in self.workflows:
                     self._store_due(self.workflows[workflow_id], changes)
             self.due_changed.clear()
-            self.position, self.x0 = self.writer.last, self.writer.x
-            self.v0, self.y0 = self.writer.v, self.writer.y
-            changes[b"m"] = f"{self.position} {self.v0} {self.x0} {self.y0}".encode()
+            if self.to_load is None:
+                self.position, self.x0 = self.writer.last, self.writer.x
+                self.v0, self.y0 = self.writer.v, self.writer.y
+                changes[b"m"] = f"{self.position} {self.v0} {self.x0} {self.y0}".encode()
         self.store.write(changes)
 
     def _store_due(self, wf: Workflow, changes: dict[bytes, bytes | None]) -> None:
