@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
