@@ -313,7 +313,8 @@ class OwnedPartition:
             return
         gap, self._gap = self._gap, None
         self.around.reader.unassign(self._topics.history, self.partition)
-        self.shard.writer.gap_read([(record.offset, record.key or b"", _claim_of(record)) for record in gap])
+        found = [(record.offset, record.key or b"", keys.claim_of(record.key or b"")) for record in gap]
+        self.shard.writer.gap_read(found)
         self.shard.flush()
         self.drain()
 
@@ -379,19 +380,6 @@ class OwnedPartition:
         except Exception:
             _log.debug("the store is closed without a stamp", exc_info=True)
             return StoreIdentity("", 0, 0)
-
-
-def _claim_of(record: Record) -> int | None:
-    key = record.key or b""
-    if key.startswith((keys.MARK, keys.CHECKPOINT)):
-        return int(key.rpartition(b"\0")[2])
-    if key.startswith(keys.CLAIM):
-        return None
-    try:
-        parsed = keys.parse(key)
-    except ValueError:
-        return None
-    return parsed.claim if parsed else None
 
 
 def _dead(record: Record, code: str, reason: str) -> r.DeadLetterRecord:

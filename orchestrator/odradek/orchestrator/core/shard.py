@@ -188,12 +188,20 @@ class Shard(Steps):
         chain_then(entry, checked)
 
     def _settle(self) -> None:
-        """The log says the same under this claim as before: older claims, marks and checkpoints are of no more use."""
+        """The log says the same under this claim as before: older claims, marks and checkpoints are of no more use.
+
+        Once a mark of this claim carries the watermarks: the next owner may find them nowhere else.
+        """
         self.writer.settled = True
-        older = [key for offset, key in self._claims if offset < self.writer.claim]
-        for key in dict.fromkeys([*older, *self._old_notes]):
-            self.writer.append(key, None)
-        self._old_notes = []
+        claims = [key for offset, key in self._claims if offset < self.writer.claim]
+        older, self._old_notes = dict.fromkeys([*claims, *self._old_notes]), []
+
+        def remove(_: int) -> None:
+            for key in older:
+                self.writer.append(key, None)
+
+        if older:
+            chain_then(self.writer.mark(), remove)
 
     def go_live(self, now_ms: int) -> None:
         """The inbox is read to where it ended at the claim: emit again what is still pending."""
