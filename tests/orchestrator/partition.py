@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from odradek.converter import DataConverter
@@ -81,6 +81,13 @@ class Partition:
         outcome = next(body for body in self.replies(request) if isinstance(body, r.RunOutcome))
         assert outcome.status == "completed", outcome
         return self.converter.payload_converter.from_payload(outcome.result) if outcome.result else None
+
+    def gap(self, first: int, end: int) -> Iterator[tuple[int, bytes, int | None]]:
+        """What a writer is told of the records from ``first`` up to ``end`` that compaction has left."""
+        for offset in range(first, end):
+            record = self.history[offset]
+            if record is not None:
+                yield offset, record[0], keys.claim_of(record[0])
 
     def compact(self) -> None:
         """What the cleaner does: only the last record of a key stays; older tombstones go."""
@@ -178,7 +185,7 @@ class Owner:
                 self.alive, self.fenced = False, reason
                 return
             case fx.ReadGap(first=first, end=end):
-                self.shard.writer.gap_read([self._read(at) for at in range(first, end)])
+                self.shard.writer.gap_read(list(partition.gap(first, end)))
                 self.shard.flush()
                 return
             case fx.InboxDone():
@@ -250,13 +257,6 @@ class Owner:
             failure = r.Failure(r.FailureKind.ACTIVITY, "Activity task failed", attributes=facts, cause=cause)
         ended = r.StepEnded(step.seq, call.activity, result, step.attempt, partition.now_ms, failure)
         self.shard.steps_ended([(step, ended)], partition.now_ms)
-
-    def _read(self, offset: int) -> tuple[int, bytes, int | None]:
-        record = self.partition.history[offset]
-        assert record is not None
-        key = record[0]
-        parsed = keys.parse(key) if not key.startswith(keys.CLAIM) else None
-        return offset, key, parsed.claim if parsed else None
 
     def pass_time(self, seconds: float) -> None:
         self.partition.now_ms += int(seconds * 1000)

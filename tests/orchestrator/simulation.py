@@ -192,7 +192,7 @@ class SimulatedOwner:
             case fx.Fenced():
                 self.die()
             case fx.ReadGap(first=first, end=end):
-                writer.gap_read([world.read(offset) for offset in range(first, end)])
+                writer.gap_read(list(world.partition.gap(first, end)))
                 if not self.loading:
                     self.shard.flush()
             case fx.ReadArchive(parts=parts, on_read=on_read):
@@ -332,13 +332,6 @@ class World:
         assert known == written, f"decided twice: {body}"
         for _ in range(self.random.choice((1, 1, 1, 2))):
             self.partition.send(workflow_id, body)
-
-    def read(self, offset: int) -> tuple[int, bytes, int | None]:
-        record = self.partition.history[offset]
-        if record is None:
-            return offset, b"\0mark\0gone", None
-        parsed = None if record[0].startswith(b"\0") else keys.parse(record[0])
-        return offset, record[0], parsed.claim if parsed else None
 
     # ------------------------------------------------------------------------------------------ chance
 

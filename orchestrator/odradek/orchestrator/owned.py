@@ -351,7 +351,8 @@ class OwnedPartition:
             return
         gap, self._gap = self._gap, None
         self.around.reader.unassign(self._topics.history, self.partition)
-        self.shard.writer.gap_read([(record.offset, record.key or b"", _claim_of(record)) for record in gap])
+        found = [(record.offset, record.key or b"", keys.claim_of(record.key or b"")) for record in gap]
+        self.shard.writer.gap_read(found)
         self.flush()
         self.drain()
 
@@ -408,19 +409,6 @@ class OwnedPartition:
             self.store.close()
             self.store = None
         self.shard = None
-
-
-def _claim_of(record: Record) -> int | None:
-    key = record.key or b""
-    if key.startswith((keys.MARK, keys.CHECKPOINT)):
-        return int(key.rpartition(b"\0")[2])
-    if key.startswith(keys.CLAIM):
-        return None
-    try:
-        parsed = keys.parse(key)
-    except ValueError:
-        return None
-    return parsed.claim if parsed else None
 
 
 def _dead(record: Record, code: str, reason: str) -> r.DeadLetterRecord:

@@ -135,6 +135,7 @@ class Decide(Transitions):
         self.show_nothing(live)
         wf = self.workflow(run.workflow_id)
         wf.live = None
+        live.closes = True
         if successor_id(run) is not None:
             wf.await_successor(run)
         wf.ending[run.run_id] = live

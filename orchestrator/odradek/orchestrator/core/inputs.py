@@ -34,24 +34,25 @@ class Inputs(Attempts):
     def take_now(self, item: InboxItem) -> None:
         """Take an inbox record in, or let it wait behind the barrier of its run."""
         wf = self.workflow(item.workflow_id)
-        live = wf.live
-        if live is not None and live.barrier:
-            live.waiting.append((item, self.hold_x(item.offset)))
+        held_by = wf.held_by()
+        if held_by is not None:
+            held_by.waiting.append((item, self.hold_x(item.offset)))
         else:
             self.dispatch(wf, item)
 
     def drain_waiting(self, live: LiveRun) -> None:
         """The barrier has lifted: take in what waited behind it, until the next one."""
         wf = self.workflow(live.run.workflow_id)
-        while live.waiting and not (wf.live is not None and wf.live.barrier):
+        held_by: LiveRun | None = None
+        while live.waiting and (held_by := wf.held_by()) is None:
             item, hold = live.waiting.popleft()
             self.release_x(hold)
             if self.careful is None:
                 self.dispatch(wf, item)
             else:
                 self.careful.run(wf, partial(self.take_now, item), item.offset)
-        if live.waiting and wf.live is not None and wf.live is not live:
-            wf.live.waiting.extend(live.waiting)
+        if live.waiting and held_by is not None and held_by is not live:
+            held_by.waiting.extend(live.waiting)
             live.waiting.clear()
         self.reschedule(wf)
 
@@ -155,7 +156,8 @@ class Inputs(Attempts):
                 return False
             case "terminate-existing":
                 self.close(live, r.RunTerminated("terminated by a start with conflict policy terminate-existing"))
-                return True
+                self.take_now(item)
+                return False
             case _:
                 message = (
                     f'ODR-101: workflow "{wf.id}" is running already (run {run.run_id}): use another ID, or say with '

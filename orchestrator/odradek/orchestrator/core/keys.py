@@ -64,3 +64,16 @@ def parse(key: bytes) -> Key | None:
         return None
     workflow_id, run_id, kind, claim = key.decode().split("\0")
     return Key(workflow_id, run_id, kind[0], int(kind[1:]), int(claim))
+
+
+def claim_of(key: bytes) -> int | None:
+    """The claim that a record was written under; None for a claim itself, and for what is none of our keys."""
+    if key.startswith((MARK, CHECKPOINT)):
+        return int(key.rpartition(b"\0")[2])
+    if key.startswith(CLAIM):
+        return None
+    try:
+        parsed = parse(key)
+    except ValueError:
+        return None
+    return parsed.claim if parsed else None

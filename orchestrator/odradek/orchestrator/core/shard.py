@@ -43,6 +43,8 @@ class Shard(Steps):
         self._restored: dict[str, None] = {}
         self._old_notes: list[bytes] = []
         """Marks and checkpoints of earlier claims."""
+        self._old_suspicions: list[bytes] = []
+        """Those that blame nobody any more."""
         self._pending: list[tuple[Run, list[tuple[int, int]], list[int]]] = []
         """Runs with outputs that the predecessor may not have emitted: their dispatched activities and their messages.
         """
@@ -157,7 +159,7 @@ class Shard(Steps):
                 del wf.offsets[raw]
                 if parsed.claim not in wf.suspects or _is_late(raw, offset, claims):
                     wf.suspects.pop(parsed.claim, None)
-                    self._old_notes.append(raw)
+                    self._old_suspicions.append(raw)
         unsettled = {raw for raw, offset in wf.offsets.items() if offset > self.v0 or _is_late(raw, offset, claims)}
         runs = [*wf.ending.values()]
         if wf.live is not None and wf.live.run.started is not None:
@@ -199,12 +201,12 @@ class Shard(Steps):
         chain_then(entry, checked)
 
     def _settle(self) -> None:
-        """The log says the same under this claim as before: older claims, marks and checkpoints are of no more use."""
+        """The log says the same under this claim as before: older claims are of no more use."""
         self.writer.settled = True
-        older = [key for offset, key in self._claims if offset < self.writer.claim]
-        for key in dict.fromkeys([*older, *self._old_notes]):
+        claims = [key for offset, key in self._claims if offset < self.writer.claim]
+        for key in dict.fromkeys([*claims, *self._old_suspicions]):
             self.writer.append(key, None)
-        self._old_notes = []
+        self._old_suspicions = []
 
     def go_live(self, now_ms: int) -> None:
         """The inbox is read to where it ended at the claim: emit again what is still pending."""
@@ -322,9 +324,23 @@ class Shard(Steps):
             self.drop_instance(next(iter(self.instances.values())))
 
     def checkpoint(self, now_ms: int, then: Callable[[int], None] | None = None) -> None:
-        """Write the watermarks down and bring the store up to what is acknowledged."""
+        """Write the watermarks down and bring the store up to what is acknowledged.
+
+        Behind the first one the marks and checkpoints of earlier claims go: a next owner might have found the
+        watermarks nowhere else.
+        """
         self.now_ms = max(now_ms, self.now_ms)
-        self.writer.checkpoint(self.now_ms, then)
+        older: list[bytes] = []
+        if self.writer.settled:
+            older, self._old_notes = self._old_notes, older
+
+        def checked(offset: int) -> None:
+            for key in dict.fromkeys(older):
+                self.writer.append(key, None)
+            if then is not None:
+                then(offset)
+
+        self.writer.checkpoint(self.now_ms, checked)
         self.flush_store()
 
     # ------------------------------------------------------------------------------------------ trouble

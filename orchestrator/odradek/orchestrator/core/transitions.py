@@ -159,11 +159,13 @@ class Transitions(Closing):
             self.writer.emit_under(token, self.archive(live))
             self.writer.emitted(token)
 
+        live.closes = False
         token = self.writer.begin_closing(offset, all_out)
         self.writer.emit_under(token, self.closing_effects(live))
         following = self.begin_successor(live)
         if following is None:
             archive(offset)
+            self.drain_waiting(live)
         else:
             self.writer.then_in_flight(archive)
             self.drain_waiting(following)

@@ -48,6 +48,9 @@ class LiveRun:
     effects: list[Effect] = field(default_factory=list)
     barrier: bool = False
     """The sealed chunk is not acknowledged yet: inputs wait."""
+    closes: bool = False
+    """Its closing record is not acknowledged yet: what comes for its workflow waits, lest the next run be there first.
+    """
     waiting: deque[Any] = field(default_factory=deque)
     in_flight: int = 0
     stale: list[bytes] = field(default_factory=list)
@@ -196,6 +199,12 @@ class Workflow:
 
     suspects: dict[int, int] = field(default_factory=dict)
     """By claim: how often a process has died while its code ran. The highest claim counts."""
+
+    def held_by(self) -> LiveRun | None:
+        """The run that inputs wait for: it is behind a barrier, or its end is not in the log yet."""
+        if self.live is not None:
+            return self.live if self.live.barrier else None
+        return next((live for live in self.ending.values() if live.closes), None)
 
     def crashes(self) -> int:
         return self.suspects[max(self.suspects)] if self.suspects else 0

@@ -211,11 +211,18 @@ class HistoryWriter:
             self.outbox.append(ReadGap(*self._gap))
 
     def gap_read(self, records: Sequence[tuple[int, bytes, int | None]]) -> None:
-        """What stands in the gap: (offset, key, claim of the record, None for a claim or what cannot be read)."""
+        """What stands in the gap: (offset, key, claim of the record, None for a claim or what cannot be read).
+
+        Compaction may have been there before us, if we slept for long: a claim may have been in what is gone.
+        """
         assert self._gap is not None
+        first, end = self._gap
+        if len(records) < end - first:
+            self.fence(f"compaction has taken records between offsets {first} and {end}, and one may have been a claim")
+            return
         for offset, key, claim in records:
-            if key.startswith(keys.CLAIM):
-                self.fence(f"another owner claimed the partition at offset {offset}")
+            if key.startswith(keys.CLAIM) or (claim is not None and claim > self.claim):
+                self.fence(f"another owner claimed the partition before offset {offset + 1}")
                 return
             if claim is not None and claim < self.claim:
                 self._late.add(offset)
