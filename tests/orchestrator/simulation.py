@@ -158,6 +158,11 @@ class SimulatedOwner:
         self.shard.tick(self.now_ms)
         self.settle()
 
+    def go_on(self) -> None:
+        assert self.shard is not None
+        self.shard.go_on(self.now_ms)
+        self.settle()
+
     def checkpoint(self) -> None:
         assert self.shard is not None
         self.shard.checkpoint(self.now_ms)
@@ -218,6 +223,8 @@ class World:
             workflows_in_memory_max=2,
             instances_in_memory_max=2,
             crashes_max=1000,  # notes are made at every takeover, and none parks a run
+            inputs_per_turn=self.random.choice((1, 2, 100)),
+            due_per_tick=self.random.choice((1, 200)),
         )
         self.owners: list[SimulatedOwner] = []
         self.orphans: list[list[Entry]] = []
@@ -374,7 +381,7 @@ class World:
         if owner.landed:
             moves += [owner.acknowledge] * 3
         if owner.shard is not None:
-            moves += [lambda: owner.read(self.random.randrange(1, 5)), owner.tick]
+            moves += [lambda: owner.read(self.random.randrange(1, 5)), owner.tick, owner.go_on]
             if self.random.random() < 0.1:
                 moves.append(owner.checkpoint)
         self.random.choice(moves)()
@@ -408,6 +415,7 @@ class World:
             while owner.landed:
                 owner.acknowledge()
             owner.read(100)
+            owner.go_on()
             while self.tasks:
                 self.work(self.tasks.pop(0))
             self.partition.now_ms += 500

@@ -220,7 +220,8 @@ class Orchestrator:
         if self._archives.done:
             self._take_archives()
         now_ms = self.clock_ms()
-        if now_ms != self._ticked_ms:
+        self._take_turns(now_ms)
+        if now_ms != self._ticked_ms and not self._is_congested:
             self._ticked_ms = now_ms
             for owned in list(self.owned.values()):
                 self._guarded(owned, owned.tick, now_ms)
@@ -240,12 +241,12 @@ class Orchestrator:
 
         For acknowledgements while appends are in flight, else for records.
         """
-        if self.history.in_flight + self.outputs.appender.in_flight > self.settings.in_flight_max:
+        if self._is_congested:
             if self.history.poll(0.005):
                 self._after_acks()
             return
         waiting = self.history.in_flight
-        idle = not waiting and not acked and not self.steps.has_news
+        idle = not waiting and not acked and not self.steps.has_news and not self._has_backlog
         if idle and self._clock.is_wanted_to_skip and self._skip_time():
             return
         records = self._poll(self._idle_seconds() if idle else 0)
@@ -253,6 +254,29 @@ class Orchestrator:
             self._take(records)
         elif waiting and not acked and self.history.poll(0.001):
             self._after_acks()
+
+    @property
+    def _is_congested(self) -> bool:
+        """More is on its way to the log than may be: nothing that makes more is done."""
+        return self.history.in_flight + self.outputs.appender.in_flight > self.settings.in_flight_max
+
+    @property
+    def _has_backlog(self) -> bool:
+        return any(owned.has_backlog for owned in self.owned.values())
+
+    def _take_turns(self, now_ms: int) -> None:
+        """What has been read and waits, and how far the inboxes may be read ahead of it."""
+        records = held_bytes = 0
+        for owned in list(self.owned.values()):
+            if owned.has_backlog and not self._is_congested:
+                self._guarded(owned, owned.go_on, now_ms)
+            ahead = owned.ahead
+            records += ahead[0]
+            held_bytes += ahead[1]
+        free_records = self.settings.inbox_ahead_records_max - records
+        free_bytes = self.settings.inbox_ahead_bytes_max - held_bytes
+        for owned in self.owned.values():
+            owned.pace(free_records, free_bytes)
 
     def _skip_time(self) -> bool:
         """Let the clock move to where time brings something about, if nothing else can; whether it did."""
@@ -605,6 +629,7 @@ class Orchestrator:
             replays_each_activation=self.settings.replays_each_activation,
             crashes_max=self.settings.crashes_max,
             retries_suspects=self.settings.retries_suspects,
+            inputs_per_turn=self.settings.inputs_per_turn,
             survived=self._survived.setdefault(partition, set()),
             turns=self._turns,
             versions=self.registry.versions,

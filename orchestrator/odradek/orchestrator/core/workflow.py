@@ -48,7 +48,6 @@ class LiveRun:
     effects: list[Effect] = field(default_factory=list)
     barrier: bool = False
     """The sealed chunk is not acknowledged yet: inputs wait."""
-    waiting: deque[Any] = field(default_factory=deque)
     in_flight: int = 0
     stale: list[bytes] = field(default_factory=list)
     """Keys under older claims that a newer record of ours has replaced or will replace."""
@@ -67,7 +66,7 @@ class LiveRun:
     steps: dict[int, RunStep] = field(default_factory=dict)
     """Steps that the host has been asked to run, and has not reported the end of."""
     steps_ended: list[tuple[RunStep, r.StepEnded]] = field(default_factory=list)
-    """They wait behind the barrier, as ``waiting`` does."""
+    """They wait behind the barrier, as inputs do."""
     steps_lost: bool = False
     """After a restore: the code awaits steps, and its replay will say which."""
     inbox_written: int = -1
@@ -170,7 +169,7 @@ class LiveRun:
     @property
     def busy(self) -> bool:
         """Something about this run is in memory only."""
-        return bool(self.in_flight or self.waiting or self.pending or self.parked or self.steps)
+        return bool(self.in_flight or self.pending or self.parked or self.steps)
 
 
 @dataclass(slots=True)
@@ -180,6 +179,8 @@ class Workflow:
     id: str
     remembered: Remembered = field(default_factory=Remembered)
     live: LiveRun | None = None
+    waiting: deque[tuple[Any, int]] = field(default_factory=deque)
+    """Inbox records that wait behind the barrier of the run or for their turn, each with its hold on x."""
     ending: dict[str, LiveRun] = field(default_factory=dict)
     """Runs whose closing record is written and whose summary is not."""
     closed: dict[str, r.Summary] = field(default_factory=dict)

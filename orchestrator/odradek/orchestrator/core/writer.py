@@ -179,6 +179,11 @@ class HistoryWriter:
         self._waited += 1
         heappush(self._waiting_for_x, (offset, self._waited, action))
 
+    @property
+    def waiting_for_x(self) -> int:
+        """How many actions wait in ``when_x``."""
+        return len(self._waiting_for_x)
+
     def mark_if_idle(self) -> None:
         """Write a mark if somebody waits for x and no other append is going to carry it."""
         if self._waiting_for_x and not self.in_flight and not self.fenced:
