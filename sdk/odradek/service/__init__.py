@@ -109,12 +109,20 @@ class RPCError(OdradekError):
     code: str  # type: ignore[misc]  # the page depends on what went wrong
 
     def __init__(
-        self, message: str, status: RPCStatusCode, raw_grpc_status: bytes = b"", *, code: str | None = None
+        self,
+        message: str,
+        status: RPCStatusCode,
+        raw_grpc_status: bytes = b"",
+        *,
+        code: str | None = None,
+        retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(message)
         self._message = message
         self._status = status
         self._raw_grpc_status = raw_grpc_status
+        self.retry_after_seconds = retry_after_seconds
+        """Not None: nothing was done, for want of room; the same call may succeed after this long."""
         self.code = code or (message.partition(":")[0] if message.startswith("ODR-") else "")
 
     @property
