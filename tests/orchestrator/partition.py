@@ -202,6 +202,8 @@ class Owner:
                 assert on_stored is not None
                 partition.archive.append((record, blocks))
                 on_stored(0, len(partition.archive) - 1)
+            case fx.DeadLetter(on_stored=on_stored) if on_stored is not None:
+                on_stored(0, 0)
             case fx.SendMessage(workflow_id=workflow_id, record=record):
                 assert record is not None
                 partition.send(workflow_id, record.body)

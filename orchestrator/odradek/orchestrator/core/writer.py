@@ -185,8 +185,9 @@ class HistoryWriter:
         return len(self._waiting_for_x)
 
     def mark_if_idle(self) -> None:
-        """Write a mark if somebody waits for x and no other append is going to carry it."""
-        if self._waiting_for_x and not self.in_flight and not self.fenced:
+        """Write a mark if somebody waits for an x that has been reached, and no other append is going to carry it."""
+        waiting = self._waiting_for_x
+        if waiting and waiting[0][0] <= self.x and not self.in_flight and not self.fenced:
             self.mark()
 
     def mark(self) -> Entry:
