@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 
 from odradek import workflow
 from odradek.client import Client
+from odradek.log.sqlite_appender import SqliteAppender
 from odradek.log.sqlite_reader import SqliteReader
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.host import Orchestrator
@@ -47,6 +49,13 @@ class Alarms:
     async def run(self, count: int) -> int:
         await asyncio.gather(*(asyncio.sleep(60) for _ in range(count)))
         return count
+
+
+@workflow.defn
+class Letter:
+    @workflow.run
+    async def run(self, text: str) -> int:
+        return len(text)
 
 
 def partition(**limits: Any) -> Partition:
@@ -130,8 +139,8 @@ def test_what_waits_for_its_turn_keeps_the_inbox_from_being_deleted_and_survives
 
 
 def test_careful_owner_keeps_the_order_of_what_waits_behind_a_barrier() -> None:
-    """After a crash code runs only when that is noted: a later input must not pass those that wait already."""
-    at = partition(crashes_max=3, chunk_bytes=200)
+    """Code runs only when that is noted: meanwhile a later input must not pass those behind a transition in parts."""
+    at = partition(crashes_max=3, chunk_bytes=200, record_bytes_max=1350)
     greedy = at.start("greedy", "Customer", 60)
     Owner(at).run()  # and is gone without a word
     for number in range(60):
@@ -224,10 +233,10 @@ async def test_an_inbox_is_read_ahead_within_limits(monkeypatch: pytest.MonkeyPa
     most = pauses = 0
     take_turns, pause = Orchestrator._take_turns, SqliteReader.pause
 
-    def watched(self: Orchestrator, now_ms: int) -> None:
+    def watched(self: Orchestrator, now_ms: int, congested: bool) -> None:
         nonlocal most
         most = max(most, sum(owned.ahead[0] for owned in self.owned.values()))
-        take_turns(self, now_ms)
+        take_turns(self, now_ms, congested)
 
     def counted(self: SqliteReader, topic: str, number: int) -> None:
         nonlocal pauses
@@ -248,3 +257,42 @@ async def test_an_inbox_is_read_ahead_within_limits(monkeypatch: pytest.MonkeyPa
             assert sorted(await greedy.result()) == list(range(signals))
     assert poll < most <= limit + poll
     assert pauses
+
+
+async def test_no_more_is_read_while_too_many_bytes_wait_for_acknowledgements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outage of the history fills no memory, and everything goes on after it."""
+    limit, poll, orders = 100_000, 10, 300
+    withheld, turns, most = threading.Event(), 0, 0
+    reached = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    poll_appender, take_turns = SqliteAppender.poll, Orchestrator._take_turns
+
+    def silent(self: SqliteAppender, timeout_seconds: float = 0) -> int:
+        ours = threading.current_thread() is thread
+        return 0 if ours and withheld.is_set() else poll_appender(self, timeout_seconds)
+
+    def watched(self: Orchestrator, now_ms: int, congested: bool) -> None:
+        nonlocal turns, most, thread
+        thread = threading.current_thread()
+        most = max(most, sum(owned.bytes_in_flight for owned in self.owned.values()))
+        turns += congested
+        if turns == 50:
+            loop.call_soon_threadsafe(reached.set)
+        take_turns(self, now_ms, congested)
+
+    thread: threading.Thread | None = None
+    monkeypatch.setattr(SqliteAppender, "poll", silent)
+    monkeypatch.setattr(Orchestrator, "_take_turns", watched)
+    settings = OrchestratorSettings(in_flight_bytes_max=limit, records_per_poll=poll)
+    async with await WorkflowEnvironment.start_local() as env:
+        async with Worker(env.client, task_queue="q", workflows=[Letter], orchestrator_settings=settings):
+            assert await env.client.execute_workflow(Letter.run, "", id="first", task_queue="q") == 0
+            withheld.set()
+            text = "x" * 2000
+            for number in range(orders):
+                await env.client.start_workflow(Letter.run, text, id=f"letter-{number}", task_queue="q", wait=False)
+            await reached.wait()
+            withheld.clear()
+            for number in range(orders):
+                assert await env.client.get_workflow_handle_for(Letter.run, f"letter-{number}").result() == 2000
+    assert limit < most <= limit + poll * 5000

@@ -220,8 +220,9 @@ class Orchestrator:
         if self._archives.done:
             self._take_archives()
         now_ms = self.clock_ms()
-        self._take_turns(now_ms)
-        if now_ms != self._ticked_ms and not self._is_congested:
+        congested = self._is_congested
+        self._take_turns(now_ms, congested)
+        if now_ms != self._ticked_ms and not congested:
             self._ticked_ms = now_ms
             for owned in list(self.owned.values()):
                 self._guarded(owned, owned.tick, now_ms)
@@ -258,17 +259,21 @@ class Orchestrator:
     @property
     def _is_congested(self) -> bool:
         """More is on its way to the log than may be: nothing that makes more is done."""
-        return self.history.in_flight + self.outputs.appender.in_flight > self.settings.in_flight_max
+        settings = self.settings
+        if self.history.in_flight + self.outputs.appender.in_flight > settings.in_flight_max:
+            return True
+        in_flight_bytes = sum(owned.bytes_in_flight for owned in self.owned.values())
+        return in_flight_bytes + self.outputs.bytes_in_flight > settings.in_flight_bytes_max
 
     @property
     def _has_backlog(self) -> bool:
         return any(owned.has_backlog for owned in self.owned.values())
 
-    def _take_turns(self, now_ms: int) -> None:
+    def _take_turns(self, now_ms: int, congested: bool) -> None:
         """What has been read and waits, and how far the inboxes may be read ahead of it."""
         records = held_bytes = 0
         for owned in list(self.owned.values()):
-            if owned.has_backlog and not self._is_congested:
+            if owned.has_backlog and not congested:
                 self._guarded(owned, owned.go_on, now_ms)
             ahead = owned.ahead
             records += ahead[0]

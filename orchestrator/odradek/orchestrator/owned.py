@@ -219,6 +219,11 @@ class OwnedPartition:
         shard = self.shard
         return (shard.ahead, shard.held_bytes) if shard is not None and shard.owns else (0, 0)
 
+    @property
+    def bytes_in_flight(self) -> int:
+        """Of appends to this partition's history that are not acknowledged yet."""
+        return self.shard.writer.bytes_in_flight if self.shard is not None and self.shard.owns else 0
+
     def pace(self, free_records: int, free_bytes: int) -> None:
         """Read the inbox no further while more has been read ahead here than is still free for all partitions."""
         records, held_bytes = self.ahead

@@ -28,6 +28,8 @@ class WorkerSettings:
     prefetch_bytes_max: int = 32 * MIB
     unacknowledged_max: int = 10_000
     """Answers on their way to the log; above it nothing is fetched, so that an outage does not fill memory."""
+    unacknowledged_bytes_max: int = 64 * MIB
+    """The same in bytes."""
     payload_bytes_max: int = 2 * MIB
     """A larger result fails its activity."""
     repeats_remembered: int = 10_000

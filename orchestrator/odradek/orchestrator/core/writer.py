@@ -96,6 +96,7 @@ class HistoryWriter:
         self.caught_up = False
         """False until the predecessor's pending outputs are emitted again: y does not rise before."""
         self.in_flight: deque[Entry] = deque()
+        self.bytes_in_flight = 0
         self.to_send: list[Entry] = []
         self.outbox: list[Effect] = []
         self._emitting: deque[Emitting] = deque()
@@ -145,6 +146,7 @@ class HistoryWriter:
         entry.effects = effects
         entry.then = then
         self.in_flight.append(entry)
+        self.bytes_in_flight += len(value or b"")
         self.to_send.append(entry)
         return entry
 
@@ -247,6 +249,7 @@ class HistoryWriter:
         self.last = offset
         first = self.in_flight.popleft()
         assert first is entry, "acknowledgements out of order"
+        self.bytes_in_flight -= len(entry.value or b"")
         entry.offset = offset
         self.x = max(self.x, entry.x_after)
         self._on_checked(entry)
