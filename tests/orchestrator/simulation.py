@@ -155,7 +155,7 @@ class SimulatedOwner:
 
     def tick(self) -> None:
         assert self.shard is not None
-        self.shard.tick(self.now_ms)
+        self.shard.tick(self.now_ms, self.world.random.choice((1, 200)))
         self.settle()
 
     def go_on(self) -> None:
@@ -224,7 +224,6 @@ class World:
             instances_in_memory_max=2,
             crashes_max=1000,  # notes are made at every takeover, and none parks a run
             inputs_per_turn=self.random.choice((1, 2, 100)),
-            due_per_tick=self.random.choice((1, 200)),
         )
         self.owners: list[SimulatedOwner] = []
         self.orphans: list[list[Entry]] = []

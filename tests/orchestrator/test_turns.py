@@ -184,7 +184,7 @@ def test_a_record_that_cannot_be_read_goes_to_the_dead_letters_when_its_turn_com
 
 
 def test_due_timers_of_many_workflows_fire_some_at_a_time_and_new_work_goes_on_beside_them() -> None:
-    at = partition(due_per_tick=7)
+    at, due_max = partition(), 7
     ends = [at.start(f"alarm-{n}", "Alarms", 1) for n in range(100)]
     innocent = at.start("innocent", "Customer", 6)
     owner = Owner(at)
@@ -194,14 +194,14 @@ def test_due_timers_of_many_workflows_fire_some_at_a_time_and_new_work_goes_on_b
         signal(at, "innocent", number)
         owner.read()
         assert seen(owner, "innocent") == number + 1
-        owner.shard.tick(at.now_ms)
+        owner.shard.tick(at.now_ms, due_max)
         owner.land_all()
         owner.emit_all()
-        assert sum(bool(at.replies(end)[1:]) for end in ends) <= 7 * (number + 1)
+        assert sum(bool(at.replies(end)[1:]) for end in ends) <= due_max * (number + 1)
         assert owner.shard.next_tick_ms() <= at.now_ms, "the rest is due now"
     signal(at, "innocent", 5)
     while owner.shard.next_tick_ms() <= at.now_ms:
-        owner.shard.tick(at.now_ms)
+        owner.shard.tick(at.now_ms, due_max)
         owner.run()
     assert [at.result(end) for end in ends] == [1] * 100
     assert at.result(innocent) == list(range(6))

@@ -48,6 +48,8 @@ _log = logging.getLogger("odradek.orchestrator")
 
 MEMBERSHIP_SECONDS: Final = 0.05
 READ_AGAIN_SECONDS: Final = 1.0
+DUE_PER_TURN_MIN: Final = 4
+"""Of one partition."""
 RECORD_MARGIN_BYTES: Final = 64 * 1024
 EVENT_RECORD_BYTES: Final = 1024 * 1024 - RECORD_MARGIN_BYTES
 """Events that need more are spread over several records: larger ones are refused, or read slowly, where a copy of the
@@ -224,8 +226,9 @@ class Orchestrator:
         self._take_turns(now_ms, congested)
         if now_ms != self._ticked_ms and not congested:
             self._ticked_ms = now_ms
+            due_max = max(DUE_PER_TURN_MIN, self.settings.due_per_turn // max(1, len(self.owned)))
             for owned in list(self.owned.values()):
-                self._guarded(owned, owned.tick, now_ms)
+                self._guarded(owned, owned.tick, now_ms, due_max)
         if self._deadlocks.found:
             self._report_deadlocks()
         self._settle_trouble()

@@ -244,12 +244,12 @@ class OwnedPartition:
         if self.shard is not None and self.phase in (Phase.CATCHING_UP, Phase.LIVE):
             self.shard.steps_ended(ended, self.around.clock_ms())
 
-    def tick(self, now_ms: int) -> None:
+    def tick(self, now_ms: int, due_max: int) -> None:
         shard = self.shard
         if shard is None or self.phase is not Phase.LIVE:
             return
         if shard.next_tick_ms() <= now_ms:
-            shard.tick(now_ms)
+            shard.tick(now_ms, due_max)
         if now_ms >= self._checkpoint_due_ms:
             self._checkpoint_due_ms = now_ms + int(self.around.settings.checkpoint_seconds * 1000)
             self.checkpoint(now_ms)

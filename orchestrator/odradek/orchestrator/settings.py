@@ -49,6 +49,8 @@ class OrchestratorSettings:
     """The same in bytes."""
     inputs_per_turn: int = 100
     """Inputs of one workflow that are taken in before the others of its partition have their turn."""
+    due_per_turn: int = 100
+    """Workflows with timers or other limits due that have their turn before new records are read."""
     workflows_in_memory_max: int = 50_000
     instances_in_memory_max: int = 20_000
     steps_concurrent_max: int = 1000

@@ -263,17 +263,17 @@ class Shard(Steps):
             decoded = item._replace(record=r.InboxRecord(item.time_ms, body))
             self.careful.run(wf, partial(self.take_now, decoded), item.offset, item.held_bytes)
 
-    def tick(self, now_ms: int) -> None:
-        """Let time pass: fire what is due."""
+    def tick(self, now_ms: int, due_max: int = 200) -> None:
+        """Let time pass: fire what is due, of so many workflows at most; those that are left are due at once again."""
         self.now_ms = max(now_ms, self.now_ms)
         if self.now_ms > self.due_seen_ms - HORIZON_MS // 2:
             self.due_from_store()
         if self.due_heap and self.due_heap[0][0] <= self.now_ms:
-            self._fire_due()
+            self._fire_due(due_max)
         self.flush()
 
-    def _fire_due(self) -> None:
-        for _ in range(self.config.due_per_tick):
+    def _fire_due(self, due_max: int) -> None:
+        for _ in range(due_max):
             if not self.due_heap or self.due_heap[0][0] > self.now_ms:
                 return
             due_ms, workflow_id = heappop(self.due_heap)

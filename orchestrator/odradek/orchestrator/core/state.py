@@ -57,8 +57,6 @@ class ShardConfig:
     """Inputs of one workflow that are taken in before others have their turn."""
     inputs_per_flush: int = 500
     """Of inputs that waited: how many are taken in, for all workflows together, before new ones are read."""
-    due_per_tick: int = 200
-    """Workflows with something due that have their turn before new inputs are read."""
     summary_retention_ms: int = 7 * 24 * 3_600_000
     workflows_in_memory_max: int = 50_000
     instances_in_memory_max: int = 20_000
