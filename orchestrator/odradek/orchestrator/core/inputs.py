@@ -477,12 +477,14 @@ class Inputs(Attempts):
                 then(found)
 
         parts = wf.closed[run_id].archive
-        if run_id in runs.reading:
-            runs.reading[run_id].append(read)
+        asking = runs.reading.get(run_id, [])
+        if 0 < len(asking) < READS_MAX:
+            asking.append(read)
         elif not parts:
             read(f'ODR-134: the history of closed workflow "{wf.id}" (run {run_id}) was not archived')
-        elif len(runs.reading) >= READS_MAX:
-            message = f'ODR-108: workflow "{wf.id}" cannot answer now: {READS_MAX} closed runs are being read already'
+        elif asking or len(runs.reading) >= READS_MAX:
+            what = "queries wait for its history" if asking else "closed runs are being read"
+            message = f'ODR-108: workflow "{wf.id}" cannot answer now: {READS_MAX} {what} already'
             self.answer(request, r.Refused("ODR-108", message, run_id, status))
         else:
             runs.reading[run_id] = [read]
