@@ -19,11 +19,16 @@ ConverterError
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, get_args, get_type_hints
+
+from pydantic import ValidationError
+from pydantic_core.core_schema import ErrorType
 
 from odradek.exceptions import OdradekError
 
 _SHOWN_CHARACTERS_MAX = 200
+_SAFE_TO_QUOTE: Final = frozenset(get_args(ErrorType)) - {"union_tag_invalid", "value_error", "assertion_error"}
+"""Kinds of pydantic's errors whose message speaks of the type, and not of the value."""
 
 
 class ConverterError(OdradekError):
@@ -196,6 +201,19 @@ class SearchAttributeInvalid(ConverterError, TypeError):
     def __init__(self, name: str, wanted: str, value: str) -> None:
         super().__init__(f'{self.code}: search attribute "{name}" must be {wanted}, and {shortened(value)} is not')
         self.name, self.wanted, self.value = name, wanted, value
+
+
+def without_values(error: Exception, hint: Any) -> str:
+    """What is wrong with a payload, in words that quote nothing of it: errors reach logs, histories and screens."""
+    if not isinstance(error, ValidationError):
+        return type(error).__name__
+    names = set(get_type_hints(hint)) if isinstance(hint, type) else set[str]()
+    parts = []
+    for one in error.errors(include_url=False, include_context=False, include_input=False):
+        place = ".".join(str(step) if isinstance(step, int) or step in names else "…" for step in one["loc"])
+        words = one["msg"] if one["type"] in _SAFE_TO_QUOTE else one["type"].replace("_", " ")
+        parts.append(f"{place}: {words}" if place else words)
+    return "; ".join(parts)
 
 
 def name_of(hint: Any) -> str:
