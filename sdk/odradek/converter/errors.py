@@ -10,6 +10,7 @@ ConverterError
 └── ConverterNotReady                the payload may be as it should: a workflow that needs it waits, parked
     ├── CodecTooSlow          ODR-045  a codec made workflow code wait for too long
     ├── KeyUnknown            ODR-046  a payload is encrypted with a key that is not there
+    ├── KeyMismatch           ODR-155  a payload does not open with the key that it names
     └── StorageError
         ├── StoredPayloadMissing  ODR-049  the store does not have what a reference names
         ├── StorageDriverUnknown  ODR-050  this process has no driver of the name that a reference names
@@ -124,6 +125,20 @@ class KeyUnknown(ConverterNotReady):
             "give every process of the namespace the old keys, too, for as long as histories are kept"
         )
         self.key_id, self.known = key_id, known
+
+
+class KeyMismatch(ConverterNotReady):
+    """A payload names a key that this process has, and does not open with it."""
+
+    code: ClassVar[str] = "ODR-155"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(
+            f'{self.code}: a payload that names key "{key_id}" does not open with the key of that ID which this process '
+            "has: it is another key, or the payload was changed. Give the process the key that the payload was written "
+            "with; what waits for it goes on then"
+        )
+        self.key_id = key_id
 
 
 class StorageError(ConverterNotReady):
