@@ -35,7 +35,7 @@ class TLSConfig:
     domain: str | None = None
     """Without meaning here: brokers are called by the names that they advertise."""
     client_cert: bytes | None = None
-    client_private_key: bytes | None = None
+    client_private_key: bytes | None = field(default=None, repr=False)
 
     def to_log_config(self) -> dict[str, str]:
         """The same in librdkafka's terms. Raises ``ValueError`` for a certificate without its key, or the reverse."""
@@ -55,10 +55,10 @@ class ConnectConfig:
 
     target_host: str
     tls: bool | TLSConfig | None = None
-    log_config: Mapping[str, str] = field(default_factory=dict)
+    log_config: Mapping[str, str] = field(default_factory=dict, repr=False)
     """librdkafka settings; they win over ``tls``."""
     lazy: bool = False
-    schema_registry: str | None = None
+    schema_registry: str | None = field(default=None, repr=False)
 
     def all_log_config(self) -> dict[str, str]:
         tls = TLSConfig() if self.tls is True else self.tls

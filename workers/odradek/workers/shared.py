@@ -18,6 +18,10 @@ _logger = logging.getLogger(__name__)
 AWAY_SECONDS: Final = 2.0
 """How long it is left alone after an error."""
 ANSWER_SECONDS: Final = 0.5
+URL_INVALID: Final = (
+    "ODR-210: the URL of Redis cannot be read: give redis://[user:password@]host:port/number, rediss:// or unix://, with "
+    "/, @, : and % of a password percent-encoded"
+)
 _MOMENTS: Final = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -42,10 +46,14 @@ class SharedState:
                 "ODR-145: Redis is configured, and its client is missing: pip install odradek[redis]"
             ) from error
         self._error: type[Exception] = redis.RedisError
-        self._redis: Any = redis.Redis.from_url(
-            url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS
-        )
-        self._shown = self._redis.connection_pool.connection_kwargs.get("host", url)
+        try:
+            self._redis: Any = redis.Redis.from_url(
+                url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS
+            )
+        except ValueError:  # which would quote a part of the URL, and that may be a part of its password
+            raise ValueError(URL_INVALID) from None
+        connection = self._redis.connection_pool.connection_kwargs
+        self._shown = connection.get("host") or connection.get("path", "")
         self._prefix = f"odradek:{namespace}:"
         self._finished_seconds = int(finished_seconds)
         self._moments = self._redis.register_script(_MOMENTS)
