@@ -14,7 +14,7 @@ ARGS ?=
 SEEDS ?= 1000
 FIRST ?= 0
 
-.PHONY: help venv demo test lint format types imports pytest schemas reference properties bench crowd blocking million fan-out takeover clean
+.PHONY: help venv demo test lint format types imports pytest schemas reference properties bench crowd blocking million fan-out takeover overload clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -70,6 +70,9 @@ blocking: $(STAMP) ## One endless task among 100,000 short ones, workers that co
 
 million: $(STAMP) ## A million activities through one queue: make million ARGS="--activities 20000"
 	$(BIN)/python -m benchmarks.million --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
+
+overload: $(STAMP) ## Ten times what a fleet can do, a flood for one workflow, timers due in an outage: make overload ARGS="--parts storm"
+	$(BIN)/python -m benchmarks.overload --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
 
 fan-out: $(STAMP) ## Ten thousand activities from one workflow and back
 	$(BIN)/python -m benchmarks.fan_out --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)

@@ -142,7 +142,7 @@ class Owner:
 
     def step(self) -> bool:
         """Read, land, acknowledge and emit everything that is there; False if nothing was."""
-        return any([self.read(), self.land_all(), self.emit_all()])
+        return any([self.read(), self.go_on(), self.land_all(), self.emit_all()])
 
     def run(self) -> None:
         while self.alive and self.step():
@@ -158,6 +158,12 @@ class Owner:
             self.shard.go_live(self.partition.now_ms)
             return True
         return bool(items)
+
+    def go_on(self) -> bool:
+        """Give those that wait for their turn one."""
+        waits = bool(self.shard.backlog)
+        self.shard.go_on(self.partition.now_ms)
+        return waits
 
     def send(self) -> None:
         """Hand the shard's appends to the producer, which has not landed them yet."""
@@ -205,6 +211,8 @@ class Owner:
                 assert on_stored is not None
                 partition.archive.append((record, blocks))
                 on_stored(0, len(partition.archive) - 1)
+            case fx.DeadLetter(on_stored=on_stored) if on_stored is not None:
+                on_stored(0, 0)
             case fx.SendMessage(workflow_id=workflow_id, record=record):
                 assert record is not None
                 partition.send(workflow_id, record.body)

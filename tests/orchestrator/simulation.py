@@ -166,7 +166,12 @@ class SimulatedOwner:
 
     def tick(self) -> None:
         assert self.shard is not None
-        self.shard.tick(self.now_ms)
+        self.shard.tick(self.now_ms, self.world.random.choice((1, 200)))
+        self.settle()
+
+    def go_on(self) -> None:
+        assert self.shard is not None
+        self.shard.go_on(self.now_ms)
         self.settle()
 
     def checkpoint(self) -> None:
@@ -229,6 +234,7 @@ class World:
             record_bytes_max=record_bytes,
             room=Room(2, 2),
             crashes_max=1000,  # notes are made at every takeover, and none parks a run
+            inputs_per_turn=self.random.choice((1, 2, 100)),
         )
         self.owners: list[SimulatedOwner] = []
         self.orphans: list[list[Entry]] = []
@@ -380,7 +386,7 @@ class World:
         if owner.loading:
             moves.append(owner.load)
         elif owner.shard is not None:
-            moves += [lambda: owner.read(self.random.randrange(1, 5)), owner.tick]
+            moves += [lambda: owner.read(self.random.randrange(1, 5)), owner.tick, owner.go_on]
             if self.random.random() < 0.1:
                 moves.append(owner.checkpoint)
         self.random.choice(moves)()
@@ -416,6 +422,7 @@ class World:
             while owner.loading:
                 owner.load()
             owner.read(100)
+            owner.go_on()
             while self.tasks:
                 self.work(self.tasks.pop(0))
             self.partition.now_ms += 500

@@ -1,4 +1,4 @@
-"""Payloads of records as people can read them: through codec and storage of the converter that was named."""
+"""Payloads of records as people can read them, through codec and storage of the converter that was named; or masked."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ async def decoded(records: T, converter: DataConverter) -> T:
     read = iter([(await converter.decode_payloads([payload]))[0] for payload in payloads])
     replaced: T = _replaced(records, lambda payload: next(read))
     return replaced
+
+
+def masked(records: T) -> T:
+    """The same with no value in it that a person could read: only encodings and sizes are left."""
+    replaced: T = _replaced(records, mask)
+    return replaced
+
+
+def mask(payload: Payload) -> Payload:
+    return dataclasses.replace(payload, encoding=payload.encoding.removesuffix("/plain"))
 
 
 def _payloads(value: Any) -> Iterator[Payload]:

@@ -29,8 +29,8 @@ class Common:
 
     log: str | None = None
     namespace: str = "default"
-    log_config: dict[str, str] = field(default_factory=dict)
-    schema_registry: str | None = None
+    log_config: dict[str, str] = field(default_factory=dict, repr=False)
+    schema_registry: str | None = field(default=None, repr=False)
     converter: str | None = None
     interceptor: list[str] = field(default_factory=list)
     verbose: bool = False

@@ -50,6 +50,8 @@ _log = logging.getLogger("odradek.orchestrator")
 
 MEMBERSHIP_SECONDS: Final = 0.05
 READ_AGAIN_SECONDS: Final = 1.0
+DUE_PER_TURN_MIN: Final = 4
+"""Of one partition."""
 RECORD_MARGIN_BYTES: Final = 64 * 1024
 EVENT_RECORD_BYTES: Final = 1024 * 1024 - RECORD_MARGIN_BYTES
 """Events that need more are spread over several records: larger ones are refused, or read slowly, where a copy of the
@@ -234,10 +236,13 @@ class Orchestrator:
         for owned in self._loading:
             self._guarded(owned, owned.load)
         now_ms = self.clock_ms()
-        if now_ms != self._ticked_ms:
+        congested = self._is_congested
+        self._take_turns(now_ms, congested)
+        if now_ms != self._ticked_ms and not congested:
             self._ticked_ms = now_ms
+            due_max = max(DUE_PER_TURN_MIN, self.settings.due_per_turn // max(1, len(self.owned)))
             for owned in list(self.owned.values()):
-                self._guarded(owned, owned.tick, now_ms)
+                self._guarded(owned, owned.tick, now_ms, due_max)
         if self._deadlocks.found:
             self._report_deadlocks()
         self._settle_trouble()
@@ -254,12 +259,12 @@ class Orchestrator:
 
         For acknowledgements while appends are in flight, else for records.
         """
-        if self.history.in_flight + self.outputs.appender.in_flight > self.settings.in_flight_max:
+        if self._is_congested:
             if self.history.poll(0.005):
                 self._after_acks()
             return
         waiting = self.history.in_flight
-        idle = not waiting and not acked and not self.steps.has_news and not self._loading
+        idle = not (waiting or acked or self.steps.has_news or self._loading or self._has_backlog)
         if idle and self._clock.is_wanted_to_skip and self._skip_time():
             return
         records = self._poll(self._idle_seconds() if idle else 0)
@@ -271,6 +276,33 @@ class Orchestrator:
     @property
     def _loading(self) -> list[OwnedPartition]:
         return [owned for owned in self.owned.values() if owned.phase is Phase.LOADING]
+
+    @property
+    def _is_congested(self) -> bool:
+        """More is on its way to the log than may be: nothing that makes more is done."""
+        settings = self.settings
+        if self.history.in_flight + self.outputs.appender.in_flight > settings.in_flight_max:
+            return True
+        in_flight_bytes = sum(owned.bytes_in_flight for owned in self.owned.values())
+        return in_flight_bytes + self.outputs.bytes_in_flight > settings.in_flight_bytes_max
+
+    @property
+    def _has_backlog(self) -> bool:
+        return any(owned.has_backlog for owned in self.owned.values())
+
+    def _take_turns(self, now_ms: int, congested: bool) -> None:
+        """What has been read and waits, and how far the inboxes may be read ahead of it."""
+        records = held_bytes = 0
+        for owned in list(self.owned.values()):
+            if owned.has_backlog and not congested:
+                self._guarded(owned, owned.go_on, now_ms)
+            ahead = owned.ahead
+            records += ahead[0]
+            held_bytes += ahead[1]
+        free_records = self.settings.inbox_ahead_records_max - records
+        free_bytes = self.settings.inbox_ahead_bytes_max - held_bytes
+        for owned in self.owned.values():
+            owned.pace(free_records, free_bytes)
 
     def _skip_time(self) -> bool:
         """Let the clock move to where time brings something about, if nothing else can; whether it did."""
@@ -637,6 +669,7 @@ class Orchestrator:
             replays_each_activation=self.settings.replays_each_activation,
             crashes_max=self.settings.crashes_max,
             retries_suspects=self.settings.retries_suspects,
+            inputs_per_turn=self.settings.inputs_per_turn,
             survived=self._survived.setdefault(partition, set()),
             turns=self._turns,
             versions=self.registry.versions,

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from odradek.log import Appender, AppendFailed, LogError, RecordTooLarge, TopicInfo, TopicMissing
+from odradek.log import Appender, AppendFailed, LogError, OnAppended, RecordTooLarge, TopicInfo, TopicMissing
 from odradek.log.namespace import Namespace, ensure_queue
 from odradek.orchestrator import metrics
 from odradek.orchestrator.abroad import Abroad, Waiting
@@ -59,6 +59,7 @@ class Outputs:
         """Outputs that may wait, by what they are about, the oldest first."""
         self._abroad = Abroad(namespace, self._deliver, self._refuse)
         self.appender: Appender = namespace.log.appender()
+        self.bytes_in_flight = 0
 
     @property
     def idle(self) -> bool:
@@ -72,6 +73,7 @@ class Outputs:
         self._held.clear()
         self._abroad.clear()
         self.appender = self._namespace.log.appender()
+        self.bytes_in_flight = 0
 
     def carry_out(self, effect: fx.Output, writer: HistoryWriter, home: int) -> None:
         """Send one output of partition ``home``, at once or a little later; its token is released when it is out."""
@@ -259,16 +261,26 @@ class Outputs:
                 writer.emitted(effect.token)
 
     def _append_reply(self, partition: int, recipient: str, reply: r.ReplyRecord) -> None:
+        encode, topic, key = self._namespace.codec.encode, self._topics.replies, recipient.encode()
         try:
-            self.appender.append(
-                self._topics.replies, partition, recipient.encode(), self._namespace.codec.encode(reply)
-            )
+            self._append_counted(topic, partition, key, encode(reply))
         except RecordTooLarge as error:
             _log.error("an answer is too large to be sent: %s", error)
             refused = r.Refused("ODR-105", f"ODR-105: the answer is too large to be sent: {error}")
-            smaller = r.ReplyRecord(recipient, reply.request_id, refused)
-            value = self._namespace.codec.encode(smaller)
-            self.appender.append(self._topics.replies, partition, recipient.encode(), value)
+            self._append_counted(topic, partition, key, encode(r.ReplyRecord(recipient, reply.request_id, refused)))
+
+    def _append_counted(
+        self, topic: str, partition: int, key: bytes | None, value: bytes, then: OnAppended | None = None
+    ) -> None:
+        size = len(value)
+
+        def appended(offset: int | None, error: Exception | None) -> None:
+            self.bytes_in_flight -= size
+            if then is not None:
+                then(offset, error)
+
+        self.appender.append(topic, partition, key, value, appended)
+        self.bytes_in_flight += size
 
     def _append(
         self,
@@ -319,4 +331,4 @@ class Outputs:
             if token is not None:
                 writer.emitted(token)
 
-        self.appender.append(topic, partition, key, value, appended)
+        self._append_counted(topic, partition, key, value, appended)

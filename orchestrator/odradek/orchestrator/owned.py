@@ -102,6 +102,7 @@ class OwnedPartition:
         self._checkpoint_due_ms = 0
         self._stamped, self._stamped_ms = -1, 0
         self._done_x = -1
+        self._reading_paused = False
         self._reported_loss = 0
         claim = r.HistoryRecord(0, -1, -1, -1, r.Claim(self._token, self._began_ms))
         metrics.CLAIMS.labels(self._topics.namespace).inc()
@@ -224,19 +225,50 @@ class OwnedPartition:
     def take_inbox(self, records: Sequence[Record]) -> None:
         if self.shard is None or self.phase not in (Phase.CATCHING_UP, Phase.LIVE):
             return
-        codec = self.around.namespace.codec
         items: list[InboxItem | tuple[int, fx.DeadLetter]] = []
         for record in records:
             try:
                 if not record.key or not record.value or b"\0" in record.key:
                     raise UnreadableRecord("InboxRecord", "it has no workflow ID as its key, or no value")
-                body = codec.decode(r.InboxRecord, record.value)
-                items.append(InboxItem(record.offset, record.time_ms, record.key.decode(), body))
+                items.append(InboxItem(record.offset, record.time_ms, record.key.decode(), record.value))
             except (UnreadableRecord, UnicodeDecodeError) as error:
                 items.append((record.offset, fx.DeadLetter(record=_dead(record, "ODR-002", str(error)))))
         metrics.INBOX_RECORDS.labels(self._topics.namespace).inc(len(records))
         self.shard.take(items, self.around.clock_ms())
         self._caught_up()
+
+    @property
+    def has_backlog(self) -> bool:
+        """Inputs wait here for nothing but their turn."""
+        return self.shard is not None and bool(self.shard.backlog)
+
+    def go_on(self, now_ms: int) -> None:
+        """The next turn of those inputs."""
+        if self.shard is not None and self.phase in (Phase.CATCHING_UP, Phase.LIVE):
+            self.shard.go_on(now_ms)
+
+    @property
+    def ahead(self) -> tuple[int, int]:
+        """Inbox records that have been read and are not decided yet, and their bytes."""
+        shard = self.shard
+        return (shard.ahead, shard.held_bytes) if shard is not None and shard.owns else (0, 0)
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """Of appends to this partition's history that are not acknowledged yet."""
+        return self.shard.writer.bytes_in_flight if self.shard is not None and self.shard.owns else 0
+
+    def pace(self, free_records: int, free_bytes: int) -> None:
+        """Read the inbox no further while more has been read ahead here than is still free for all partitions."""
+        records, held_bytes = self.ahead
+        topic, partition = self._topics.inbox, self.partition
+        if self._reading_paused:
+            if records <= free_records / 2 and held_bytes <= free_bytes / 2:
+                self._reading_paused = False
+                self.around.reader.resume(topic, partition)
+        elif records > free_records or held_bytes > free_bytes:
+            self._reading_paused = True
+            self.around.reader.pause(topic, partition)
 
     @property
     def payload_bytes_max(self) -> int:
@@ -246,12 +278,12 @@ class OwnedPartition:
         if self.shard is not None and self.phase in (Phase.CATCHING_UP, Phase.LIVE):
             self.shard.steps_ended(ended, self.around.clock_ms())
 
-    def tick(self, now_ms: int) -> None:
+    def tick(self, now_ms: int, due_max: int) -> None:
         shard = self.shard
         if shard is None or self.phase is not Phase.LIVE:
             return
         if shard.next_tick_ms() <= now_ms:
-            shard.tick(now_ms)
+            shard.tick(now_ms, due_max)
         if isinstance(self.store, CopiedStore):
             self.store.advance()
         if now_ms >= self._checkpoint_due_ms:
@@ -392,6 +424,7 @@ class OwnedPartition:
         if self.phase is Phase.VOID:
             return
         self.phase = Phase.VOID
+        self._reading_paused = False
         self.around.reader.unassign(self._topics.history, self.partition)
         self.around.reader.unassign(self._topics.inbox, self.partition)
         if self.shard is not None:

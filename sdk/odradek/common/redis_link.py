@@ -12,6 +12,10 @@ _logger = logging.getLogger("odradek.redis")
 
 AWAY_SECONDS: Final = 2.0
 """How long it is left alone after an error."""
+URL_INVALID: Final = (
+    "ODR-210: the URL of Redis cannot be read: give redis://[user:password@]host:port/number, rediss:// or unix://, with "
+    "/, @, : and % of a password percent-encoded"
+)
 
 
 class RedisLink:
@@ -29,10 +33,14 @@ class RedisLink:
                 "ODR-145: Redis is configured, and its client is missing: pip install odradek[redis]"
             ) from error
         self._error: type[Exception] = redis.RedisError
-        self.client: Any = redis.Redis.from_url(
-            url, socket_timeout=answer_seconds, socket_connect_timeout=answer_seconds
-        )
-        self._shown = self.client.connection_pool.connection_kwargs.get("host", "its address")
+        try:
+            self.client: Any = redis.Redis.from_url(
+                url, socket_timeout=answer_seconds, socket_connect_timeout=answer_seconds
+            )
+        except ValueError:  # which would quote a part of the URL, and that may be a part of its password
+            raise ValueError(URL_INVALID) from None
+        connection = self.client.connection_pool.connection_kwargs
+        self._shown = connection.get("host") or connection.get("path", "")
         self._without = without
         self._away_until = 0.0
         self._was_away = False

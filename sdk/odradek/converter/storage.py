@@ -268,7 +268,9 @@ def read_reference(reference: Payload) -> tuple[str, StorageDriverClaim, str]:
         facts = json.loads(reference.data)
         return facts["driver"], StorageDriverClaim(facts["claim"]), facts["sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise PayloadUnreadable("a reference to a stored payload", reference.encoding, 0, repr(error)) from error
+        raise PayloadUnreadable(
+            "a reference to a stored payload", reference.encoding, 0, type(error).__name__
+        ) from None
 
 
 async def _driven(driver: StorageDriver, work: Any) -> Sequence[Any]:

@@ -189,7 +189,7 @@ class Fetcher(threading.Thread):
         """How many tasks may be read now."""
         waiting = self._sent_count - self._execution.taken_count
         paused = self._control.paused_ms is not None
-        if paused or not self._fetching or self._sender.unacknowledged >= self._settings.unacknowledged_max:
+        if paused or not self._fetching or self._sender.is_congested:
             return 0
         free_bytes = self._bytes_max - (self._sent_bytes - self._execution.taken_bytes)
         count_max = self._look_ahead if self._execution.looks_ahead else self._count_max

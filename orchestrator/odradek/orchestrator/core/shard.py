@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from heapq import heappop
+from itertools import islice
 
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.careful import CAREFUL_MS, Careful
@@ -241,23 +242,27 @@ class Shard(Steps):
         for item in items:
             if item[0] <= self.taken:
                 continue
-            self.taken = item[0]
             if isinstance(item, InboxItem):
                 take_one(item)
             else:
-                self._send_dead_letter(*item)
+                self.send_dead_letter(*item)
+            self.taken = item[0]
         self.flush()
 
-    def _send_dead_letter(self, offset: int, letter: DeadLetter) -> None:
-        """The record's copy must be safe before the inbox may be deleted behind it."""
-        hold = self.hold_x(offset)
+    @property
+    def ahead(self) -> int:
+        """How many inbox records have been read and are not decided yet."""
+        return len(self._holds) + self.writer.waiting_for_x
 
-        def stored(partition: int, offset: int) -> None:
-            self.release_x(hold)
-            self.writer.taken_to(self.decided_x())
-
-        letter.on_stored = stored
-        self.writer.after_in_flight([letter])
+    def go_on(self, now_ms: int) -> None:
+        """The next turn of workflows whose inputs wait for nothing else."""
+        self.now_ms = max(now_ms, self.now_ms)
+        for workflow_id in list(islice(self.backlog, self.config.inputs_per_flush)):
+            if self.inputs_in_flush >= self.config.inputs_per_flush:
+                break
+            del self.backlog[workflow_id]
+            self.drain(self.workflow(workflow_id))
+        self.flush()
 
     def acked(self, entry: Entry, offset: int) -> None:
         """The log has acknowledged an append; call ``flush`` after a batch of these."""
@@ -265,19 +270,26 @@ class Shard(Steps):
 
     def _take_carefully(self, item: InboxItem) -> None:
         assert self.careful is not None
-        self.careful.run(self.workflow(item.workflow_id), partial(self.take_now, item), item.offset)
+        wf = self.workflow(item.workflow_id)
+        if wf.waiting:
+            self.take_now(item)
+        elif (body := self._body(item)) is not None:
+            decoded = item._replace(record=r.InboxRecord(item.time_ms, body))
+            self.careful.run(wf, partial(self.take_now, decoded), item.offset, item.held_bytes)
 
-    def tick(self, now_ms: int) -> None:
-        """Let time pass: fire what is due."""
+    def tick(self, now_ms: int, due_max: int = 200) -> None:
+        """Let time pass: fire what is due, of so many workflows at most; those that are left are due at once again."""
         self.now_ms = max(now_ms, self.now_ms)
         if self.now_ms > self.due_seen_ms - HORIZON_MS // 2:
             self.due_from_store()
         if self.due_heap and self.due_heap[0][0] <= self.now_ms:
-            self._fire_due()
+            self._fire_due(due_max)
         self.flush()
 
-    def _fire_due(self) -> None:
-        while self.due_heap and self.due_heap[0][0] <= self.now_ms:
+    def _fire_due(self, due_max: int) -> None:
+        for _ in range(due_max):
+            if not self.due_heap or self.due_heap[0][0] > self.now_ms:
+                return
             due_ms, workflow_id = heappop(self.due_heap)
             wf = self.workflow(workflow_id)
             if wf.stored_due != due_ms:  # what the store says may be out of date
@@ -304,6 +316,8 @@ class Shard(Steps):
         """Write down what the batch decided, one record per run."""
         if self.careful is not None and self.careful.is_over:
             self.careful = None
+        self.turns.clear()
+        self.inputs_in_flush = 0
         touched, self.touched = self.touched, {}
         for live in touched.values():
             if live.pending:

@@ -7,7 +7,7 @@ only.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
@@ -30,6 +30,8 @@ from odradek.workflow.definition import Definition
 HORIZON_MS = 60_000
 """Due times further away than this are kept in the store only."""
 FOREVER_MS = 1 << 62
+WAITING_BYTES = 512
+"""An inbox record that waits, without its value."""
 
 
 @dataclass(slots=True)
@@ -61,6 +63,10 @@ class ShardConfig:
     event_bytes_max: int = 4 * 1024 * 1024 - 64 * 1024
     """All payloads of one event: it goes into one record, however large that is."""
     chunk_bytes: int = 2048
+    inputs_per_turn: int = 100
+    """Inputs of one workflow that are taken in before others have their turn."""
+    inputs_per_flush: int = 500
+    """Of inputs that waited: how many are taken in, for all workflows together, before new ones are read."""
     summary_retention_ms: int = 7 * 24 * 3_600_000
     room: Room = field(default_factory=Room)
     history_page_bytes: int = 512 * 1024
@@ -88,12 +94,17 @@ class ShardConfig:
 
 
 class InboxItem(NamedTuple):
-    """An inbox record with its place."""
+    """An inbox record with its place; it is decoded when its turn comes."""
 
     offset: int
     time_ms: int
     workflow_id: str
-    record: r.InboxRecord
+    record: r.InboxRecord | bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """What it takes while it waits."""
+        return WAITING_BYTES + (len(self.record) if isinstance(self.record, bytes) else 0)
 
 
 class LostRecord(NamedTuple):
@@ -150,8 +161,15 @@ class ShardState(ABC):
         self.paused_queues: Mapping[str, r.QueueControl] = {}
         """What operators have said, by name; the host keeps both up to date. Not every queue here is paused."""
         self._undecided: list[tuple[int, int]] = []
-        self._decided: set[int] = set()
-        self._holds = 0
+        self._holds: dict[int, int] = {}
+        self._held = 0
+        self.held_bytes = 0
+        """Of the inbox records that wait: for their turn, behind a barrier, or for a note."""
+        self.turns: Counter[str] = Counter()
+        """How many inputs of a workflow have been taken in since the last flush; and of all together:"""
+        self.inputs_in_flush = 0
+        self.backlog: dict[str, None] = {}
+        """Workflows whose inputs wait for nothing but their turn; the next one first."""
         self.taken = -1
         self.lost_records: list[LostRecord] = []
         self.transitions = 0
@@ -186,20 +204,22 @@ class ShardState(ABC):
     def count(self, what: str, workflow_type: str) -> None:
         self.counts[what, workflow_type] = self.counts.get((what, workflow_type), 0) + 1
 
-    def hold_x(self, offset: int) -> int:
+    def hold_x(self, offset: int, held_bytes: int = 0) -> int:
         """Keep x below an inbox offset that is not decided yet, until ``release_x`` of what this returns."""
-        self._holds += 1
-        heappush(self._undecided, (offset, self._holds))
-        return self._holds
+        self._held += 1
+        heappush(self._undecided, (offset, self._held))
+        self._holds[self._held] = held_bytes
+        self.held_bytes += held_bytes
+        return self._held
 
     def release_x(self, hold: int) -> None:
-        self._decided.add(hold)
+        self.held_bytes -= self._holds.pop(hold)
 
     def decided_x(self) -> int:
         """The inbox is decided up to here: what waits behind a barrier is not."""
         undecided = self._undecided
-        while undecided and undecided[0][1] in self._decided:
-            self._decided.discard(heappop(undecided)[1])
+        while undecided and undecided[0][1] not in self._holds:
+            heappop(undecided)
         # After a takeover a run may be further than what has been read again: its hold must not raise x.
         return min(undecided[0][0] - 1, self.taken) if undecided else self.taken
 
@@ -348,7 +368,7 @@ class ShardState(ABC):
             if surplus <= 0:
                 return
             live = wf.live
-            if (live is not None and live.busy) or wf.leftovers or wf.ending:
+            if (live is not None and live.busy) or wf.waiting or wf.leftovers or wf.ending:
                 continue
             if live is not None and live.instance is not None:
                 self.drop_instance(live)

@@ -51,7 +51,6 @@ class LiveRun:
     closes: bool = False
     """Its closing record is not acknowledged yet: what comes for its workflow waits, lest the next run be there first.
     """
-    waiting: deque[Any] = field(default_factory=deque)
     in_flight: int = 0
     stale: list[bytes] = field(default_factory=list)
     """Keys under older claims that a newer record of ours has replaced or will replace."""
@@ -70,7 +69,7 @@ class LiveRun:
     steps: dict[int, RunStep] = field(default_factory=dict)
     """Steps that the host has been asked to run, and has not reported the end of."""
     steps_ended: list[tuple[RunStep, r.StepEnded]] = field(default_factory=list)
-    """They wait behind the barrier, as ``waiting`` does."""
+    """They wait behind the barrier, as inputs do."""
     steps_lost: bool = False
     """After a restore: the code awaits steps, and its replay will say which."""
     inbox_written: int = -1
@@ -173,7 +172,7 @@ class LiveRun:
     @property
     def busy(self) -> bool:
         """Something about this run is in memory only."""
-        return bool(self.in_flight or self.waiting or self.pending or self.parked or self.steps)
+        return bool(self.in_flight or self.pending or self.parked or self.steps)
 
 
 @dataclass(slots=True)
@@ -183,6 +182,8 @@ class Workflow:
     id: str
     remembered: Remembered = field(default_factory=Remembered)
     live: LiveRun | None = None
+    waiting: deque[tuple[Any, int]] = field(default_factory=deque)
+    """Inbox records that wait behind the barrier of the run or for their turn, each with its hold on x."""
     ending: dict[str, LiveRun] = field(default_factory=dict)
     """Runs whose closing record is written and whose summary is not."""
     closed: dict[str, r.Summary] = field(default_factory=dict)
@@ -200,11 +201,11 @@ class Workflow:
     suspects: dict[int, int] = field(default_factory=dict)
     """By claim: how often a process has died while its code ran. The highest claim counts."""
 
-    def held_by(self) -> LiveRun | None:
-        """The run that inputs wait for: it is behind a barrier, or its end is not in the log yet."""
+    def is_held(self) -> bool:
+        """Inputs wait: the run is behind a barrier, or its end is not in the log yet."""
         if self.live is not None:
-            return self.live if self.live.barrier else None
-        return next((live for live in self.ending.values() if live.closes), None)
+            return self.live.barrier
+        return any(live.closes for live in self.ending.values())
 
     def crashes(self) -> int:
         return self.suspects[max(self.suspects)] if self.suspects else 0
