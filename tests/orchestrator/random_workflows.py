@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -29,13 +29,19 @@ KINDS = (
     "sleep", "act", "act", "act", "step", "step", "chance", "seq", "gather", "group", "race", "completed", "timeout",
     "shield", "await", "locked", "queue", "cancel", "cleanup", "catch", "child", "barrier",
 )  # fmt: skip
+LEAVES = KINDS[:7]
 CANCELLATION_TYPES = [str(kind) for kind in workflow.ActivityCancellationType]
 COMMAND_TYPES = COMMANDS.__args__
 
 
 def node(chance: Random, depth: int) -> Node:
     """A random program: a tree of what asyncio and workflows can do."""
-    kind = chance.choice(KINDS if depth else KINDS[:7])
+    kind = chance.choice(KINDS if depth else LEAVES)
+    return shaped(kind, chance, lambda: node(chance, depth - 1))
+
+
+def shaped(kind: str, chance: Random, below: Callable[[], Node]) -> Node:
+    """A program of this kind; ``below`` makes what stands inside of it."""
     if kind in ("sleep", "await"):
         return [kind, chance.randrange(1, 20)]
     if kind in ("act", "step"):
@@ -43,8 +49,8 @@ def node(chance: Random, depth: int) -> Node:
     if kind in ("chance", "queue"):
         return [kind, chance.randrange(1, 4)]
     if kind in ("seq", "gather", "group", "race", "completed", "barrier"):
-        return [kind, [node(chance, depth - 1) for _ in range(chance.randrange(1, 4))]]
-    return [kind, node(chance, depth - 1), chance.randrange(1, 20)]
+        return [kind, [below() for _ in range(chance.randrange(1, 4))]]
+    return [kind, below(), chance.randrange(1, 20)]
 
 
 @workflow.defn

@@ -19,7 +19,7 @@ from odradek.orchestrator.core.state import InboxItem, ShardConfig
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.writer import Entry
 from odradek.orchestrator.outputs import Outputs
-from odradek.orchestrator.rocks import RocksStore, StoreIdentity, discard_if_unfit, open_store, stamp
+from odradek.orchestrator.rocks import DurableStore, StoreIdentity, discard_if_unfit, open_store, stamp
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.orchestrator.steps import StepRunner
 from odradek.schemas import records as r
@@ -242,7 +242,7 @@ class OwnedPartition:
             self._outputs_noted = self._y_noted >= offset - 1
 
     def _stamp(self) -> None:
-        if isinstance(self.store, RocksStore):
+        if isinstance(self.store, DurableStore):
             stamp(self.store, self._identity())
             self.store.flush()
 
@@ -367,7 +367,7 @@ class OwnedPartition:
             if self.shard.careful is not None:
                 self.shard.careful.close()
         if self.store is not None:
-            if isinstance(self.store, RocksStore) and self.shard is not None and self.shard.owns:
+            if isinstance(self.store, DurableStore) and self.shard is not None and self.shard.owns:
                 stamp(self.store, self._identity_or_old())
             self.store.close()
             self.store = None

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from rocksdict import Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
@@ -28,6 +29,14 @@ class StoreIdentity:
     topic_id: str
     leader_epoch: int
     time_ms: int
+
+
+@runtime_checkable
+class DurableStore(Store, Protocol):
+    """A store that outlives its process."""
+
+    def flush(self) -> None:
+        """Bring what is written onto the disk: a killed process resumes from the last flush."""
 
 
 class RocksStore:
@@ -60,7 +69,6 @@ class RocksStore:
         self._db.write(batch, self._options)
 
     def flush(self) -> None:
-        """Bring what is written onto the disk: a killed process resumes from the last flush."""
         self._db.flush()
 
     def clear(self) -> None:
