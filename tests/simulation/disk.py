@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from odradek.orchestrator.core.store import MemoryStore, Store
-from tests.simulation.host import Hosts
+from tests.simulation.host import Hosts, Process
 
 Image = dict[bytes, bytes]
 
@@ -19,24 +19,26 @@ class Disk:
         """Every state that was ever flushed, so that an old one can come back."""
         self.held: dict[int, SimulatedStore] = {}
 
-    def open(self, partition: int) -> Store:
+    def open(self, process: Process, partition: int) -> Store:
         if partition in self.held:  # by another process of this host, as RocksDB's lock says
             return MemoryStore()
         images = self.images.get(partition)
-        store = self.held[partition] = SimulatedStore(self, partition, dict(images[-1]) if images else {})
+        store = self.held[partition] = SimulatedStore(self, process, partition, dict(images[-1]) if images else {})
         return store
 
 
 class SimulatedStore(MemoryStore):
-    def __init__(self, disk: Disk, partition: int, image: Image) -> None:
+    def __init__(self, disk: Disk, process: Process, partition: int, image: Image) -> None:
         super().__init__()
-        self._disk, self._partition = disk, partition
+        self._disk, self._process, self._partition = disk, process, partition
         self._items.update(image)
 
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        self._process.touch()
         super().write(changes)
 
     def flush(self) -> None:
+        self._process.touch()
         self._disk.images.setdefault(self._partition, []).append(dict(self._items))
 
     def clear(self) -> None:
@@ -68,7 +70,7 @@ class Disks:
     def open(self, directory: Path | None, partition: int) -> Store:
         process = self._hosts.current
         assert process is not None
-        store = self.of_process[process.name].open(partition)
+        store = self.of_process[process.name].open(process, partition)
         if isinstance(store, SimulatedStore):
             process.on_death.append(store.release)
             if store.get(b"m") is not None:

@@ -7,6 +7,7 @@ the interpreter are its own.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
 import time
@@ -44,14 +45,28 @@ class Trace:
         ]
 
 
+class Died(BaseException):
+    """The process died in the middle of this call."""
+
+
 class Actor:
     """What a thread of a process does, one turn at a time."""
 
-    def __init__(self, process: Process, name: str, turn: Callable[[], None]) -> None:
+    def __init__(self, process: Process, name: str, turn: Callable[[], None], wanted: Callable[[], bool]) -> None:
         self.process = process
         self.name = name
         self.turn = turn
+        self.wanted = wanted
+        """Whether a turn would do anything."""
         self.busy = False
+
+    @property
+    def is_over(self) -> bool:
+        return self not in self.process.actors
+
+    def end(self) -> None:
+        if not self.is_over:
+            self.process.actors.remove(self)
 
 
 class Process:
@@ -68,7 +83,9 @@ class Process:
         self.actors: list[Actor] = []
         self.clock = ProcessClock(self)
         self.loop = SimulatedLoop(self)
-        self.do("loop", self.loop.turn)
+        self.do("loop", self.loop.turn, self.loop.is_due)
+        self.dies_in: int | None = None
+        """It dies when it has called the log or its store this often."""
         self.on_death: list[Callable[[], None]] = []
         self.on_pause: list[Callable[[bool], None]] = []
         hosts.processes.append(self)
@@ -80,8 +97,8 @@ class Process:
     def now_ms(self) -> int:
         return EPOCH_MS + int(self.hosts.now * 1000) + self.skew_ms
 
-    def do(self, name: str, turn: Callable[[], None]) -> Actor:
-        actor = Actor(self, name, turn)
+    def do(self, name: str, turn: Callable[[], None], wanted: Callable[[], bool] = lambda: True) -> Actor:
+        actor = Actor(self, name, turn, wanted)
         self.actors.append(actor)
         return actor
 
@@ -99,10 +116,23 @@ class Process:
         for told in self.on_pause:
             told(False)
 
+    def touch(self) -> None:
+        """It calls something outside of it. Raises ``Died`` when it is dead, or dies with this."""
+        if not self.alive:
+            raise Died
+        if self.dies_in is not None:
+            self.dies_in -= 1
+            if self.dies_in < 0:
+                self.note("DIES in the middle of its work")
+                self.die()
+                raise Died
+
     def die(self) -> None:
         """At once; what the network has of it may still arrive."""
         if self.alive:
             self.alive = False
+            self.hosts.processes.remove(self)
+            self.hosts.graves.append(self)
             for told in self.on_death:
                 told()
 
@@ -125,9 +155,13 @@ class Hosts:
         self.now = 100.0
         self.trace = Trace()
         self.processes: list[Process] = []
+        self.graves: list[Process] = []
+        """What the dead held: code that a collector ends would run in the middle of other code."""
         self.current: Process | None = None
         self.happened: Counter[str] = Counter()
         """How often each kind of trouble came about."""
+        self.failure: BaseException | None = None
+        """What a callback of an event loop raised, so that nobody else heard of it."""
         self.network: Callable[[], bool] = lambda: False
         """One move of what is on its way."""
         self._depth = 0
@@ -137,6 +171,8 @@ class Hosts:
 
     def __enter__(self) -> Self:
         enter = self._entered.enter_context
+        gc.disable()
+        self._entered.callback(gc.enable)
         for name, fake in {
             "monotonic": lambda: self.now,
             "time": lambda: self._wall_ms() / 1000,
@@ -176,20 +212,31 @@ class Hosts:
         self._depth += 1
         try:
             actor.turn()
+        except Died:
+            if actor.process.alive:
+                raise
         finally:
             self._depth -= 1
             actor.busy = False
             self.current = before
 
     def ready(self) -> list[Actor]:
-        return [actor for process in self.processes if process.runs for actor in process.actors if not actor.busy]
+        return [
+            actor
+            for process in self.processes
+            if process.runs
+            for actor in process.actors
+            if not actor.busy and actor.wanted()
+        ]
 
     def wait(self, seconds: float) -> None:
         """Somebody blocks: meanwhile time passes, the network goes on, and perhaps others."""
         self.now += seconds
+        if self.current is not None:
+            self.current.touch()
         self.network()
         if self._depth < DEPTH_MAX and (ready := self._in_reach()):
-            self._apart(self.chance.choice(ready))
+            self.apart(self.chance.choice(ready))
 
     def _in_reach(self) -> list[Actor]:
         """Mostly the threads of the process that waits, since it waits for them."""
@@ -197,7 +244,7 @@ class Hosts:
         own = [actor for actor in ready if actor.process is self.current]
         return own if own and self.chance.random() < 0.8 else ready
 
-    def _apart(self, actor: Actor) -> None:
+    def apart(self, actor: Actor) -> None:
         """A turn within a turn; each has an event loop of its own running, or none."""
         loop = asyncio._get_running_loop()
         asyncio._set_running_loop(None)
@@ -221,15 +268,21 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._process = process
         self._selector = _NoSelector()
-        self.set_exception_handler(lambda loop, context: None)
+        self.set_exception_handler(self._failed)
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is not None and not isinstance(error, Died):
+            self._process.hosts.failure = self._process.hosts.failure or error
 
     def time(self) -> float:
         return self._process.hosts.now
 
-    def turn(self) -> None:
+    def is_due(self) -> bool:
         ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
-        if not ready and (not scheduled or scheduled[0].when() > self.time()):
-            return
+        return bool(ready or (scheduled and scheduled[0].when() <= self.time()))
+
+    def turn(self) -> None:
         asyncio._set_running_loop(self)
         try:
             self._run_once()  # type: ignore[attr-defined]

@@ -6,19 +6,19 @@ One ``Broker`` belongs to one seed; each process has a ``SimulatedLog`` of its o
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from odradek.log.errors import AppendFailed, RecordTooLarge, TopicMissing
-from odradek.log.interface import Appender, Committed, MembershipListener, OnAppended, Record
+from odradek.log.interface import Appender, Committed, MembershipListener, Offsets, OnAppended, Record
 from odradek.log.memory import RECORD_OVERHEAD_BYTES, MemoryAppender, MemoryLog, MemoryMembership, MemoryReader
 from odradek.schemas.topics import TopicSpec
 from tests.simulation.host import EPOCH_MS, Hosts, Process
 
-LAG_SECONDS: Final = 60
+LAG_SECONDS: Final = 30
 """Compaction touches nothing younger; takeovers give up long before."""
-DELETE_RETENTION_SECONDS: Final = 60
+DELETE_RETENTION_SECONDS: Final = 30
 LATENCY_SECONDS: Final = 0.002
 
 Landed = Callable[[Process, Record], None]
@@ -40,6 +40,11 @@ class Broker:
         self.on_landed: Landed = lambda process, record: None
         self.on_commit: Callable[[str, str, Mapping[int, Committed]], None] = lambda group, topic, positions: None
         self.on_deleted: Callable[[str, Mapping[int, int]], None] = lambda topic, before: None
+        self.traffic = 0
+        """Rises with whatever moves."""
+        self.high_water: dict[tuple[str, int], int] = {}
+        """Up to where somebody has been told of records: no leader change may lose these."""
+        self.leader_epochs: Counter[tuple[str, int]] = Counter()
         self.store = MemoryLog("", lambda: EPOCH_MS + int(hosts.now * 1000))._store
         self._appender = MemoryAppender(self.store)
         hosts.network = self.move
@@ -49,13 +54,19 @@ class Broker:
         self._appender.append(topic, partition, key, value)
         self._appender.discard()
         record = found.records[-1]
+        self.traffic += 1
         self.on_landed(process, record)
         return record.offset
+
+    def expose(self, topic: str, partition: int, end: int) -> None:
+        known = self.high_water
+        if known.get((topic, partition), 0) < end:
+            known[topic, partition] = end
 
     def move(self) -> bool:
         """One thing arrives somewhere; False if nothing was on its way."""
         self.hosts.now += LATENCY_SECONDS * self.hosts.chance.random()
-        moving = [appender for appender in self.appenders if appender.process.alive]
+        moving = list(self.appenders)
         if self.orphans and (not moving or self.hosts.chance.random() < 0.1):
             self._land_orphan()
             return True
@@ -77,6 +88,36 @@ class Broker:
         for lane in lanes:
             if lane.pipe and self.hosts.chance.random() < 0.5:
                 self.orphans.append(lane)
+
+    def change_leader(self) -> bool:
+        """Another replica leads a partition: the tail that nobody has been told of may be missing there."""
+        places = [place for appender in self.appenders for place in appender.places]
+        if not places:
+            return False
+        place = self.hosts.chance.choice(places)
+        found = self.store.partition(*place)
+        keep = max(self.high_water.get(place, 0), found.begin)
+        if keep < found.end:
+            keep = self.hosts.chance.randrange(keep, found.end + 1)
+        self.leader_epochs[place] += 1
+        self.hosts.note("A LEADER CHANGES, and records are lost:", *place, found.end - keep)
+        self.hosts.happened["lost tail"] += keep < found.end
+        while found.records and found.records[-1].offset >= keep:
+            found.records.pop()
+        found.end = keep
+        for appender in self.appenders:
+            appender.leader_changed(place, keep)
+        return True
+
+    def retire(self) -> bool:
+        """Retention takes the oldest answers, and perhaps those that somebody has not read yet."""
+        topic = next(name for name in self.store.topics if name.endswith(".replies"))
+        partition = self.hosts.chance.choice(self.store.topic(topic).partitions)
+        if partition.begin == partition.end:
+            return False
+        partition.drop_before(self.hosts.chance.randrange(partition.begin, partition.end) + 1)
+        self.hosts.note("RETENTION has taken answers up to", partition.begin)
+        return True
 
     def compact(self) -> None:
         for topic in self.store.topics.values():
@@ -102,6 +143,12 @@ class Lane:
         self.pipe: deque[Message] = deque()
         self.landed: deque[tuple[Message, int]] = deque()
 
+    def back(self, end: int) -> None:
+        """What stands at ``end`` or beyond has to be sent again."""
+        again = [message for message, offset in self.landed if offset >= end]
+        self.landed = deque(pair for pair in self.landed if pair[1] < end)
+        self.pipe.extendleft(reversed(again))
+
     def land(self) -> int:
         message = self.pipe.popleft()
         broker = self.appender.broker
@@ -119,9 +166,14 @@ class SimulatedAppender(Appender):
         self._due: deque[tuple[OnAppended | None, int | None, Exception | None]] = deque()
         self._count = 0
 
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        return [place for place, lane in self._lanes.items() if lane.pipe or lane.landed]
+
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, on_appended: OnAppended | None = None
     ) -> None:
+        self.process.touch()
         self._count += 1
         store = self.broker.store
         try:
@@ -152,16 +204,22 @@ class SimulatedAppender(Appender):
         else:
             for _ in range(min(len(lane.landed), chance.choice((1, 2, 5, 20)))):
                 message, offset = lane.landed.popleft()
+                self.broker.expose(lane.topic, lane.partition, offset + 1)
                 self._due.append((message.on_appended, offset, None))
+            self.broker.traffic += 1
 
     def resend(self) -> bool:
-        """A leader change: acknowledgements are lost, and the window is sent again."""
+        """Acknowledgements are lost, and the window is sent again: what is there already lands twice."""
         windows = [lane for lane in self._lanes.values() if lane.landed]
         for lane in windows:
-            lane.pipe.extendleft(message for message, _ in reversed(lane.landed))
-            lane.landed.clear()
-            self.process.note("RESENDS its window to", lane.topic, lane.partition, len(lane.pipe))
+            self.process.note("RESENDS its window to", lane.topic, lane.partition, len(lane.landed))
+            lane.back(-1)
         return bool(windows)
+
+    def leader_changed(self, place: tuple[str, int], end: int) -> None:
+        lane = self._lanes.get(place)
+        if lane is not None:
+            lane.back(end)
 
     def lose_track(self) -> bool:
         """The producer gives a record up, which may land all the same, or reports an offset of nobody knows where."""
@@ -183,6 +241,7 @@ class SimulatedAppender(Appender):
         return True
 
     def poll(self, timeout_seconds: float = 0) -> int:
+        self.process.touch()
         if not self._due and timeout_seconds > 0 and self._count:
             self.move()
             self.broker.hosts.now += timeout_seconds * self.broker.hosts.chance.random()
@@ -223,26 +282,54 @@ class SimulatedReader(MemoryReader):
 
     def __init__(self, broker: Broker, process: Process) -> None:
         super().__init__(broker.store)
-        self._hosts, self._process = broker.hosts, process
+        self._broker, self._hosts, self._process = broker, broker.hosts, process
 
     def poll(self, timeout_seconds: float, records_max: int = 1000) -> list[Record]:
+        self._process.touch()
         chance = self._hosts.chance.random()
         if timeout_seconds < 1:
             if chance < (0.7 if self._process.slow else 0.15):
                 return []
             if chance < 0.8:
                 records_max = min(records_max, self._hosts.chance.choice((1, 2, 3, 10)))
-        return super().poll(0, records_max)
+        records = super().poll(0, records_max)
+        for record in records:
+            self._broker.expose(record.topic, record.partition, record.offset + 1)
+        self._broker.traffic += bool(records)
+        return records
 
 
 class SimulatedMembership(MemoryMembership):
     def __init__(
-        self, broker: Broker, group: str, topic: str, listener: MembershipListener, session_timeout_seconds: float
+        self,
+        broker: Broker,
+        process: Process,
+        group: str,
+        topic: str,
+        listener: MembershipListener,
+        session_timeout_seconds: float,
     ) -> None:
         super().__init__(broker.store, group, topic, listener, session_timeout_seconds)
-        self._broker = broker
+        self._broker, self._process = broker, process
+        self._deaf_until = 0.0
+        process.on_pause.append(self._paused)
+        process.on_death.append(self.fall_silent)
+
+    def _paused(self, pauses: bool) -> None:
+        """Who wakes up may go on for a while before the group tells what has happened."""
+        if pauses:
+            self.fall_silent()
+        else:
+            self._deaf_until = self._broker.hosts.now + self._broker.hosts.chance.choice((0, 0.5, 3))
+
+    def poll(self) -> None:
+        self._process.touch()
+        if self._silent and self._broker.hosts.now >= self._deaf_until:
+            self.fall_silent(False)
+        super().poll()
 
     def commit(self, positions: Mapping[int, Committed]) -> None:
+        self._process.touch()
         group, topic = self._key
         held = {p: position for p, position in positions.items() if self._group.holds(self._name, p)}
         self._broker.on_commit(group, topic, held)
@@ -274,10 +361,15 @@ class SimulatedLog(MemoryLog):
     def membership(
         self, group: str, topic: str, listener: MembershipListener, *, session_timeout_seconds: float = 10
     ) -> SimulatedMembership:
-        found = SimulatedMembership(self.broker, group, topic, listener, session_timeout_seconds)
-        self.process.on_pause.append(found.fall_silent)
-        self.process.on_death.append(found.fall_silent)
+        return SimulatedMembership(self.broker, self.process, group, topic, listener, session_timeout_seconds)
+
+    def offsets(self, topic: str, partition: int) -> Offsets:
+        found = super().offsets(topic, partition)
+        self.broker.expose(topic, partition, found.end)
         return found
+
+    def leader_epoch(self, topic: str, partition: int) -> int:
+        return self.broker.leader_epochs[topic, partition]
 
     def create_topics(self, specs: Iterable[TopicSpec]) -> None:
         """With a compaction lag of a minute, so that compaction has its say within the seconds of a seed."""
