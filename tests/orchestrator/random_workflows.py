@@ -16,6 +16,7 @@ from typing import Any
 
 from odradek import workflow
 from odradek.common import RetryPolicy
+from odradek.converter import DataConverter
 from odradek.exceptions import ApplicationError, FailureError
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.instance import COMMANDS, WorkflowInstance
@@ -355,17 +356,17 @@ class World:
         histories = self.histories()
         assert any(workflow_id == "main" for workflow_id, _ in histories)
         for (workflow_id, run_id), events in histories.items():
-            assert replayed(self.partition, workflow_id, run_id, events) == recorded(events), workflow_id
+            assert replayed(Program, workflow_id, run_id, events) == recorded(events), workflow_id
 
 
 def recorded(events: Sequence[r.Event]) -> list[bytes]:
     return [encoded(event.body) for event in events if isinstance(event.body, COMMAND_TYPES)]
 
 
-def replayed(partition: Partition, workflow_id: str, run_id: str, events: Sequence[r.Event]) -> list[bytes]:
-    converter = partition.converter
+def replayed(code: type, workflow_id: str, run_id: str, events: Sequence[r.Event]) -> list[bytes]:
+    converter = DataConverter.default
     instance = WorkflowInstance(
-        Definition.of(Program), workflow_id, run_id, "test", converter.payload_converter, converter.failure_converter
+        Definition.of(code), workflow_id, run_id, "test", converter.payload_converter, converter.failure_converter
     )
     made: list[bytes] = []
     apply = instance.apply

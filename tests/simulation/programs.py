@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
@@ -56,6 +57,7 @@ class Life(Program):
     def __init__(self) -> None:
         super().__init__()
         self.heard_of: list[list[Any]] = []
+        self.sagas = 0
 
     @workflow.signal
     def hear(self, sender: str, number: int) -> None:
@@ -78,13 +80,22 @@ class Life(Program):
 
     @workflow.run
     async def run(self, program: Node, turns: int = 0, bug: str = "") -> list[str]:
-        await super().run(program)
+        try:
+            await super().run(program)
+        finally:
+            await self._sagas_over()
         if bug in STAGE.bugs:
             raise RuntimeError(bug)
         await workflow.wait_condition(workflow.all_handlers_finished)
         if turns:
             workflow.continue_as_new(args=[program, turns - 1])
         return self.log
+
+    async def _sagas_over(self) -> None:
+        """What is half undone is undone, also where the code that began it is not waited for any more."""
+        while self.sagas:
+            with suppress(asyncio.CancelledError):
+                await workflow.wait_condition(lambda: not self.sagas)
 
     async def do_act(self, kind: str, n: int) -> None:
         found = await workflow.execute_activity(
@@ -99,6 +110,7 @@ class Life(Program):
 
     async def do_saga(self, steps: int, fails: bool) -> None:
         key = str(workflow.uuid4())
+        self.sagas += 1
         try:
             async with workflow.saga(**LIMITS) as saga:
                 for step in range(steps):
@@ -108,6 +120,8 @@ class Life(Program):
                     raise ApplicationError("changed its mind")
         except FailureError as error:
             self.say(f"undone {type(error).__name__}")
+        finally:
+            self.sagas -= 1
 
     async def do_tell(self, other: str, count: int) -> None:
         sender = str(workflow.uuid4())
@@ -130,14 +144,14 @@ class Life(Program):
             Life.run,
             args=[program, int(n % 7 == 0)],
             cancellation_type=list(workflow.ChildWorkflowCancellationType)[n % 4],
-            parent_close_policy=list(workflow.ParentClosePolicy)[1 + n % 3],
+            parent_close_policy=list(workflow.ParentClosePolicy)[n % 3],
         )
         self.say(f"child saw {len(found)}")
 
     async def do_spawn(self, program: Node, n: int) -> None:
         """A child that may outlive its parent."""
         child = await workflow.start_child_workflow(
-            Life.run, args=[program], parent_close_policy=list(workflow.ParentClosePolicy)[1 + n % 3]
+            Life.run, args=[program], parent_close_policy=list(workflow.ParentClosePolicy)[n % 3]
         )
         for number in range(n):
             await child.signal("hear", args=[f"parent of {child.id}", number])

@@ -43,7 +43,7 @@ class Witness:
         """Request → run that it was accepted for."""
         self.refused: dict[str, str] = {}
         self.updates: dict[str, r.UpdateOutcome] = {}
-        self.archive: dict[tuple[str, str], dict[int, tuple[int, Any]]] = {}
+        self.archive: dict[tuple[str, str], dict[int, r.Event]] = {}
         """By workflow and run: the events, by their place."""
         self.records: dict[str, int] = {}
         self._seen_events: dict[bytes, int] = {}
@@ -85,12 +85,12 @@ class Witness:
             self._seen_events[key] = seen + len(new)
             for event in new:
                 process.note("   event", event.n, _brief(event.body))
-                self._say(parsed.run_id, event)
+                self._say(parsed.workflow_id, parsed.run_id, event)
         elif isinstance(body, r.Summary):
             assert parsed is not None
             self._say_summary(parsed.run_id, body)
 
-    def _say(self, run_id: str, event: r.Event) -> None:
+    def _say(self, workflow_id: str, run_id: str, event: r.Event) -> None:
         body, said = event.body, self.said
         latest_ms = EPOCH_MS + int(self._hosts.now * 1000) + SKEW_MS_MAX
         if event.time_ms > latest_ms:
@@ -103,7 +103,7 @@ class Witness:
             said.add(("took", origin.run_id, origin.number))
         match body:
             case r.RunStarted(lineage=lineage):
-                said.add(("run", run_id))
+                said.add(("run", run_id, workflow_id))
                 if lineage is not None and lineage.parent is not None and lineage.continued_run_id is None:
                     said.add(("took", lineage.parent.run_id, lineage.parent.number))
             case r.ActivityScheduled():
@@ -190,7 +190,7 @@ class Witness:
         process.note("archive", body.workflow_id, body.run_id[:6], f"{len(body.events)} events")
         known = self.archive.setdefault((body.workflow_id, body.run_id), {})
         for place, event in enumerate(body.events, body.first_event):
-            if known.setdefault(place, (event.time_ms, event.body)) != (event.time_ms, event.body):
+            if known.setdefault(place, event) != event:
                 raise Violated(f"two histories of one run were archived: {known[place]} and {event}")
 
 

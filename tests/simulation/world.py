@@ -7,14 +7,16 @@ python -m tests.simulation 0 10000         many, on all cores
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 from odradek.client import pump
 from odradek.log.namespace import create_namespace
+from odradek.log.partitioning import partition_of
 from odradek.orchestrator import owned as owned_module
 from odradek.schemas.topics import Topics
+from tests.simulation.counting import WRONG, counted
 from tests.simulation.disk import Disks
 from tests.simulation.ending import check_end
 from tests.simulation.host import Hosts, Process
@@ -22,8 +24,10 @@ from tests.simulation.log import Broker, SimulatedLog
 from tests.simulation.members import NAMESPACE, Customer, Fleet, Ledger
 from tests.simulation.programs import QUEUE, STAGE, tree
 from tests.simulation.threads import simulated_threads
+from tests.simulation.trouble import Weather
 from tests.simulation.witness import Violated, Witness
 
+PARTITIONS = 2
 END_SECONDS_MAX = 4000
 STILL_SECONDS_MAX = 3.0
 """The longest that time jumps when nothing happens."""
@@ -41,6 +45,7 @@ class World:
         self.broker.on_landed = self.witness.landed
         self.fleet = Fleet(self.hosts, self.broker, self.disks.mount, self.ledger)
         self.bugs = {"bug"} if self.chance.random() < 0.3 else set[str]()
+        self.weather = Weather(self)
         self._still = 0
         self._traffic = 0
         self._told: set[tuple[str, str]] = set()
@@ -52,7 +57,9 @@ class World:
             try:
                 self._set_up()
                 for _ in range(self.steps):
-                    self._trouble()
+                    if not self.calm:
+                        self.weather.strike()
+                        self._customers_again()
                     self.step()
                 self._calm_down()
                 self._finish()
@@ -69,6 +76,7 @@ class World:
         with ExitStack() as entered:
             entered.enter_context(self.hosts)
             entered.enter_context(simulated_threads(self.hosts))
+            entered.enter_context(counted(self.hosts))
             entered.enter_context(mock.patch.object(owned_module, "open_store", self.disks.open))
             STAGE.chance, STAGE.bugs, STAGE.began = self.chance, self.bugs, self._began
             yield
@@ -76,11 +84,15 @@ class World:
     def _set_up(self) -> None:
         setter = Process(self.hosts, "setter")
         setter.actors.clear()
-        create_namespace(SimulatedLog(self.broker, setter), NAMESPACE, partitions=2, queues=(QUEUE,))
+        create_namespace(SimulatedLog(self.broker, setter), NAMESPACE, partitions=PARTITIONS, queues=(QUEUE,))
         setter.die()
         self.fleet.orchestrator()
         self.fleet.worker()
-        peers = [f"wf-{number}" for number in range(self.roots)]
+        names = [f"wf-{number}" for number in range(20)]
+        peers = [
+            next(n for n in names if partition_of(n.encode(), PARTITIONS) == number % PARTITIONS and not names.remove(n))
+            for number in range(self.roots)
+        ]
         for workflow_id in peers:
             turns, bug = int(self.chance.random() < 0.2), "bug" if self.chance.random() < 0.3 else ""
             self.ledger.programs[workflow_id] = [tree(self.chance, 2, peers), turns, bug]
@@ -109,6 +121,8 @@ class World:
         """Something arrives, or somebody does something; when nothing happens for a while, time jumps."""
         if self.hosts.failure is not None:
             raise self.hosts.failure
+        if self._traffic % 16 == 0 and (wrong := [what for what in self.hosts.happened if what.startswith(WRONG)]):
+            raise Violated("\n".join(wrong))
         self._wake_up()
         if self.chance.random() < 0.3 and self.broker.move():
             return
@@ -134,7 +148,15 @@ class World:
         dues += [due for member in self.fleet.orchestrators if (due := member.due()) is not None]
         return max(0.001, min(dues, default=STILL_SECONDS_MAX))
 
-    def _trouble(self) -> None: ...
+    def _customers_again(self) -> None:
+        """There is always somebody who waits for the results."""
+        if not any(customer.process.alive for customer in self.fleet.customers):
+            self._wait_again()
+
+    def _wait_again(self) -> None:
+        customer = self.fleet.customer()
+        for workflow_id in self.ledger.programs:
+            customer.do(customer.run(workflow_id))
 
     # ------------------------------------------------------------------------------------------ the end
 
@@ -152,9 +174,7 @@ class World:
         if not any(member.process.alive for member in self.fleet.workers):
             self.fleet.worker()
         if not any(customer.process.alive for customer in self.fleet.customers):
-            customer = self.fleet.customer()
-            for workflow_id in self.ledger.programs:
-                customer.do(customer.run(workflow_id))
+            self._wait_again()
 
     def _finish(self) -> None:
         until = self.hosts.now + END_SECONDS_MAX
@@ -184,11 +204,19 @@ class World:
     def _is_over(self) -> bool:
         if self._customers() or set(self.ledger.programs) - set(self.ledger.results):
             return False
-        begun = {said[1] for said in self.witness.said if said[0] == "run"}
-        return begun <= {run_id for _, run_id in self.witness.archive} | self._void(begun)
+        begun = {(said[2], said[1]) for said in self.witness.said if said[0] == "run"}
+        return all(self._is_closed(workflow_id) for workflow_id, _ in sorted(begun - self.witness.archive.keys()))
 
-    def _void(self, begun: set[str]) -> set[str]:
-        return set()
+    def _is_closed(self, workflow_id: str) -> bool:
+        """Its owner says so; runs that are not archived then have never been, by the reader's rule."""
+        partition = partition_of(workflow_id.encode(), PARTITIONS)
+        for member in self.fleet.orchestrators:
+            owned = member.orchestrator.owned.get(partition)
+            if member.process.alive and owned is not None and owned.phase is owned_module.Phase.LIVE:
+                assert owned.shard is not None
+                wf = owned.shard.workflow(workflow_id)
+                return wf.live is None and not wf.ending
+        return False
 
     def _clear_away(self) -> None:
         """In order: code that is left to a collector would run in the middle of other code."""
@@ -204,5 +232,3 @@ class World:
 def seeds() -> range:
     return range(int(os.environ.get("ODRADEK_SEEDS", "500")))
 
-
-Trouble = Callable[[], bool]

@@ -469,7 +469,7 @@ class Decide(Transitions):
     def answer(self, request: r.Request | None, body: Any) -> None:
         """Answer behind the appends in flight."""
         if request is not None and request.reply_partition >= 0:
-            self.writer.after_in_flight([self.reply(request, body)])
+            self.leave_behind(self.reply(request, body))
 
     @staticmethod
     def reply(request: r.Request, body: Any) -> Reply:

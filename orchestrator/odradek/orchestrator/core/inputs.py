@@ -387,7 +387,7 @@ class Inputs(Attempts):
         self, origin: r.MessageOrigin, refusal: r.Refused | None, started_run_id: str | None = None
     ) -> None:
         if origin.number < children.PARENT_CLOSED:
-            self.writer.after_in_flight([children.answer(self.now_ms, origin, refusal, started_run_id)])
+            self.leave_behind(children.answer(self.now_ms, origin, refusal, started_run_id))
 
     # ------------------------------------------------------------------------------------------ questions
 

@@ -297,6 +297,9 @@ class Shard(Steps):
             elif live.effects:
                 effects, live.effects = live.effects, []
                 self.writer.after_in_flight(effects)
+        if self.behind:
+            behind, self.behind = self.behind, []
+            self.writer.after_in_flight(behind)
         self.writer.taken_to(self.decided_x())
         self.writer.mark_if_idle()
         if len(self.workflows) > self.config.workflows_in_memory_max + 1000:

@@ -18,6 +18,7 @@ from odradek.converter import FailureConverter, PayloadConverter
 from odradek.orchestrator.core import keys, workflow
 from odradek.orchestrator.core.careful import Careful, Turns
 from odradek.orchestrator.core.closed_runs import ClosedRuns
+from odradek.orchestrator.core.effects import Effect
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry, HistoryWriter
@@ -112,6 +113,8 @@ class ShardState(ABC):
         self.dirty: dict[bytes, bytes | None] = {}
         self.touched: dict[str, LiveRun] = {}
         """Runs for which this batch has something to write."""
+        self.behind: list[Effect] = []
+        """What leaves behind that: answers to what this batch has found decided, perhaps by itself."""
         self.waiters: dict[str, dict[str, r.Request]] = {}
         """Who waits for the result of a run or of an update, by run (and update) and request."""
         self.careful: Careful | None = None
@@ -153,6 +156,13 @@ class ShardState(ABC):
         meta = self.store.get(b"m")
         position, v, x, y = (int(number) for number in meta.split()) if meta else (-1, -1, -1, -1)
         return position, v, x, y
+
+    def leave_behind(self, effect: Effect) -> None:
+        """Let an effect leave behind all appends that are in flight, or that this batch is going to make."""
+        if self.touched:
+            self.behind.append(effect)
+        else:
+            self.writer.after_in_flight([effect])
 
     @abstractmethod
     def bury(self, wf: Workflow, run_id: str, inbox_offset: int) -> None: ...
