@@ -22,7 +22,7 @@ from unittest import mock
 from odradek.log.clock import Clock
 
 EPOCH_MS: Final = 1_800_000_000_000
-TRACED: Final = 400
+TRACED: Final = 5000
 DEPTH_MAX: Final = 4
 """How deep turns may stand in turns: one that waits lets others go on meanwhile."""
 
@@ -38,7 +38,7 @@ class Trace:
         self.count += 1
         self._last.append((self.count, at, who, what, facts))
 
-    def lines(self, count: int = 60) -> list[str]:
+    def lines(self, count: int = 300) -> list[str]:
         return [
             f"{number:6d} {at:12.3f} s  {who:<22} {what} {' '.join(map(str, facts))}".rstrip()
             for number, at, who, what, facts in list(self._last)[-count:]

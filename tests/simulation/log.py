@@ -242,7 +242,7 @@ class SimulatedAppender(Appender):
 
     def poll(self, timeout_seconds: float = 0) -> int:
         self.process.touch()
-        if not self._due and timeout_seconds > 0 and self._count:
+        if not self._due and timeout_seconds > 0:
             self.move()
             self.broker.hosts.now += timeout_seconds * self.broker.hosts.chance.random()
         count = len(self._due)

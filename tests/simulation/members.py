@@ -108,7 +108,8 @@ class Ledger:
     cancelled: set[str] = field(default_factory=set)
     """Workflows of which a cancel request was accepted."""
     terminated: set[str] = field(default_factory=set)
-    updates: dict[tuple[str, str], Any] = field(default_factory=dict)
+    updates: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    """By workflow and update ID, which counts once in a run: what customers were told that it came to."""
     results: dict[str, Any] = field(default_factory=dict)
     open: set[str] = field(default_factory=set)
     """Errands that nobody has done yet: what a customer dies over is taken up by the next one."""
@@ -198,8 +199,7 @@ class Customer:
                 continue
             except OdradekError as error:
                 result = type(error).__name__
-            known = self.ledger.updates.setdefault((workflow_id, update_id), result)
-            assert known == result, f"two answers to update {update_id}: {known} and {result}"
+            self.ledger.updates.setdefault((workflow_id, update_id), []).append(result)
             self.process.note("was told what its update came to:", workflow_id, update_id, result)
 
     async def ask(self, workflow_id: str) -> None:

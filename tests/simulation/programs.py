@@ -16,7 +16,7 @@ from typing import Any, Final
 from odradek import activity, workflow
 from odradek.common import RetryPolicy
 from odradek.exceptions import ApplicationError, FailureError
-from tests.orchestrator.random_workflows import KINDS, LEAVES, Node, Program, shaped
+from tests.orchestrator.random_workflows import KINDS, LEAVES, Node, Program, shaped, work
 
 QUEUE: Final = "work"
 OWN_KINDS: Final = ("saga", "saga", "tell", "tell", "act", "child", "cancel_other", "spawn")
@@ -107,6 +107,15 @@ class Life(Program):
             **LIMITS,
         )
         self.say(f"acted {found}")
+
+    async def do_step(self, kind: str, n: int) -> None:
+        found = await workflow.step(
+            work,
+            n,
+            cancellation_type=workflow.ActivityCancellationType(kind),
+            retry_policy=RetryPolicy(maximum_attempts=2),
+        )
+        self.say(f"stepped {found}")
 
     async def do_saga(self, steps: int, fails: bool) -> None:
         key = str(workflow.uuid4())

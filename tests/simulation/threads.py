@@ -50,7 +50,9 @@ class SimulatedEvent:
 
 
 class SimulatedQueue:
-    """``queue.SimpleQueue`` of which nobody waits for the next item."""
+    """``queue.SimpleQueue``: who finds it empty has waited for a moment."""
+
+    hosts: Hosts
 
     def __init__(self) -> None:
         self._items: deque[Any] = deque()
@@ -59,6 +61,9 @@ class SimulatedQueue:
         self._items.append(item)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        if not self._items:
+            self.hosts.now += min(timeout or 0.0, 0.001)
+            self.hosts.network()
         return self.get_nowait()
 
     def get_nowait(self) -> Any:
@@ -166,7 +171,7 @@ def joined(
 def simulated_threads(hosts: Hosts) -> ExitStack:
     """While this is open the product's threads are actors."""
     patched, actor_of = ExitStack(), dict[threading.Thread, Actor]()
-    SimulatedEvent.hosts = hosts
+    SimulatedEvent.hosts = SimulatedQueue.hosts = hosts
     for target, name, stand_in in (
         (threading, "Event", SimulatedEvent),
         (queue, "SimpleQueue", SimulatedQueue),

@@ -42,7 +42,8 @@ class Witness:
         self.accepted: dict[str, str] = {}
         """Request → run that it was accepted for."""
         self.refused: dict[str, str] = {}
-        self.updates: dict[str, r.UpdateOutcome] = {}
+        self.updates: dict[tuple[str, str], r.UpdateOutcome] = {}
+        """By request and run: an update ID counts once in a run, and the request may meet another run later."""
         self.archive: dict[tuple[str, str], dict[int, r.Event]] = {}
         """By workflow and run: the events, by their place."""
         self.records: dict[str, int] = {}
@@ -179,11 +180,11 @@ class Witness:
                 if request_id in self.accepted:
                     raise Violated(f"two answers: {self.accepted[request_id]} and {body}")
             case r.UpdateOutcome():
-                known = self.updates.setdefault(request_id, body)
+                known = self.updates.setdefault((request_id, body.run_id), body)
                 if known.completed and body.completed and known != body:
                     raise Violated(f"two answers to an update: {known} and {body}")
                 if body.completed:
-                    self.updates[request_id] = body
+                    self.updates[request_id, body.run_id] = body
 
     def _archived(self, process: Process, record: Record) -> None:
         body = self._codec.decode(r.ArchiveRecord, record.value or b"")
