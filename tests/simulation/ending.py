@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from odradek.converter import DataConverter
 from odradek.schemas import records as r
+from odradek.schemas.codec import Codec
 from tests.orchestrator.random_workflows import recorded, replayed
 from tests.simulation.programs import Life
-from tests.simulation.witness import CLOSINGS, Violated
+from tests.simulation.witness import CLOSINGS, Violated, brief
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -67,7 +68,10 @@ def _check_replay(workflow_id: str, run_id: str, events: list[r.Event]) -> None:
     made, said = replayed(Life, workflow_id, run_id, events), recorded(events)
     if isinstance(events[-1].body, r.RunContinued):
         made, said = made[:-1], said[:-1]
-    _require(made == said, f"{workflow_id} replays differently")
+    if made != said:
+        made_events, said_events = (b"".join(commands) for commands in (made, said))
+        shown = [[brief(event.body) for event in Codec().decode_events(blocks)] for blocks in (made_events, said_events)]
+        raise Violated(f"{workflow_id} replays differently: made {shown[0]}, said {shown[1]}")
 
 
 def _check_timers(events: list[r.Event]) -> None:

@@ -23,7 +23,7 @@ from tests.simulation.host import Hosts, Process
 from tests.simulation.log import Broker, SimulatedLog
 from tests.simulation.programs import ACTIVITIES, QUEUE, Life, Node
 
-NAMESPACE: Final = "sim"
+NAMESPACE: Final = "test"
 ORCHESTRATOR: Final = OrchestratorSettings(
     session_timeout_seconds=6,
     poll_seconds=0.5,

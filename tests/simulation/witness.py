@@ -85,7 +85,7 @@ class Witness:
             new = body.events[seen:]
             self._seen_events[key] = seen + len(new)
             for event in new:
-                process.note("   event", event.n, _brief(event.body))
+                process.note("   event", event.n, brief(event.body))
                 self._say(parsed.workflow_id, parsed.run_id, event)
         elif isinstance(body, r.Summary):
             assert parsed is not None
@@ -140,7 +140,7 @@ class Witness:
     def _inbox(self, process: Process, record: Record) -> None:
         body = self._codec.decode(r.InboxRecord, record.value or b"").body
         workflow_id = (record.key or b"").decode()
-        process.note("inbox", record.partition, record.offset, workflow_id, _brief(body))
+        process.note("inbox", record.partition, record.offset, workflow_id, brief(body))
         origin = getattr(body, "origin", None)
         if origin is not None:
             self._message(body, origin.run_id, origin.number)
@@ -165,7 +165,7 @@ class Witness:
     def _reply(self, process: Process, record: Record) -> None:
         reply = self._codec.decode(r.ReplyRecord, record.value or b"")
         request_id, body = reply.request_id, reply.body
-        process.note("reply", record.partition, request_id[-6:], _brief(body))
+        process.note("reply", record.partition, request_id[-6:], brief(body))
         match body:
             case r.RunOutcome():
                 self._require(("closed", body.run_id))
@@ -199,7 +199,7 @@ def _shown(key: bytes) -> str:
     return key.replace(b"\0", b" ").decode(errors="replace")[:60]
 
 
-def _brief(body: Any) -> str:
+def brief(body: Any) -> str:
     facts = [
         f"{name}={value}"
         for name in ("seq", "number", "attempt", "update_id", "name", "due_ms", "status", "code", "run_id")

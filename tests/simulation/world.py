@@ -6,7 +6,6 @@ python -m tests.simulation 0 10000         many, on all cores
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from unittest import mock
@@ -65,7 +64,7 @@ class World:
                 self._finish()
                 check_end(self)
             except BaseException as error:
-                error.add_note("\n".join(self.hosts.trace.lines()))
+                error.add_note("\n".join([*self.hosts.trace.lines(100), f"Repeat it: {command(self.seed)}"]))
                 raise
             finally:
                 self._clear_away()
@@ -229,6 +228,7 @@ class World:
         pump._running.clear()  # those whose threads have never been
 
 
-def seeds() -> range:
-    return range(int(os.environ.get("ODRADEK_SEEDS", "500")))
+def command(seed: int) -> str:
+    """What repeats one seed."""
+    return f"make simulate FIRST={seed} SEEDS=1"
 
