@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from odradek.client.connection import Connection
 from odradek.client.policy import RequestPolicy
 from odradek.exceptions import OdradekError, WorkflowAlreadyStartedError
 from odradek.log.namespace import Namespace, open_namespace
+from odradek.orchestrator.core.state import ShardConfig
 from odradek.orchestrator.host import Orchestrator
 from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
@@ -44,15 +45,25 @@ WORKER: Final = WorkerSettings(session_timeout_seconds=6, lease_seconds=4, poll_
 POLICY: Final = RequestPolicy(close_timeout_seconds=1)
 
 
+class SmallOrchestrator(Orchestrator):
+    """Its chunks and records are small, so that short runs have several of them."""
+
+    sizes: Mapping[str, int]
+
+    def shard_config(self, partition: int) -> ShardConfig:
+        return replace(super().shard_config(partition), **self.sizes)
+
+
 class SimulatedOrchestrator:
     """``rounds`` is what ``Orchestrator.run`` does, round by round."""
 
-    def __init__(self, process: Process, namespace: Namespace, registry: Registry) -> None:
+    def __init__(self, process: Process, namespace: Namespace, registry: Registry, sizes: Mapping[str, int]) -> None:
         self.process = process
-        self.orchestrator = Orchestrator(
+        self.orchestrator = SmallOrchestrator(
             namespace, registry, identity=process.name, settings=ORCHESTRATOR, clock=process.clock,
             steps_loop=process.loop,
         )  # fmt: skip
+        self.orchestrator.sizes = sizes
         rounds = self._rounds()
 
         def turn() -> None:
@@ -226,8 +237,15 @@ class Customer:
 class Fleet:
     """Starts processes, and knows which there are."""
 
-    def __init__(self, hosts: Hosts, broker: Broker, mount: Callable[[str], None], ledger: Ledger) -> None:
-        self.hosts, self.broker, self.ledger = hosts, broker, ledger
+    def __init__(
+        self,
+        hosts: Hosts,
+        broker: Broker,
+        mount: Callable[[str], None],
+        ledger: Ledger,
+        sizes: Mapping[str, int],
+    ) -> None:
+        self.hosts, self.broker, self.ledger, self.sizes = hosts, broker, ledger, sizes
         self._mount = mount
         self._numbers = 0
         self._registry = Registry()
@@ -245,7 +263,7 @@ class Fleet:
     def orchestrator(self) -> SimulatedOrchestrator:
         process, log = self._process("orchestrator")
         self._mount(process.name)
-        made = SimulatedOrchestrator(process, open_namespace(log, NAMESPACE), self._registry)
+        made = SimulatedOrchestrator(process, open_namespace(log, NAMESPACE), self._registry, self.sizes)
         return self._began(made, self.orchestrators)
 
     def worker(self) -> SimulatedWorker:

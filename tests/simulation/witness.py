@@ -46,6 +46,8 @@ class Witness:
         """By request and run: an update ID counts once in a run, and the request may meet another run later."""
         self.archive: dict[tuple[str, str], dict[int, r.Event]] = {}
         """By workflow and run: the events, by their place."""
+        self.parts: dict[tuple[str, str], set[int]] = {}
+        """Of each archive, those that have not landed."""
         self.records: dict[str, int] = {}
         self._seen_events: dict[bytes, int] = {}
         self._take = {
@@ -189,6 +191,7 @@ class Witness:
     def _archived(self, process: Process, record: Record) -> None:
         body = self._codec.decode(r.ArchiveRecord, record.value or b"")
         process.note("archive", body.workflow_id, body.run_id[:6], f"{len(body.events)} events")
+        self.parts.setdefault((body.workflow_id, body.run_id), set(range(1, body.parts + 1))).discard(body.part)
         known = self.archive.setdefault((body.workflow_id, body.run_id), {})
         for place, event in enumerate(body.events, body.first_event):
             if known.setdefault(place, event) != event:

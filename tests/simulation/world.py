@@ -42,7 +42,10 @@ class World:
         self.ledger = Ledger()
         self.witness = Witness(self.hosts, Topics(NAMESPACE))
         self.broker.on_landed = self.witness.landed
-        self.fleet = Fleet(self.hosts, self.broker, self.disks.mount, self.ledger)
+        sizes = {"chunk_bytes": self.chance.choice((200, 400, 2048))}
+        if self.chance.random() < 0.3:
+            sizes["record_bytes_max"] = 1350  # spreads transitions over several chunks
+        self.fleet = Fleet(self.hosts, self.broker, self.disks.mount, self.ledger, sizes)
         self.bugs = {"bug"} if self.chance.random() < 0.3 else set[str]()
         self.weather = Weather(self)
         self._still = 0
@@ -55,11 +58,13 @@ class World:
         with self._entered():
             try:
                 self._set_up()
-                for _ in range(self.steps):
+                for number in range(self.steps):
                     if not self.calm:
                         self.weather.strike()
                         self._customers_again()
                     self.step()
+                    if number % 50 == 0 and self._is_over():
+                        break
                 self._calm_down()
                 self._finish()
                 check_end(self)
@@ -94,7 +99,8 @@ class World:
         ]
         for workflow_id in peers:
             turns, bug = int(self.chance.random() < 0.2), "bug" if self.chance.random() < 0.3 else ""
-            self.ledger.programs[workflow_id] = [tree(self.chance, 2, peers), turns, bug]
+            program = ["seq", [tree(self.chance, 2, peers) for _ in range(self.chance.randrange(1, 4))]]
+            self.ledger.programs[workflow_id] = [program, turns, bug]
         self._errands(self.fleet.customer(), peers)
 
     def _errands(self, customer: Customer, peers: list[str]) -> None:
@@ -178,7 +184,7 @@ class World:
     def _finish(self) -> None:
         until = self.hosts.now + END_SECONDS_MAX
         while self.hosts.now < until:
-            for _ in range(200):
+            for _ in range(50):
                 self.step()
             if self._is_over():
                 return
@@ -202,6 +208,8 @@ class World:
 
     def _is_over(self) -> bool:
         if self._customers() or set(self.ledger.programs) - set(self.ledger.results):
+            return False
+        if any(self.witness.parts.values()):
             return False
         begun = {(said[2], said[1]) for said in self.witness.said if said[0] == "run"}
         return all(self._is_closed(workflow_id) for workflow_id, _ in sorted(begun - self.witness.archive.keys()))

@@ -34,8 +34,8 @@ class Inputs(Attempts):
     def take_now(self, item: InboxItem) -> None:
         """Take an inbox record in, or let it wait behind the barrier of its run."""
         wf = self.workflow(item.workflow_id)
-        live = wf.live
-        if live is not None and live.barrier:
+        live = wf.barrier()
+        if live is not None:
             live.waiting.append((item, self.hold_x(item.offset)))
         else:
             self.dispatch(wf, item)
@@ -43,15 +43,16 @@ class Inputs(Attempts):
     def drain_waiting(self, live: LiveRun) -> None:
         """The barrier has lifted: take in what waited behind it, until the next one."""
         wf = self.workflow(live.run.workflow_id)
-        while live.waiting and not (wf.live is not None and wf.live.barrier):
+        while live.waiting and wf.barrier() is None:
             item, hold = live.waiting.popleft()
             self.release_x(hold)
             if self.careful is None:
                 self.dispatch(wf, item)
             else:
                 self.careful.run(wf, partial(self.take_now, item), item.offset)
-        if live.waiting and wf.live is not None and wf.live is not live:
-            wf.live.waiting.extend(live.waiting)
+        behind = wf.barrier()
+        if live.waiting and behind is not None and behind is not live:
+            behind.waiting.extend(live.waiting)
             live.waiting.clear()
         self.reschedule(wf)
 

@@ -297,7 +297,7 @@ class Shard(Steps):
             elif live.effects:
                 effects, live.effects = live.effects, []
                 self.writer.after_in_flight(effects)
-        if self.behind:
+        if self.behind and not self.in_parts:
             behind, self.behind = self.behind, []
             self.writer.after_in_flight(behind)
         self.writer.taken_to(self.decided_x())

@@ -115,6 +115,8 @@ class ShardState(ABC):
         """Runs for which this batch has something to write."""
         self.behind: list[Effect] = []
         """What leaves behind that: answers to what this batch has found decided, perhaps by itself."""
+        self.in_parts = 0
+        """How many transitions are being written in parts, the last of which is not on its way yet."""
         self.waiters: dict[str, dict[str, r.Request]] = {}
         """Who waits for the result of a run or of an update, by run (and update) and request."""
         self.careful: Careful | None = None
@@ -158,8 +160,8 @@ class ShardState(ABC):
         return position, v, x, y
 
     def leave_behind(self, effect: Effect) -> None:
-        """Let an effect leave behind all appends that are in flight, or that this batch is going to make."""
-        if self.touched:
+        """Let an effect leave behind all appends that are in flight, and those that finish what has been decided."""
+        if self.touched or self.in_parts:
             self.behind.append(effect)
         else:
             self.writer.after_in_flight([effect])

@@ -65,6 +65,7 @@ class Transitions(Closing):
         parts = self._parts(len(live.blocks), events)
         inbox_before = live.inbox_written
         live.barrier = True
+        self.in_parts += 1
         hold = self.hold_x(inbox_before + 1)
 
         def write_next(_: int = 0) -> None:
@@ -75,6 +76,7 @@ class Transitions(Closing):
                 self._write_chunk(live, inbox_before, [], continues=True, then=write_next)
             else:
                 live.barrier = False
+                self.in_parts -= 1
                 self.release_x(hold)
                 self._write_chunk(live, live.run.inbox_offset, effects, continues=False)
                 if not live.barrier:

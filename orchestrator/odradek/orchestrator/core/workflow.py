@@ -200,6 +200,12 @@ class Workflow:
     def crashes(self) -> int:
         return self.suspects[max(self.suspects)] if self.suspects else 0
 
+    def barrier(self) -> LiveRun | None:
+        """The run that inputs wait behind: what has been decided last is not all on its way to the log."""
+        if self.live is not None and self.live.barrier:
+            return self.live
+        return next((live for live in self.ending.values() if live.barrier), None) if self.ending else None
+
     def latest_closed(self) -> tuple[str, r.Summary] | None:
         """The closed run that began last; refused starts are no runs."""
         runs = [(run_id, s) for run_id, s in self.closed.items() if s.status != r.RunStatus.REFUSED]
