@@ -119,7 +119,7 @@ class Transitions(Closing):
             run.is_open and (bool(live.steps) or live.steps_lost),
         )
         stale: list[bytes] = []
-        if run.is_open:
+        if run.is_open and not continues:  # until a transition is complete, what it replaces is what counts
             stale, live.stale = live.stale, []
         live.in_flight += 1
         live.inbox_written = inbox_offset
