@@ -15,7 +15,6 @@ from odradek.orchestrator.core.attempts import Attempts
 from odradek.orchestrator.core.decide import Decide
 from odradek.orchestrator.core.inputs import Inputs
 from odradek.orchestrator.core.shard import Shard
-from odradek.orchestrator.core.transitions import Transitions
 from odradek.orchestrator.core.workflow import LiveRun
 from odradek.orchestrator.core.writer import HistoryWriter
 from odradek.orchestrator.host import Orchestrator
@@ -50,8 +49,10 @@ def _parked(_: Any, arguments: tuple[Any, ...], __: Any) -> str:
     return "parked" if message == "RuntimeError: bug" else f"{WRONG}parked for no good reason: {message}"
 
 
-def _broken(_: Any, arguments: tuple[Any, ...], __: Any) -> str:
+def _broken(host: Orchestrator, arguments: tuple[Any, ...], __: Any) -> str:
     error = arguments[1]
+    if host._trouble is not None:
+        return "acknowledgement behind a lost one refused"
     shown = "".join(traceback.format_exception(error)[-4:])
     return "" if isinstance(error, LogError) else f"{WRONG}a partition failed: {shown}"
 
@@ -71,7 +72,7 @@ COUNTED: list[tuple[Any, str, Judge]] = [
     (Sender, "_renew_appender", lambda *_: "worker's appender replaced"),
     (Sender, "announce", lambda *_: "hand-over"),
     (LiveRun, "begin_next_chunk", lambda *_: "chunk sealed"),
-    (Transitions, "begin_successor", lambda _, __, found: "run followed by another" if found else ""),
+    (Decide, "begin_successor", lambda _, __, found: "run followed by another" if found else ""),
     (owned.OwnedPartition, "_restored", lambda *_: "restore"),
     (Decide, "_park", _parked),
     (Orchestrator, "partition_failed", _broken),

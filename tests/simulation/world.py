@@ -33,7 +33,7 @@ STILL_SECONDS_MAX = 3.0
 
 
 class World:
-    def __init__(self, seed: int, *, roots: int = 2, steps: int = 1200, calm: bool = False) -> None:
+    def __init__(self, seed: int, *, roots: int = 3, steps: int = 2500, calm: bool = False) -> None:
         self.seed, self.roots, self.steps, self.calm = seed, roots, steps, calm
         self.hosts = Hosts(seed)
         self.chance = self.hosts.chance
