@@ -174,9 +174,9 @@ class World:
             process.dies_in = None
             if process.paused_until:
                 process.wake()
-        if not any(member.process.alive for member in self.fleet.orchestrators):
+        if not any(m.process.alive and not m.orchestrator._stop.is_set() for m in self.fleet.orchestrators):
             self.fleet.orchestrator()
-        if not any(member.process.alive for member in self.fleet.workers):
+        if not any(m.process.alive and not m.worker._stop.is_set() for m in self.fleet.workers):
             self.fleet.worker()
         if not any(customer.process.alive for customer in self.fleet.customers):
             self._wait_again()
