@@ -111,6 +111,7 @@ class Decide(Transitions):
     def _commands(self, live: LiveRun, commands: list[Any]) -> None:
         for command in commands:
             if isinstance(command, CLOSING):
+                self.later.clear()  # it concerns this run only, and its code hears of nothing more
                 self.close(live, command)
                 return
             if isinstance(command, r.ActivityCancelRequested):
