@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from odradek.converter import DataConverter
@@ -70,7 +70,9 @@ def _check_replay(workflow_id: str, run_id: str, events: list[r.Event]) -> None:
         made, said = made[:-1], said[:-1]
     if made != said:
         made_events, said_events = (b"".join(commands) for commands in (made, said))
-        shown = [[brief(event.body) for event in Codec().decode_events(blocks)] for blocks in (made_events, said_events)]
+        shown = [
+            [brief(event.body) for event in Codec().decode_events(blocks)] for blocks in (made_events, said_events)
+        ]
         raise Violated(f"{workflow_id} replays differently: made {shown[0]}, said {shown[1]}")
 
 
@@ -120,6 +122,7 @@ def _check_outputs(world: World, runs: Runs) -> None:
     }
     for key, decided in world.witness.tasks.items():
         _require(scheduled.get(key) == decided, f"emitted, and not what history says: {key} {decided}")
+    _check_attempts(world, by_run, scheduled)
     sent = {
         (run_id, event.body.seq)
         for run_id, events in by_run.items()
@@ -132,6 +135,20 @@ def _check_outputs(world: World, runs: Runs) -> None:
     for run_id, outcome in world.witness.outcomes.items():
         closing = by_run[run_id][-1].body
         _require(outcome.result == getattr(closing, "result", None), f"told of another end: {outcome}, {closing}")
+
+
+def _check_attempts(
+    world: World, by_run: dict[str, list[r.Event]], scheduled: Mapping[tuple[str, int], object]
+) -> None:
+    """What ran had been scheduled, and what is recorded as an attempt's result is what that attempt returned."""
+    for run_id, seq, _ in world.attempts:
+        _require((run_id, seq) in scheduled, f"an attempt ran, and no history says so: {run_id} {seq}")
+    for run_id, events in by_run.items():
+        for event in events:
+            body = event.body
+            if isinstance(body, r.ActivityCompleted) and body.result is not None:
+                ran = world.attempts[_value(body.result)]
+                _require(ran == (run_id, body.seq, body.attempt), f"the result of another attempt: {ran} {body}")
 
 
 def _requests(body: Any) -> Iterator[r.RequestSeen]:
@@ -180,7 +197,7 @@ def _check_messages(runs: Runs) -> None:
 def _check_customers(world: World, runs: Runs) -> None:
     heard: dict[tuple[str, str], list[int]] = {}
     answers: dict[tuple[str, str], list[Any]] = {}
-    for (workflow_id, _), events in sorted(runs.items(), key=lambda item: item[1][0].time_ms):
+    for (workflow_id, _), events in sorted(runs.items(), key=lambda item: world.witness.begun[item[0][1]]):
         for event in events:
             body = event.body
             if isinstance(body, r.SignalReceived) and body.origin is None:

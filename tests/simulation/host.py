@@ -320,7 +320,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None: ...
 
     def end(self) -> None:
-        """Forget all tasks without a word."""
+        """Close what is suspended here; what awaits something on its way out is closed again."""
+        asyncio._set_running_loop(self)
         for task in asyncio.all_tasks(self):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
+            for _ in range(10):
+                try:
+                    task.get_coro().close()  # type: ignore[union-attr]
+                    break
+                except (Exception, Died):
+                    continue
+        asyncio._set_running_loop(None)
         self.close()

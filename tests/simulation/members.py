@@ -253,6 +253,7 @@ class Fleet:
         self.orchestrators: list[SimulatedOrchestrator] = []
         self.workers: list[SimulatedWorker] = []
         self.customers: list[Customer] = []
+        self.gone: list[Any] = []
 
     def _process(self, role: str) -> tuple[Process, SimulatedLog]:
         self._numbers += 1
@@ -276,6 +277,7 @@ class Fleet:
 
     def _began(self, member: Any, members: list[Any]) -> Any:
         self.hosts.current = None
+        self.gone += [other for other in members if not other.process.alive]
         members[:] = [other for other in members if other.process.alive] + [member]
         return member
 

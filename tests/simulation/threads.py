@@ -180,5 +180,7 @@ def simulated_threads(hosts: Hosts) -> ExitStack:
         patched.enter_context(mock.patch.object(target, name, stand_in))
     start, join = partial(stepped, actor_of, hosts), partial(joined, actor_of, hosts)
     patched.enter_context(mock.patch.object(threading.Thread, "start", lambda thread: start(thread)))
-    patched.enter_context(mock.patch.object(threading.Thread, "join", lambda thread, timeout=None: join(thread, timeout)))
+    patched.enter_context(
+        mock.patch.object(threading.Thread, "join", lambda thread, timeout=None: join(thread, timeout))
+    )
     return patched

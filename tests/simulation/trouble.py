@@ -182,9 +182,7 @@ class Weather:
     def __init__(self, world: World) -> None:
         self._world, chance = world, world.chance
         self.kinds = list(KINDS)
-        self.weights = [
-            KINDS[kind] * (1 if kind in COMINGS else chance.choice((0, 1, 1, 3))) for kind in self.kinds
-        ]
+        self.weights = [KINDS[kind] * (1 if kind in COMINGS else chance.choice((0, 1, 1, 3))) for kind in self.kinds]
 
     def strike(self) -> None:
         world = self._world

@@ -34,6 +34,8 @@ class Witness:
         self._codec = Codec()
         self.said: set[Said] = set()
         """What some record of some history says, also of owners that were none any more."""
+        self.begun: dict[str, int] = {}
+        """Runs in the order in which their first records landed."""
         self.tasks: dict[tuple[str, int], tuple[str, list[bytes]]] = {}
         self.messages: dict[tuple[type, str, int], bytes] = {}
         self.taken: dict[tuple[str, int], str] = {}
@@ -107,6 +109,7 @@ class Witness:
         match body:
             case r.RunStarted(lineage=lineage):
                 said.add(("run", run_id, workflow_id))
+                self.begun.setdefault(run_id, len(self.begun))
                 if lineage is not None and lineage.parent is not None and lineage.continued_run_id is None:
                     said.add(("took", lineage.parent.run_id, lineage.parent.number))
             case r.ActivityScheduled():

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
+from odradek import activity
 from odradek.client import pump
 from odradek.log.namespace import create_namespace
 from odradek.log.partitioning import partition_of
@@ -20,7 +21,7 @@ from tests.simulation.disk import Disks
 from tests.simulation.ending import check_end
 from tests.simulation.host import Hosts, Process
 from tests.simulation.log import Broker, SimulatedLog
-from tests.simulation.members import NAMESPACE, Customer, Fleet, Ledger
+from tests.simulation.members import NAMESPACE, Customer, Fleet, Ledger, SimulatedOrchestrator
 from tests.simulation.programs import QUEUE, STAGE, tree
 from tests.simulation.threads import simulated_threads
 from tests.simulation.trouble import Weather
@@ -48,6 +49,8 @@ class World:
         self.fleet = Fleet(self.hosts, self.broker, self.disks.mount, self.ledger, sizes)
         self.bugs = {"bug"} if self.chance.random() < 0.3 else set[str]()
         self.weather = Weather(self)
+        self.attempts: list[tuple[str, int, int]] = []
+        """Each that a worker began: run, activity, attempt. Its number is what it returns."""
         self._still = 0
         self._traffic = 0
         self._told: set[tuple[str, str]] = set()
@@ -94,7 +97,9 @@ class World:
         self.fleet.worker()
         names = [f"wf-{number}" for number in range(20)]
         peers = [
-            next(n for n in names if partition_of(n.encode(), PARTITIONS) == number % PARTITIONS and not names.remove(n))
+            next(
+                n for n in names if partition_of(n.encode(), PARTITIONS) == number % PARTITIONS and not names.remove(n)
+            )
             for number in range(self.roots)
         ]
         for workflow_id in peers:
@@ -117,8 +122,9 @@ class World:
         if chance.random() < 0.05:
             customer.do(customer.terminate(chance.choice(peers)))
 
-    def _began(self, info: object, what: object) -> int:
-        return self.hosts.trace.count
+    def _began(self, info: activity.Info, what: object) -> int:
+        self.attempts.append((info.workflow_run_id or "", int(info.activity_id), info.attempt))
+        return len(self.attempts) - 1
 
     # ------------------------------------------------------------------------------------------ one step
 
@@ -227,16 +233,18 @@ class World:
 
     def _clear_away(self) -> None:
         """In order: code that is left to a collector would run in the middle of other code."""
-        for member in self.fleet.orchestrators:
-            for owned in member.orchestrator.owned.values():
+        for member in (*self.fleet.orchestrators, *self.fleet.gone):
+            for owned in member.orchestrator.owned.values() if isinstance(member, SimulatedOrchestrator) else ():
                 if owned.shard is not None:
                     for live in list(owned.shard.instances.values()):
                         owned.shard.drop_instance(live)
                     owned.shard.closed_runs.clear()
+        for process in (*self.hosts.processes, *self.hosts.graves):
+            process.alive = True  # on its way out it may call others
+            process.loop.end()
         pump._running.clear()  # those whose threads have never been
 
 
 def command(seed: int) -> str:
     """What repeats one seed."""
     return f"make simulate FIRST={seed} SEEDS=1"
-
