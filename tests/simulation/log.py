@@ -21,6 +21,9 @@ LAG_SECONDS: Final = 30
 DELETE_RETENTION_SECONDS: Final = 30
 LATENCY_SECONDS: Final = 0.002
 
+ORPHANS: Final = 0.03
+"""How likely it is that what arrives next is of a dead process: such records are late, mostly behind another claim."""
+
 Landed = Callable[[Process, Record], None]
 
 
@@ -66,8 +69,8 @@ class Broker:
     def move(self) -> bool:
         """One thing arrives somewhere; False if nothing was on its way."""
         self.hosts.now += LATENCY_SECONDS * self.hosts.chance.random()
-        moving = list(self.appenders)
-        if self.orphans and (not moving or self.hosts.chance.random() < 0.1):
+        moving = [appender for appender in self.appenders if appender.process.runs]
+        if self.orphans and self.hosts.chance.random() < ORPHANS:
             self._land_orphan()
             return True
         if not moving:
@@ -320,7 +323,7 @@ class SimulatedMembership(MemoryMembership):
         if pauses:
             self.fall_silent()
         else:
-            self._deaf_until = self._broker.hosts.now + self._broker.hosts.chance.choice((0, 0.5, 3))
+            self._deaf_until = self._broker.hosts.now + self._broker.hosts.chance.choice((0, 3, 10))
 
     def poll(self) -> None:
         self._process.touch()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 SKEW_MS: Final = 1500
-OFTEN: Final = 0.025
+OFTEN: Final = 0.03
 """Of the steps, how many bring trouble."""
 ORCHESTRATORS: Final = 3
 WORKERS: Final = 2
@@ -93,7 +93,7 @@ def pause(world: World) -> bool:
     process = _everybody(world)
     if process is None:
         return False
-    process.pause(world.chance.choice((0.5, 3, 8, 15, 40)))
+    process.pause(world.chance.choice((0.5, 8, 8, 15, 40)))
     return True
 
 

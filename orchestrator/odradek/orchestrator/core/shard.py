@@ -188,12 +188,20 @@ class Shard(Steps):
         chain_then(entry, checked)
 
     def _settle(self) -> None:
-        """The log says the same under this claim as before: older claims, marks and checkpoints are of no more use."""
+        """The log says the same under this claim as before: older claims, marks and checkpoints are of no more use.
+
+        Not before a checkpoint of this claim says how far the inbox has been taken in: no tombstone carries that.
+        """
         self.writer.settled = True
         older = [key for offset, key in self._claims if offset < self.writer.claim]
-        for key in dict.fromkeys([*older, *self._old_notes]):
-            self.writer.append(key, None)
-        self._old_notes = []
+        useless, self._old_notes = dict.fromkeys([*older, *self._old_notes]), []
+
+        def bury(_: int) -> None:
+            for key in useless:
+                self.writer.append(key, None)
+
+        if useless:
+            self.writer.checkpoint(self.now_ms, bury)
 
     def go_live(self, now_ms: int) -> None:
         """The inbox is read to where it ended at the claim: emit again what is still pending."""
