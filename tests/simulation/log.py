@@ -83,12 +83,14 @@ class Broker:
         lane = self.orphans[place]
         lane.land()
         self.hosts.happened["late record"] += lane.topic.endswith(".history")
-        if not lane.pipe:
+        if not lane.pipe or self.hosts.chance.random() < 0.2:  # the rest is lost
             del self.orphans[place]
 
     def forget(self, lanes: Iterable[Lane]) -> None:
         """Nobody waits for these any more; some of them arrive yet."""
         for lane in lanes:
+            if self.hosts.chance.random() < 0.3:
+                lane.back(-1)  # its acknowledgements never came, and it had been sent again already
             if lane.pipe and self.hosts.chance.random() < 0.5:
                 self.orphans.append(lane)
 
@@ -168,6 +170,8 @@ class SimulatedAppender(Appender):
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._due: deque[tuple[OnAppended | None, int | None, Exception | None]] = deque()
         self._count = 0
+        self.doomed = False
+        """It loses track of the next record."""
 
     @property
     def places(self) -> list[tuple[str, int]]:
@@ -199,6 +203,9 @@ class SimulatedAppender(Appender):
         lanes = [lane for lane in self._lanes.values() if lane.pipe or lane.landed]
         if not lanes:
             self.broker.appenders.pop(self, None)
+            return
+        if self.doomed and self.lose_track():
+            self.doomed = False
             return
         lane = chance.choice(lanes)
         if lane.pipe and (not lane.landed or chance.random() < 0.5):

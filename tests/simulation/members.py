@@ -254,12 +254,15 @@ class Fleet:
         self.workers: list[SimulatedWorker] = []
         self.customers: list[Customer] = []
         self.gone: list[Any] = []
+        self.logs: dict[str, SimulatedLog] = {}
+        """By process."""
 
     def _process(self, role: str) -> tuple[Process, SimulatedLog]:
         self._numbers += 1
         process = Process(self.hosts, f"{role}-{self._numbers}")
         self.hosts.current = process
-        return process, SimulatedLog(self.broker, process)
+        log = self.logs[process.name] = SimulatedLog(self.broker, process)
+        return process, log
 
     def orchestrator(self) -> SimulatedOrchestrator:
         process, log = self._process("orchestrator")

@@ -9,7 +9,7 @@ from typing import Any, Final
 from unittest import mock
 
 from odradek.client.pump import Pump
-from odradek.orchestrator import host, owned
+from odradek.orchestrator import host
 from odradek.orchestrator.core import shard, workflow
 from odradek.orchestrator.core.attempts import Attempts
 from odradek.orchestrator.core.closing import Closing
@@ -92,11 +92,6 @@ def half_a_transition_counts(whole: Any, chain: list[Any]) -> list[Any]:
     return chain
 
 
-@_instead(workflow, "_void_runs")
-def void_runs_count(whole: Any, *arguments: Any) -> set[str]:
-    return set()
-
-
 # ---------------------------------------------------------------------------------------------- watermarks and stores
 
 
@@ -114,17 +109,13 @@ def x_passes_what_waits(whole: Any, state: ShardState, offset: int) -> int:
 def y_passes_what_is_not_out(whole: Any, writer: HistoryWriter, effects: Any, offset: int) -> None: ...
 
 
-@_instead(owned, "discard_if_unfit")
-def stale_stores_trusted(whole: Any, *arguments: Any) -> None: ...
-
-
 @_instead(ShardState, "flush_store")
 def store_ahead_of_itself(whole: Any, state: ShardState) -> None:
     dirty = dict(state.dirty) if state.owns else {}
     whole(state)
     if dirty:
-        position, *rest = (state.store.get(b"m") or b"").split()
-        state.store.write({b"m": b" ".join([b"%d" % (int(position) + 1), *rest])})
+        position, v, x, y = (int(number) for number in (state.store.get(b"m") or b"").split())
+        state.store.write({b"m": b"%d %d %d %d" % (position + 3, v + 3, x, y + 3)})
 
 
 @_instead(HistoryWriter, "when_x")
@@ -227,12 +218,6 @@ def worker_commits_before_it_answers(whole: Any, intake: Intake, assignment: Any
 
 @_instead(Sender, "_retry")
 def worker_drops_failed_answers(whole: Any, *arguments: Any) -> None: ...
-
-
-@_instead(Sender, "_renew_appender")
-def worker_forgets_what_was_under_way(whole: Any, sender: Sender) -> None:
-    sender._outstanding.clear()
-    whole(sender)
 
 
 @_instead(Pump, "_repeat")

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 SKEW_MS: Final = 1500
-OFTEN: Final = 0.03
-"""Of the steps, how many bring trouble."""
+OFTEN: Final = (0.02, 0.03, 0.08)
+"""Of the steps, how many bring trouble; each seed has one of these."""
 ORCHESTRATORS: Final = 3
 WORKERS: Final = 2
 
@@ -127,6 +127,16 @@ def lose_track(world: World) -> bool:
     return _with_appender(world, lambda appender: appender.lose_track())
 
 
+def worker_loses_track(world: World) -> bool:
+    """Of the next thing that it has to say."""
+    process = _one_of(world, world.fleet.workers)
+    if process is None:
+        return False
+    for appender in world.fleet.logs[process.name].appenders:
+        appender.doomed = True
+    return True
+
+
 def leader_changes(world: World) -> bool:
     return world.broker.change_leader()
 
@@ -166,6 +176,7 @@ KINDS: Final[dict[Kind, int]] = {
     clock_jumps: 2,
     resend: 4,
     lose_track: 1,
+    worker_loses_track: 2,
     leader_changes: 3,
     retention: 1,
     compaction: 4,
@@ -182,11 +193,12 @@ class Weather:
     def __init__(self, world: World) -> None:
         self._world, chance = world, world.chance
         self.kinds = list(KINDS)
+        self._often = chance.choice(OFTEN)
         self.weights = [KINDS[kind] * (1 if kind in COMINGS else chance.choice((0, 1, 1, 3))) for kind in self.kinds]
 
     def strike(self) -> None:
         world = self._world
-        if world.chance.random() >= OFTEN:
+        if world.chance.random() >= self._often:
             return
         kind = world.chance.choices(self.kinds, self.weights)[0]
         if kind(world):
