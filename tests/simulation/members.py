@@ -1,4 +1,4 @@
-"""The processes of the simulation: an orchestrator, a worker, a customer. Each is the real thing on a simulated host."""
+"""The processes of the simulation: orchestrators, workers, customers. Each is the real thing on a simulated host."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from odradek.client import Client, WorkflowFailureError
 from odradek.client.connection import Connection
@@ -22,7 +22,7 @@ from odradek.workers.settings import WorkerSettings
 from odradek.workers.worker import ActivityWorker
 from tests.simulation.host import Hosts, Process
 from tests.simulation.log import Broker, SimulatedLog
-from tests.simulation.programs import ACTIVITIES, QUEUE, Life, Node
+from tests.simulation.programs import ACTIVITIES, QUEUE, Life
 
 NAMESPACE: Final = "test"
 ORCHESTRATOR: Final = OrchestratorSettings(
@@ -45,10 +45,13 @@ WORKER: Final = WorkerSettings(session_timeout_seconds=6, lease_seconds=4, poll_
 POLICY: Final = RequestPolicy(close_timeout_seconds=1)
 
 
+M = TypeVar("M", "SimulatedOrchestrator", "SimulatedWorker", "Customer")
+
+
 class SmallOrchestrator(Orchestrator):
     """Its chunks and records are small, so that short runs have several of them."""
 
-    sizes: Mapping[str, int]
+    sizes: Mapping[str, Any]
 
     def shard_config(self, partition: int) -> ShardConfig:
         return replace(super().shard_config(partition), **self.sizes)
@@ -278,11 +281,8 @@ class Fleet:
         process, log = self._process("customer")
         return self._began(Customer(process, log, self.hosts.chance, self.ledger), self.customers)
 
-    def _began(self, member: Any, members: list[Any]) -> Any:
+    def _began(self, member: M, members: list[M]) -> M:
         self.hosts.current = None
         self.gone += [other for other in members if not other.process.alive]
         members[:] = [other for other in members if other.process.alive] + [member]
         return member
-
-
-__all__ = ["NAMESPACE", "Customer", "Fleet", "Ledger", "Node", "SimulatedOrchestrator", "SimulatedWorker"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 from unittest import mock
@@ -54,7 +55,7 @@ def without_contiguity(whole: Any, writer: HistoryWriter, entry: Any, offset: in
 
 
 @_instead(HistoryWriter, "gap_read")
-def claims_of_others_ignored(whole: Any, writer: HistoryWriter, records: Sequence[tuple[int, bytes, int | None]]) -> None:
+def claims_of_others_ignored(whole: Any, writer: HistoryWriter, records: Sequence[Any]) -> None:
     whole(writer, [record for record in records if record[2] is not None])
 
 
@@ -82,9 +83,8 @@ def late_records_left(whole: Any, owner: Shard, late: Any) -> None:
 
 @_instead(workflow, "_best_chain")
 def any_claim_wins(whole: Any, chunks: dict[tuple[int, int], Any]) -> Any:
-    return whole({(number, -claim): item for (number, claim), item in chunks.items()}) if len(chunks) < 2 else whole(
-        {at: item for at, item in chunks.items() if at[1] == min(claim for _, claim in chunks)}
-    )
+    oldest = min((claim for _, claim in chunks), default=0)
+    return whole({at: item for at, item in chunks.items() if at[1] == oldest})
 
 
 @_instead(workflow, "_without_half_a_transition")
@@ -163,14 +163,13 @@ def repeats_answered_before_durable(whole: Any, owner: Decide, effect: Any) -> N
 
 @_instead(Closing, "summarise")
 def closed_runs_forget_requests(whole: Any, closing: Closing, live: Any) -> r.Summary:
-    import dataclasses
-
-    return dataclasses.replace(whole(closing, live), requests=(), refusals=())
+    summary: r.Summary = whole(closing, live)
+    return replace(summary, requests=(), refusals=())
 
 
 @_instead(shard.Shard, "tick")
 def timers_early(whole: Any, owner: Shard, now_ms: int) -> None:
-    whole(owner, now_ms + 10_000)
+    whole(owner, now_ms + 4_000)
 
 
 @_instead(Shard, "take")

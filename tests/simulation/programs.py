@@ -200,4 +200,4 @@ async def undo(key: str, step: int) -> int:
     return number
 
 
-ACTIVITIES: Final = [act, do, undo]
+ACTIVITIES: Final[list[Callable[..., Any]]] = [act, do, undo]

@@ -130,7 +130,7 @@ def rounds_of(thread: threading.Thread) -> tuple[Rounds, Callable[[], bool]] | N
     if isinstance(thread, Sender):
         return sending(thread), always
     target: Any = thread._target  # type: ignore[attr-defined]
-    pump = getattr(target, "__self__", None)
+    pump: Any = getattr(target, "__self__", None)
     if thread.name == "odradek-client-replies":
         return reading_replies(pump), always
     if thread.name == "odradek-client-acks":
@@ -168,6 +168,13 @@ def joined(
         hosts.wait(0.001)
 
 
+def _method(function: Callable[..., None]) -> Callable[..., None]:
+    def method(thread: threading.Thread, *arguments: Any) -> None:
+        function(thread, *arguments)
+
+    return method
+
+
 def simulated_threads(hosts: Hosts) -> ExitStack:
     """While this is open the product's threads are actors."""
     patched, actor_of = ExitStack(), dict[threading.Thread, Actor]()
@@ -179,8 +186,6 @@ def simulated_threads(hosts: Hosts) -> ExitStack:
     ):
         patched.enter_context(mock.patch.object(target, name, stand_in))
     start, join = partial(stepped, actor_of, hosts), partial(joined, actor_of, hosts)
-    patched.enter_context(mock.patch.object(threading.Thread, "start", lambda thread: start(thread)))
-    patched.enter_context(
-        mock.patch.object(threading.Thread, "join", lambda thread, timeout=None: join(thread, timeout))
-    )
+    for name, function in (("start", start), ("join", join)):
+        patched.enter_context(mock.patch.object(threading.Thread, name, _method(function)))
     return patched

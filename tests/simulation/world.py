@@ -201,12 +201,9 @@ class World:
         left = [f"{customer.errands} errands of {customer.process.name}" for customer in self._customers()]
         for member in self.fleet.orchestrators:
             for owned in member.orchestrator.owned.values():
-                if owned.shard is None:
-                    left.append(f"partition {owned.partition} is {owned.phase}")
-                    continue
-                for wf in owned.shard.workflows.values():
-                    if wf.live is not None or wf.ending:
-                        left.append(f"{wf.id}: {wf.live and (wf.live.parked, wf.live.run)}")
+                workflows = {} if owned.shard is None else owned.shard.workflows
+                left += [f"partition {owned.partition} is {owned.phase}"] if owned.shard is None else []
+                left += [f"{wf.id}: {wf.live and wf.live.run}" for wf in workflows.values() if wf.live or wf.ending]
         return left
 
     def _customers(self) -> list[Customer]:
