@@ -14,7 +14,7 @@ ARGS ?=
 SEEDS ?= 1000
 FIRST ?= 0
 
-.PHONY: help venv demo test lint format types imports pytest schemas reference properties bench crowd blocking million fan-out takeover overload clean
+.PHONY: help venv demo test lint format types imports pytest schemas reference properties simulate bench crowd blocking million fan-out takeover overload clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -58,6 +58,9 @@ reference: $(STAMP) ## Make the generated parts of docs/reference anew
 
 properties: $(STAMP) ## Random workflows: make properties SEEDS=10000 [FIRST=0]
 	$(BIN)/python -m tests.orchestrator.random_workflows $(FIRST) $(SEEDS)
+
+simulate: $(STAMP) ## The whole system, simulated, with trouble: make simulate SEEDS=10000 [FIRST=0]
+	$(BIN)/python -W ignore -m tests.simulation $(FIRST) $(SEEDS)
 
 bench: $(STAMP) ## Steps per second of a chain of activities: make bench LOG=kafka
 	$(BIN)/python -m benchmarks.chain --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)

@@ -161,7 +161,7 @@ class Owner:
 
     def go_on(self) -> bool:
         """Give those that wait for their turn one."""
-        waits = bool(self.shard.backlog)
+        waits = bool(self.shard.ahead.backlog)
         self.shard.go_on(self.partition.now_ms)
         return waits
 

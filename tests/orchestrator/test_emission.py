@@ -111,13 +111,13 @@ def test_answer_to_a_message_that_is_lost_is_asked_for_again(*, is_taken_over: b
 def test_run_that_is_ahead_of_the_inbox_does_not_pull_x_along() -> None:
     """After a takeover a run may have taken in more than has been read again; its transition in parts holds x back."""
     shard = Shard(Partition().config(), MemoryStore())
-    shard.taken = 9
-    hold = shard.hold_x(22)
-    assert shard.decided_x() == 9
-    shard.taken = 30
-    assert shard.decided_x() == 21
-    shard.release_x(hold)
-    assert shard.decided_x() == 30
+    shard.ahead.taken = 9
+    hold = shard.ahead.hold(22)
+    assert shard.ahead.x == 9
+    shard.ahead.taken = 30
+    assert shard.ahead.x == 21
+    shard.ahead.release(hold)
+    assert shard.ahead.x == 30
 
 
 @workflow.defn

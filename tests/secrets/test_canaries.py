@@ -162,7 +162,7 @@ class FailsWithDetails:
 class HasABug:
     @workflow.run
     async def run(self, value: str) -> None:
-        {}["nothing"]  # noqa: B018
+        {}["nothing"]
 
 
 @workflow.defn(name="Talkative")

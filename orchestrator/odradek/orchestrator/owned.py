@@ -240,7 +240,7 @@ class OwnedPartition:
     @property
     def has_backlog(self) -> bool:
         """Inputs wait here for nothing but their turn."""
-        return self.shard is not None and bool(self.shard.backlog)
+        return self.shard is not None and bool(self.shard.ahead.backlog)
 
     def go_on(self, now_ms: int) -> None:
         """The next turn of those inputs."""
@@ -251,7 +251,7 @@ class OwnedPartition:
     def ahead(self) -> tuple[int, int]:
         """Inbox records that have been read and are not decided yet, and their bytes."""
         shard = self.shard
-        return (shard.ahead, shard.held_bytes) if shard is not None and shard.owns else (0, 0)
+        return (shard.undecided, shard.ahead.held_bytes) if shard is not None and shard.owns else (0, 0)
 
     @property
     def bytes_in_flight(self) -> int:

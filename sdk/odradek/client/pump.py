@@ -128,20 +128,26 @@ class Pump:
         reader = self._log.reader()
         self._wake_reader = reader.wake
         while not self._stopping.is_set():
-            try:
-                self._take_lanes(reader)
-                self._take(reader.poll(self._read_seconds))
-                self._hear()
-                now = time.monotonic()
-                self._append_again(now)
-                self._expire(now)
-                self.room.expire(now)
-            except OffsetOutOfRange as error:
-                self._go_to_end(reader, error)
-            except Exception:  # the thread must outlive whatever the log does
-                _logger.exception("reading answers failed; trying again")
-                self._stopping.wait(ERROR_PAUSE_SECONDS)
+            self._guarded_round(reader)
         reader.close()
+
+    def _guarded_round(self, reader: Reader) -> None:
+        try:
+            self._round(reader)
+        except OffsetOutOfRange as error:
+            self._go_to_end(reader, error)
+        except Exception:  # the thread must outlive whatever the log does
+            _logger.exception("reading answers failed; trying again")
+            self._stopping.wait(ERROR_PAUSE_SECONDS)
+
+    def _round(self, reader: Reader) -> None:
+        self._take_lanes(reader)
+        self._take(reader.poll(self._read_seconds))
+        self._hear()
+        now = time.monotonic()
+        self._append_again(now)
+        self._expire(now)
+        self.room.expire(now)
 
     def _take_lanes(self, reader: Reader) -> None:
         while self._lanes:

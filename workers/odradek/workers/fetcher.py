@@ -120,32 +120,36 @@ class Fetcher(threading.Thread):
 
     def run(self) -> None:
         try:
-            # A reader belongs to the thread that uses it.
-            self._reader, self._notices = self._log.reader(), self._log.reader()
-            self._wake = self._reader.wake
-            self._serve()
-            self._reader.close()
-            self._notices.close()
+            membership = self._join()
+            while not self._closing:
+                self._guarded_round(membership)
+            self._leave(membership)
         except BaseException as error:
             _logger.exception("the fetcher of an activity worker stopped")
             self.on_failed(error)
 
-    def _serve(self) -> None:
+    def _join(self) -> Membership:
+        # A reader belongs to the thread that uses it.
+        self._reader, self._notices = self._log.reader(), self._log.reader()
+        self._wake = self._reader.wake
         self._listen_at_new_homes()
         self._learn_controls()
-        self._membership = self._log.membership(
+        membership = self._membership = self._log.membership(
             self._group, self._topic, self, session_timeout_seconds=self._settings.session_timeout_seconds
         )
         self._stats.gauges[self.name] = lambda: (
             self._sent_count - self._execution.taken_count,
             self._sender.unacknowledged,
         )
-        while not self._closing:
-            self._guarded_round(self._membership)
+        return membership
+
+    def _leave(self, membership: Membership) -> None:
         if not self._abandoned:
             self._settle()
-            self._membership.close()
+            membership.close()
         del self._stats.gauges[self.name]
+        self._reader.close()
+        self._notices.close()
 
     def _guarded_round(self, membership: Membership) -> None:
         try:

@@ -261,7 +261,7 @@ class Attempts(Decide):
     def _tell(self, worker: str, run_id: str, seq: int, attempt: int, reason: str) -> None:
         told = self._notice(worker, run_id, seq, attempt, reason)
         if told is not None:
-            self.writer.after_in_flight([told])
+            self.leave_behind(told)
 
     def _notice(self, worker: str, run_id: str, seq: int, attempt: int, reason: str) -> Effect | None:
         partition = self.worker_partition(worker)

@@ -111,6 +111,7 @@ class Decide(Transitions):
     def _commands(self, live: LiveRun, commands: list[Any]) -> None:
         for command in commands:
             if isinstance(command, CLOSING):
+                self.later.clear()  # it concerns this run only, and its code hears of nothing more
                 self.close(live, command)
                 return
             if isinstance(command, r.ActivityCancelRequested):
@@ -471,7 +472,7 @@ class Decide(Transitions):
     def answer(self, request: r.Request | None, body: Any) -> None:
         """Answer behind the appends in flight."""
         if request is not None and request.reply_partition >= 0:
-            self.writer.after_in_flight([self.reply(request, body)])
+            self.leave_behind(self.reply(request, body))
 
     @staticmethod
     def reply(request: r.Request, body: Any) -> Reply:

@@ -27,7 +27,7 @@ from odradek.schemas.topics import Topics
 class Inputs(Attempts):
     def dispatch(self, wf: Workflow, item: InboxItem, body: Any) -> None:
         """Take in one record of the inbox."""
-        self._count_input(wf)
+        self.ahead.count(wf.id)
         if wf.damaged and wf.live is None:
             self.on_damaged(wf, item, body)
         else:
@@ -40,23 +40,19 @@ class Inputs(Attempts):
         """
         wf = self.workflow(item.workflow_id)
         if wf.waiting or not self._may_take(wf):
-            wf.waiting.append((item, self.hold_x(item.offset, item.held_bytes)))
+            wf.waiting.append((item, self.ahead.hold(item.offset, item.held_bytes)))
             self._note_backlog(wf)
         elif (body := self._body(item)) is not None:
             self.dispatch(wf, item, body)
 
-    def _count_input(self, wf: Workflow) -> None:
-        self.turns[wf.id] += 1
-        self.inputs_in_flush += 1
-
     def _may_take(self, wf: Workflow) -> bool:
-        return not wf.is_held() and self.turns[wf.id] < self.config.inputs_per_turn
+        return not wf.is_held() and self.ahead.turns[wf.id] < self.config.inputs_per_turn
 
     def _note_backlog(self, wf: Workflow) -> None:
         if wf.waiting and not wf.is_held():
-            self.backlog[wf.id] = None
+            self.ahead.backlog[wf.id] = None
         else:
-            self.backlog.pop(wf.id, None)
+            self.ahead.backlog.pop(wf.id, None)
 
     def _body(self, item: InboxItem) -> Any:
         """What the record says; None of one that cannot be read, and is on its way to the dead letters."""
@@ -75,11 +71,11 @@ class Inputs(Attempts):
 
     def send_dead_letter(self, offset: int, letter: DeadLetter) -> None:
         """The record's copy must be safe before the inbox may be deleted behind it."""
-        hold = self.hold_x(offset)
+        hold = self.ahead.hold(offset)
 
         def stored(partition: int, offset: int) -> None:
-            self.release_x(hold)
-            self.writer.taken_to(self.decided_x())
+            self.ahead.release(hold)
+            self.writer.taken_to(self.ahead.x)
 
         letter.on_stored = stored
         self.writer.after_in_flight([letter])
@@ -96,11 +92,11 @@ class Inputs(Attempts):
             self._drain_now(wf)
 
     def _drain_now(self, wf: Workflow) -> None:
-        while wf.waiting and self._may_take(wf) and self.inputs_in_flush < self.config.inputs_per_flush:
+        while wf.waiting and self._may_take(wf) and self.ahead.inputs_in_flush < self.config.inputs_per_flush:
             item, hold = wf.waiting[0]
             body = self._body(item)
             wf.waiting.popleft()
-            self.release_x(hold)
+            self.ahead.release(hold)
             if body is not None:
                 self.dispatch(wf, item, body)
         self._note_backlog(wf)
@@ -206,7 +202,7 @@ class Inputs(Attempts):
                 return False
             case "terminate-existing":
                 self.close(live, r.RunTerminated("terminated by a start with conflict policy terminate-existing"))
-                wf.waiting.appendleft((item, self.hold_x(item.offset, item.held_bytes)))
+                wf.waiting.appendleft((item, self.ahead.hold(item.offset, item.held_bytes)))
                 return False
             case _:
                 message = (
@@ -439,7 +435,7 @@ class Inputs(Attempts):
         self, origin: r.MessageOrigin, refusal: r.Refused | None, started_run_id: str | None = None
     ) -> None:
         if origin.number < children.PARENT_CLOSED:
-            self.writer.after_in_flight([children.answer(self.now_ms, origin, refusal, started_run_id)])
+            self.leave_behind(children.answer(self.now_ms, origin, refusal, started_run_id))
 
     # ------------------------------------------------------------------------------------------ questions
 
@@ -586,7 +582,7 @@ class Inputs(Attempts):
             due = live.next_due()
             if due is None or due[0] > self.now_ms:
                 return
-            self._count_input(wf)
+            self.ahead.count(wf.id)
             self._fire(live, *due)
 
     def _fire(self, live: LiveRun, due_ms: int, kind: str, number: int) -> None:

@@ -7,17 +7,19 @@ only.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappush
 from typing import NamedTuple
 
 from odradek.common import MetricMeter
 from odradek.converter import FailureConverter, PayloadConverter
 from odradek.orchestrator.core import keys, workflow
+from odradek.orchestrator.core.ahead import Ahead
 from odradek.orchestrator.core.careful import Careful, Turns
 from odradek.orchestrator.core.closed_runs import ClosedRuns
+from odradek.orchestrator.core.effects import Effect
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, Activity
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
@@ -132,6 +134,10 @@ class ShardState(ABC):
         self.dirty: dict[bytes, bytes | None] = {}
         self.touched: dict[str, LiveRun] = {}
         """Runs for which this batch has something to write."""
+        self.behind: list[Effect] = []
+        """What leaves behind that: answers to what this batch has found decided, perhaps by itself."""
+        self.in_parts = 0
+        """How many transitions are being written in parts, the last of which is not on its way yet."""
         self.waiters: dict[str, dict[str, r.Request]] = {}
         """Who waits for the result of a run or of an update, by run (and update) and request."""
         self.careful: Careful | None = None
@@ -160,17 +166,7 @@ class ShardState(ABC):
         self.paused_types: Mapping[str, r.TypeControl] = {}
         self.paused_queues: Mapping[str, r.QueueControl] = {}
         """What operators have said, by name; the host keeps both up to date. Not every queue here is paused."""
-        self._undecided: list[tuple[int, int]] = []
-        self._holds: dict[int, int] = {}
-        self._held = 0
-        self.held_bytes = 0
-        """Of the inbox records that wait: for their turn, behind a barrier, or for a note."""
-        self.turns: Counter[str] = Counter()
-        """How many inputs of a workflow have been taken in since the last flush; and of all together:"""
-        self.inputs_in_flush = 0
-        self.backlog: dict[str, None] = {}
-        """Workflows whose inputs wait for nothing but their turn; the next one first."""
-        self.taken = -1
+        self.ahead = Ahead()
         self.lost_records: list[LostRecord] = []
         self.transitions = 0
         self.replays = 0
@@ -184,6 +180,13 @@ class ShardState(ABC):
         meta = self.store.get(b"m")
         position, v, x, y = (int(number) for number in meta.split()) if meta else (-1, -1, -1, -1)
         return position, v, x, y
+
+    def leave_behind(self, effect: Effect) -> None:
+        """Let an effect leave behind all appends that are in flight, and those that finish what has been decided."""
+        if self.touched or self.in_parts:
+            self.behind.append(effect)
+        else:
+            self.writer.after_in_flight([effect])
 
     @abstractmethod
     def bury(self, wf: Workflow, run_id: str, inbox_offset: int) -> None: ...
@@ -203,25 +206,6 @@ class ShardState(ABC):
 
     def count(self, what: str, workflow_type: str) -> None:
         self.counts[what, workflow_type] = self.counts.get((what, workflow_type), 0) + 1
-
-    def hold_x(self, offset: int, held_bytes: int = 0) -> int:
-        """Keep x below an inbox offset that is not decided yet, until ``release_x`` of what this returns."""
-        self._held += 1
-        heappush(self._undecided, (offset, self._held))
-        self._holds[self._held] = held_bytes
-        self.held_bytes += held_bytes
-        return self._held
-
-    def release_x(self, hold: int) -> None:
-        self.held_bytes -= self._holds.pop(hold)
-
-    def decided_x(self) -> int:
-        """The inbox is decided up to here: what waits behind a barrier is not."""
-        undecided = self._undecided
-        while undecided and undecided[0][1] not in self._holds:
-            heappop(undecided)
-        # After a takeover a run may be further than what has been read again: its hold must not raise x.
-        return min(undecided[0][0] - 1, self.taken) if undecided else self.taken
 
     def workflow(self, workflow_id: str) -> Workflow:
         """The workflow in memory, else from the store; an unknown one is empty."""

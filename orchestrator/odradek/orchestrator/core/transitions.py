@@ -65,7 +65,8 @@ class Transitions(Closing):
         parts = self._parts(len(live.blocks), events)
         inbox_before = live.inbox_written
         live.barrier = True
-        hold = self.hold_x(inbox_before + 1)
+        self.in_parts += 1
+        hold = self.ahead.hold(inbox_before + 1)
 
         def write_next(_: int = 0) -> None:
             part = parts.pop(0)
@@ -75,7 +76,8 @@ class Transitions(Closing):
                 self._write_chunk(live, inbox_before, [], continues=True, then=write_next)
             else:
                 live.barrier = False
-                self.release_x(hold)
+                self.in_parts -= 1
+                self.ahead.release(hold)
                 self._write_chunk(live, live.run.inbox_offset, effects, continues=False)
                 if not live.barrier:
                     self.drain_waiting(live)
@@ -117,7 +119,7 @@ class Transitions(Closing):
             run.is_open and (bool(live.steps) or live.steps_lost),
         )
         stale: list[bytes] = []
-        if run.is_open:
+        if run.is_open and not continues:  # until a transition is complete, what it replaces is what counts
             stale, live.stale = live.stale, []
         live.in_flight += 1
         live.inbox_written = inbox_offset
