@@ -188,7 +188,7 @@ async def flood(where: Stage, topics: Topics, options: argparse.Namespace) -> Me
             async with asking(client, innocent, found.asked_ms):
                 await asyncio.to_thread(append_all, where, topics, greedy, signals)
                 sent = time.perf_counter() - began
-                while (had := await handle.query(Customer.orders, rpc_timeout=LONG)) < options.signals:
+                while (had := await handle.query(Customer.orders, rpc_timeout=LONG)) < options.signals:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
                 taken_in = time.perf_counter() - began
         found.figures = {
@@ -224,7 +224,7 @@ async def alarms(where: Stage, topics: Topics, options: argparse.Namespace) -> M
             async with asking(client, innocent, found.asked_ms):
                 with fired:
                     late = list(await asyncio.gather(*results))
-                    while sum(closed_workflows(orchestrator).values()) < options.timers:
+                    while sum(closed_workflows(orchestrator).values()) < options.timers:  # noqa: ASYNC110
                         await asyncio.sleep(0.25)
                 over = time.perf_counter() - began
     counts = fired.points["closed"]
@@ -266,9 +266,8 @@ def encoded_signals(where: Stage, topics: Topics, count: int) -> list[bytes]:
     now_ms = int(time.time() * 1000)
     payload = tuple(DataConverter.default.payload_converter.to_payloads(["x" * 100]))
     requests = (Request(f"flood-{n:012x}", now_ms + 600_000, "nobody", -1, "flood") for n in range(count))
-    return [
-        codec.encode(InboxRecord(now_ms, SignalWorkflow("order", payload, request=request))) for request in requests
-    ]
+    bodies = (SignalWorkflow("order", payload, request=request) for request in requests)
+    return [codec.encode(InboxRecord(now_ms, body)) for body in bodies]
 
 
 def append_all(where: Stage, topics: Topics, workflow_id: str, values: list[bytes]) -> None:

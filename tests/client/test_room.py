@@ -21,7 +21,7 @@ SOON = timedelta(seconds=0.1)
 
 
 def policy(**limits: int) -> RequestPolicy:
-    return RequestPolicy(retry_seconds=0.05, retry_seconds_max=0.1, **limits)  # type: ignore[arg-type]
+    return RequestPolicy(retry_seconds=0.05, retry_seconds_max=0.1, **limits)
 
 
 async def turned() -> None:

@@ -62,6 +62,11 @@ class Partition:
         self.inbox.append(item)
         return item
 
+    def bodies(self, kind: type) -> list[Any]:
+        """What of this kind has been sent to workflows."""
+        bodies = (item.record.body for item in self.inbox if isinstance(item.record, r.InboxRecord))
+        return [body for body in bodies if isinstance(body, kind)]
+
     def request(self, request_id: str | None = None) -> r.Request:
         return r.Request(request_id or f"request-{next(self._ids)}", NEVER_MS, "client", 0)
 
@@ -161,7 +166,7 @@ class Owner:
 
     def go_on(self) -> bool:
         """Give those that wait for their turn one."""
-        waits = bool(self.shard.ahead.backlog)
+        waits = bool(self.shard.intake.backlog)
         self.shard.go_on(self.partition.now_ms)
         return waits
 
@@ -206,13 +211,8 @@ class Owner:
             case fx.CancelStep(step=step):
                 self.cancelled_steps.append(step)
                 return
-            case fx.Archive(record=record, blocks=blocks, on_stored=on_stored):
-                assert record is not None
-                assert on_stored is not None
-                partition.archive.append((record, blocks))
-                on_stored(0, len(partition.archive) - 1)
-            case fx.DeadLetter(on_stored=on_stored) if on_stored is not None:
-                on_stored(0, 0)
+            case fx.Archive() | fx.DeadLetter():
+                self.keep(effect)
             case fx.SendMessage(workflow_id=workflow_id, record=record):
                 assert record is not None
                 partition.send(workflow_id, record.body)
@@ -223,6 +223,14 @@ class Owner:
         partition.emitted.append(effect)
         if effect.token is not None:
             self.shard.writer.emitted(effect.token)
+
+    def keep(self, effect: fx.Archive | fx.DeadLetter) -> None:
+        archive = self.partition.archive
+        if isinstance(effect, fx.Archive):
+            assert effect.record is not None
+            archive.append((effect.record, effect.blocks))
+        if effect.on_stored is not None:
+            effect.on_stored(0, len(archive) - 1)
 
     def work(self, task: r.TaskRecord) -> None:
         """Do the activity at once, as a worker would."""

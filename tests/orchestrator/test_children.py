@@ -361,7 +361,7 @@ def test_child_whose_id_may_not_be_used_again() -> None:
 
 
 def sent(partition: Partition, kind: type) -> list[Any]:
-    return [item.record.body for item in partition.inbox if isinstance(item.record.body, kind)]
+    return partition.bodies(kind)
 
 
 def test_start_that_comes_again_is_answered_as_the_first_time() -> None:

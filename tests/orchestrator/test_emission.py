@@ -89,9 +89,10 @@ def test_answer_to_a_message_that_is_lost_is_asked_for_again(*, is_taken_over: b
     owner = Owner(partition)
     partition.start("listener", "Listener")
     told = partition.start("teller", "Teller", "listener")
-    while not any(isinstance(item.record.body, r.MessageAnswer) for item in partition.inbox):
+    while not partition.bodies(r.MessageAnswer):
         assert owner.step()
-    assert isinstance(partition.inbox.pop().record.body, r.MessageAnswer)
+    partition.inbox.pop()
+    assert not partition.bodies(r.MessageAnswer)
     if is_taken_over:
         owner = Owner(partition)
     owner.run()
@@ -111,13 +112,13 @@ def test_answer_to_a_message_that_is_lost_is_asked_for_again(*, is_taken_over: b
 def test_run_that_is_ahead_of_the_inbox_does_not_pull_x_along() -> None:
     """After a takeover a run may have taken in more than has been read again; its transition in parts holds x back."""
     shard = Shard(Partition().config(), MemoryStore())
-    shard.ahead.taken = 9
-    hold = shard.ahead.hold(22)
-    assert shard.ahead.x == 9
-    shard.ahead.taken = 30
-    assert shard.ahead.x == 21
-    shard.ahead.release(hold)
-    assert shard.ahead.x == 30
+    shard.taken = 9
+    hold = shard.hold_x(22)
+    assert shard.decided_x() == 9
+    shard.taken = 30
+    assert shard.decided_x() == 21
+    shard.release_x(hold)
+    assert shard.decided_x() == 30
 
 
 @workflow.defn
@@ -177,47 +178,3 @@ def test_summary_waits_for_every_output_of_the_end(withheld: int) -> None:
     shown = [e.record.status for e in partition.emitted[before:] if isinstance(e, Show) and e.record]
     assert "terminated" in shown
     assert heir.shard.writer.y == heir.shard.writer.last
-
-
-def test_an_owner_that_slept_past_compaction_does_not_take_a_hole_for_nothing() -> None:
-    """The claim that ended it may be gone from its gap: it emits nothing, and claims again."""
-    history = writer()
-    task = SendTask()
-    entry = history.append(b"k\0r\0c1\x000", None, effects=[task])
-    history.acked(entry, 3)
-    history.gap_read([(2, keys.mark(0), 0)])
-    assert history.fenced
-    assert task not in history.outbox
-
-
-def test_a_record_of_a_newer_claim_in_a_gap_ends_the_older_one() -> None:
-    history = writer()
-    task = SendTask()
-    entry = history.append(b"k\0r\0c1\x000", None, effects=[task])
-    history.acked(entry, 2)
-    history.gap_read([(1, keys.mark(1), 1)])
-    assert history.fenced
-    assert task not in history.outbox
-
-
-def test_the_watermarks_outlive_an_owner_that_dies_while_it_takes_over() -> None:
-    """Wherever a takeover stops, and whatever compaction takes then, the next owner knows what has been taken in."""
-    partition = Partition([Teller])
-    owner = Owner(partition)
-    partition.start("t", "Teller", "nobody")
-    owner.run()
-    owner.shard.checkpoint(partition.now_ms)
-    owner.run()
-    x = owner.shard.writer.x
-    assert x == len(partition.inbox) - 1
-    second = Owner(partition)
-    second.send()
-    while second.in_flight:
-        entry = second.in_flight.pop(0)
-        offset = partition.land(entry.key, entry.value)
-        whole = list(partition.history)
-        partition.compact()
-        assert Owner(partition).shard.x0 == x
-        partition.history = whole
-        second.shard.acked(entry, offset)
-        second.send()

@@ -681,8 +681,7 @@ def test_a_signal_between_workflows_is_taken_in_once_across_takeovers() -> None:
     request = partition.start("caller", "Caller", "target")
     owner.run()
     assert partition.result(request) == "taken in"
-    messages = [item for item in partition.inbox if isinstance(item.record.body, r.SignalWorkflow)]
-    partition.send("target", messages[0].record.body)  # the log delivers it once more, to another owner
+    partition.send("target", partition.bodies(r.SignalWorkflow)[0])  # the log delivers it once more, to another owner
     successor = Owner(partition)
     query = partition.request()
     partition.send("target", r.QueryWorkflow(query, "heard"))

@@ -162,7 +162,7 @@ class FailsWithDetails:
 class HasABug:
     @workflow.run
     async def run(self, value: str) -> None:
-        {}["nothing"]
+        raise LookupError("nothing")
 
 
 @workflow.defn(name="Talkative")
@@ -182,7 +182,7 @@ class LeakyByItself:
 
 
 WORKFLOWS = [Talkative, Child, WantsANumber, FailsWithDetails, HasABug, LeakyByItself]
-ACTIVITIES = [
+ACTIVITIES: list[Callable[..., Any]] = [
     echo, wants_a_card, wants_cards, returns_what_cannot_travel, fails_with_details,
     fails_with_the_payload_in_its_message,
 ]  # fmt: skip
@@ -240,9 +240,11 @@ async def served(seen: Seen, tmp_path: Path, **options: Any) -> AsyncIterator[Cl
     interceptor = tracing.TracingInterceptor(get_tracer(__name__, tracer_provider=provider))
     path = str(tmp_path / "log.db")
     seen.log = f"sqlite:///{path}"
-    async with await WorkflowEnvironment.start_local(db_filename=path, interceptors=[interceptor], **options) as env:
-        async with Worker(env.client, task_queue="q", workflows=WORKFLOWS, activities=ACTIVITIES):
-            yield env.client
+    async with (
+        await WorkflowEnvironment.start_local(db_filename=path, interceptors=[interceptor], **options) as env,
+        Worker(env.client, task_queue="q", workflows=WORKFLOWS, activities=ACTIVITIES),
+    ):
+        yield env.client
 
 
 @pytest.fixture
@@ -264,14 +266,14 @@ def talked(tmp_path: Path) -> Callable[[Client, Seen], Coroutine[Any, Any, None]
         assert await handle.result() == CANARY
         await seen.error_of(client.get_workflow_handle("talk", result_type=int).result())
         await seen.error_of(client.execute_workflow(FailsWithDetails.run, CANARY, id="failed", task_queue="q"))
-        await seen.error_of(client.start_workflow(WantsANumber.run, Opaque(), id="opaque", task_queue="q"))
+        await seen.error_of(client.start_workflow("WantsANumber", Opaque(), id="opaque", task_queue="q"))
         await seen.error_of(client.start_workflow(Child.run, CANARY * 300_000, id="large", task_queue="q"))
         await seen.error_of(client.start_workflow(Talkative.run, CANARY, id="no", task_queue="no/queue"))
         for cls in ("WantsANumber", "HasABug", "NobodyHostsIt"):  # these park
             await client.start_workflow(cls, CANARY, id=cls, task_queue="q", memo={"m": CANARY})
         for id in ("talk-2", "WantsANumber", "HasABug", "NobodyHostsIt"):
             parked = client.get_workflow_handle(id)
-            while (described := await parked.describe()).parked is None:
+            while (described := await parked.describe()).parked is None:  # noqa: ASYNC110
                 await asyncio.sleep(0)
             seen.shown.append(repr(described))
             await seen.error_of(parked.query("what", CANARY))

@@ -20,6 +20,7 @@ from odradek.contrib.storage import RedisStorageDriver
 from odradek.converter import ExternalStorage, StorageUnavailable
 from odradek.envconfig import ClientConfig
 from odradek.log import LogError, open_log
+from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.schemas.records import Payload
 from odradek.schemas.registry import registry_ids
 from odradek.service import ConnectConfig, TLSConfig
@@ -53,6 +54,7 @@ def test_values_that_hold_secrets_show_none_of_them(caplog: pytest.LogCaptureFix
     registry = f"https://shop:{SECRET}@registry"
     holders = (
         WorkerSettings(redis=REDIS),
+        OrchestratorSettings(redis=REDIS),
         TLSConfig(client_cert=b"cert", client_private_key=key),
         ConnectConfig(NOWHERE, TLSConfig(client_cert=b"cert", client_private_key=key), SASL, schema_registry=registry),
         Common(log=f"kafka://{NOWHERE}", log_config=SASL, schema_registry=registry),

@@ -1,4 +1,4 @@
-"""A process with a wrong key: what it cannot read waits, under a code that names the key, until the right key is back."""
+"""A process with a wrong key: what it cannot read waits, under a code with the key's name, until the right is back."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_workflows_wait_for_the_right_key_and_lose_nothing(
         handle = client.get_workflow_handle_for(Collector.run, "c")
         await handle.signal(Collector.note, "c")
         await handle.signal(Collector.note, "d")
-        while (parked := (await handle.describe()).parked) is None:
+        while (parked := (await handle.describe()).parked) is None:  # noqa: ASYNC110
             await asyncio.sleep(0)
         assert parked.code == code
         assert '"k1"' in parked.message, "it names the key"

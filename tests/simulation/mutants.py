@@ -12,7 +12,6 @@ from unittest import mock
 from odradek.client.pump import Pump
 from odradek.orchestrator import host
 from odradek.orchestrator.core import shard, workflow
-from odradek.orchestrator.core.ahead import Ahead
 from odradek.orchestrator.core.attempts import Attempts
 from odradek.orchestrator.core.closing import Closing
 from odradek.orchestrator.core.decide import Decide
@@ -101,9 +100,9 @@ def checkpoint_one_too_far(whole: Any, writer: HistoryWriter, x: int) -> None:
     whole(writer, x + 1)
 
 
-@_instead(Ahead, "hold")
-def x_passes_what_waits(whole: Any, ahead: Ahead, offset: int, held_bytes: int = 0) -> int:
-    return whole(ahead, 1 << 60, held_bytes)
+@_instead(ShardState, "hold_x")
+def x_passes_what_waits(whole: Any, state: ShardState, offset: int, held_bytes: int = 0) -> int:
+    return int(whole(state, 1 << 60, held_bytes))
 
 
 @_instead(HistoryWriter, "_hold_y")
@@ -175,11 +174,11 @@ def timers_early(whole: Any, owner: Shard, now_ms: int) -> None:
 
 @_instead(Shard, "take")
 def inbox_in_another_order(whole: Any, owner: Shard, items: Sequence[Any], now_ms: int) -> None:
-    last = max((item[0] for item in items), default=owner.ahead.taken)
+    last = max((item[0] for item in items), default=owner.taken)
     for item in sorted(items, key=lambda item: -item[0]):
-        owner.ahead.taken = item[0] - 1
+        owner.taken = item[0] - 1
         whole(owner, [item], now_ms)
-    owner.ahead.taken = last
+    owner.taken = last
 
 
 @_instead(Transitions, "closing_checked")

@@ -44,6 +44,11 @@ class Common:
             raise AddressMissing(DEV_LOG if DEV_FILE.exists() else None)
         return self.log if "://" in self.log else f"kafka://{self.log}"
 
+    @property
+    def shown_address(self) -> str:
+        """The same for people: an address that wrongly holds credentials is not repeated."""
+        return self.address if "@" not in self.address else f"{self.address.partition('://')[0]}://…@…"
+
     def data_converter(self) -> DataConverter:
         """What payloads are read and written with. Raises ``ModuleUnusable``."""
         from odradek.converter import DataConverter

@@ -240,7 +240,7 @@ class OwnedPartition:
     @property
     def has_backlog(self) -> bool:
         """Inputs wait here for nothing but their turn."""
-        return self.shard is not None and bool(self.shard.ahead.backlog)
+        return self.shard is not None and bool(self.shard.intake.backlog)
 
     def go_on(self, now_ms: int) -> None:
         """The next turn of those inputs."""
@@ -251,7 +251,7 @@ class OwnedPartition:
     def ahead(self) -> tuple[int, int]:
         """Inbox records that have been read and are not decided yet, and their bytes."""
         shard = self.shard
-        return (shard.undecided, shard.ahead.held_bytes) if shard is not None and shard.owns else (0, 0)
+        return (shard.ahead, shard.intake.holds.bytes) if shard is not None and shard.owns else (0, 0)
 
     @property
     def bytes_in_flight(self) -> int:
@@ -259,8 +259,15 @@ class OwnedPartition:
         return self.shard.writer.bytes_in_flight if self.shard is not None and self.shard.owns else 0
 
     def pace(self, free_records: int, free_bytes: int) -> None:
-        """Read the inbox no further while more has been read ahead here than is still free for all partitions."""
-        records, held_bytes = self.ahead
+        """Read the inbox no further while more has been read ahead here than is still free for all partitions.
+
+        A little is free for each of them always: what others hold must not stop one that holds hardly anything.
+        """
+        if self.phase not in (Phase.CATCHING_UP, Phase.LIVE):
+            return
+        settings, (records, held_bytes) = self.around.settings, self.ahead
+        free_records = max(free_records, settings.records_per_poll)
+        free_bytes = max(free_bytes, settings.inbox_ahead_bytes_max // 64)
         topic, partition = self._topics.inbox, self.partition
         if self._reading_paused:
             if records <= free_records / 2 and held_bytes <= free_bytes / 2:

@@ -119,8 +119,8 @@ def record_too_large(workflow_id: str, body: RequestBody, record_bytes: int, rec
 
 def no_room(workflow_id: str, body: RequestBody, policy: RequestPolicy, timeout_seconds: float) -> RPCError:
     return RPCError(
-        f"ODR-154: {subject(workflow_id, body)} found no room within {timeout_seconds:g} s: this connection has requests "
-        f"under way that nobody has answered yet, as many as it may ({policy.requests_max}, or "
+        f"ODR-154: {subject(workflow_id, body)} found no room within {timeout_seconds:g} s: this connection has "
+        f"requests under way that nobody has answered yet, as many as it may ({policy.requests_max}, or "
         f"{policy.request_bytes_max} bytes; requests_max and request_bytes_max of RequestPolicy). Nothing was sent: "
         f"try again in {policy.retry_seconds:g} s, and let fewer calls run at a time.",
         RPCStatusCode.RESOURCE_EXHAUSTED,

@@ -12,10 +12,23 @@ _logger = logging.getLogger("odradek.redis")
 
 AWAY_SECONDS: Final = 2.0
 """How long it is left alone after an error."""
-URL_INVALID: Final = (
-    "ODR-210: the URL of Redis cannot be read: give redis://[user:password@]host:port/number, rediss:// or unix://, with "
-    "/, @, : and % of a password percent-encoded"
-)
+
+
+def redis_at(url: str, answer_seconds: float) -> Any:
+    """A client. Raises ``ImportError`` naming the extra, and ``ValueError`` for a URL that is none."""
+    try:
+        import redis
+    except ImportError as error:
+        raise ImportError(
+            "ODR-145: Redis is configured, and its client is missing: pip install odradek[redis]"
+        ) from error
+    try:
+        return redis.Redis.from_url(url, socket_timeout=answer_seconds, socket_connect_timeout=answer_seconds)
+    except ValueError:  # which would quote a part of the URL, and that may be a part of its password
+        raise ValueError(
+            "ODR-210: the URL of Redis cannot be read: give redis://[user:password@]host:port/number, rediss:// or "
+            "unix://, with /, @, : and % of a password percent-encoded"
+        ) from None
 
 
 class RedisLink:
@@ -26,21 +39,11 @@ class RedisLink:
 
         Raises ``ImportError`` naming the extra, and ``ValueError`` for a URL that is none.
         """
-        try:
-            import redis
-        except ImportError as error:
-            raise ImportError(
-                "ODR-145: Redis is configured, and its client is missing: pip install odradek[redis]"
-            ) from error
+        self.client = redis_at(url, answer_seconds)
+        import redis
+
         self._error: type[Exception] = redis.RedisError
-        try:
-            self.client: Any = redis.Redis.from_url(
-                url, socket_timeout=answer_seconds, socket_connect_timeout=answer_seconds
-            )
-        except ValueError:  # which would quote a part of the URL, and that may be a part of its password
-            raise ValueError(URL_INVALID) from None
-        connection = self.client.connection_pool.connection_kwargs
-        self._shown = connection.get("host") or connection.get("path", "")
+        self._shown = self.client.connection_pool.connection_kwargs.get("host", "its address")
         self._without = without
         self._away_until = 0.0
         self._was_away = False

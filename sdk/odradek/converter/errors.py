@@ -134,9 +134,9 @@ class KeyMismatch(ConverterNotReady):
 
     def __init__(self, key_id: str) -> None:
         super().__init__(
-            f'{self.code}: a payload that names key "{key_id}" does not open with the key of that ID which this process '
-            "has: it is another key, or the payload was changed. Give the process the key that the payload was written "
-            "with; what waits for it goes on then"
+            f'{self.code}: a payload that names key "{key_id}" does not open with the key of that ID which this '
+            "process has: it is another key, or the payload was changed. Give the process the key that the payload was "
+            "written with; what waits for it goes on then"
         )
         self.key_id = key_id
 

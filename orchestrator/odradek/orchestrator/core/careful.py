@@ -76,7 +76,7 @@ class Careful:
         self, wf: Workflow, action: Callable[[], None], inbox_offset: int | None = None, held_bytes: int = 0
     ) -> None:
         """Call ``action``, which may run code of this workflow, once that is noted; in the order of these calls."""
-        hold = None if inbox_offset is None else self._shard.ahead.hold(inbox_offset, held_bytes)
+        hold = None if inbox_offset is None else self._shard.hold_x(inbox_offset, held_bytes)
         waiting = self._waiting.get(wf.id)
         if waiting is not None:
             waiting.append((action, hold))
@@ -118,7 +118,7 @@ class Careful:
         while waiting:
             action, hold = waiting.popleft()
             if hold is not None:
-                self._shard.ahead.release(hold)
+                self._shard.release_x(hold)
             action()
         del self._waiting[workflow_id]
         self._check_idle()

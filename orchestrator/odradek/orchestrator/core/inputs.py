@@ -27,7 +27,7 @@ from odradek.schemas.topics import Topics
 class Inputs(Attempts):
     def dispatch(self, wf: Workflow, item: InboxItem, body: Any) -> None:
         """Take in one record of the inbox."""
-        self.ahead.count(wf.id)
+        self.intake.count(wf.id)
         if wf.damaged and wf.live is None:
             self.on_damaged(wf, item, body)
         else:
@@ -40,19 +40,19 @@ class Inputs(Attempts):
         """
         wf = self.workflow(item.workflow_id)
         if wf.waiting or not self._may_take(wf):
-            wf.waiting.append((item, self.ahead.hold(item.offset, item.held_bytes)))
+            wf.waiting.append((item, self.hold_x(item.offset, item.held_bytes)))
             self._note_backlog(wf)
         elif (body := self._body(item)) is not None:
             self.dispatch(wf, item, body)
 
     def _may_take(self, wf: Workflow) -> bool:
-        return not wf.is_held() and self.ahead.turns[wf.id] < self.config.inputs_per_turn
+        return not wf.is_held() and self.intake.taken[wf.id] < self.config.inputs_per_turn
 
     def _note_backlog(self, wf: Workflow) -> None:
         if wf.waiting and not wf.is_held():
-            self.ahead.backlog[wf.id] = None
+            self.intake.backlog[wf.id] = None
         else:
-            self.ahead.backlog.pop(wf.id, None)
+            self.intake.backlog.pop(wf.id, None)
 
     def _body(self, item: InboxItem) -> Any:
         """What the record says; None of one that cannot be read, and is on its way to the dead letters."""
@@ -71,11 +71,11 @@ class Inputs(Attempts):
 
     def send_dead_letter(self, offset: int, letter: DeadLetter) -> None:
         """The record's copy must be safe before the inbox may be deleted behind it."""
-        hold = self.ahead.hold(offset)
+        hold = self.hold_x(offset)
 
         def stored(partition: int, offset: int) -> None:
-            self.ahead.release(hold)
-            self.writer.taken_to(self.ahead.x)
+            self.release_x(hold)
+            self.writer.taken_to(self.decided_x())
 
         letter.on_stored = stored
         self.writer.after_in_flight([letter])
@@ -92,11 +92,11 @@ class Inputs(Attempts):
             self._drain_now(wf)
 
     def _drain_now(self, wf: Workflow) -> None:
-        while wf.waiting and self._may_take(wf) and self.ahead.inputs_in_flush < self.config.inputs_per_flush:
+        while wf.waiting and self._may_take(wf) and self.intake.total < self.config.inputs_per_flush:
             item, hold = wf.waiting[0]
             body = self._body(item)
             wf.waiting.popleft()
-            self.ahead.release(hold)
+            self.release_x(hold)
             if body is not None:
                 self.dispatch(wf, item, body)
         self._note_backlog(wf)
@@ -202,7 +202,7 @@ class Inputs(Attempts):
                 return False
             case "terminate-existing":
                 self.close(live, r.RunTerminated("terminated by a start with conflict policy terminate-existing"))
-                wf.waiting.appendleft((item, self.ahead.hold(item.offset, item.held_bytes)))
+                wf.waiting.appendleft((item, self.hold_x(item.offset, item.held_bytes)))
                 return False
             case _:
                 message = (
@@ -582,7 +582,7 @@ class Inputs(Attempts):
             due = live.next_due()
             if due is None or due[0] > self.now_ms:
                 return
-            self.ahead.count(wf.id)
+            self.intake.count(wf.id)
             self._fire(live, *due)
 
     def _fire(self, live: LiveRun, due_ms: int, kind: str, number: int) -> None:

@@ -125,7 +125,7 @@ class Shard(Steps):
     def begin(self, claim: int, now_ms: int) -> None:
         """Everything up to the claim has been restored; call ``load`` until it is done, which brings it into memory."""
         self.now_ms = now_ms
-        self.ahead.taken = self.x0
+        self.taken = self.x0
         self.flush_store()
         codec = self.config.codec
         self.writer = HistoryWriter(claim, self.v0, self.x0, self.y0, codec, self.checked, self._late)
@@ -240,27 +240,27 @@ class Shard(Steps):
         self.now_ms = max(now_ms, self.now_ms)
         take_one = self.take_now if self.careful is None else self._take_carefully
         for item in items:
-            if item[0] <= self.ahead.taken:
+            if item[0] <= self.taken:
                 continue
             if isinstance(item, InboxItem):
                 take_one(item)
             else:
                 self.send_dead_letter(*item)
-            self.ahead.taken = item[0]
+            self.taken = item[0]
         self.flush()
 
     @property
-    def undecided(self) -> int:
+    def ahead(self) -> int:
         """How many inbox records have been read and are not decided yet."""
-        return len(self.ahead) + self.writer.waiting_for_x
+        return len(self.intake.holds) + self.writer.waiting_for_x
 
     def go_on(self, now_ms: int) -> None:
         """The next turn of workflows whose inputs wait for nothing else."""
         self.now_ms = max(now_ms, self.now_ms)
-        for workflow_id in list(islice(self.ahead.backlog, self.config.inputs_per_flush)):
-            if self.ahead.inputs_in_flush >= self.config.inputs_per_flush:
+        for workflow_id in list(islice(self.intake.backlog, self.config.inputs_per_flush)):
+            if self.intake.total >= self.config.inputs_per_flush:
                 break
-            del self.ahead.backlog[workflow_id]
+            del self.intake.backlog[workflow_id]
             self.drain(self.workflow(workflow_id))
         self.flush()
 
@@ -316,7 +316,7 @@ class Shard(Steps):
         """Write down what the batch decided, one record per run."""
         if self.careful is not None and self.careful.is_over:
             self.careful = None
-        self.ahead.next_turn()
+        self.intake.flushed()
         touched, self.touched = self.touched, {}
         for live in touched.values():
             if live.pending:
@@ -327,7 +327,7 @@ class Shard(Steps):
         if self.behind and not self.in_parts:
             behind, self.behind = self.behind, []
             self.writer.after_in_flight(behind)
-        self.writer.taken_to(self.ahead.x)
+        self.writer.taken_to(self.decided_x())
         self.writer.mark_if_idle()
         self.keep_to_room()
 

@@ -16,10 +16,10 @@ from typing import NamedTuple
 from odradek.common import MetricMeter
 from odradek.converter import FailureConverter, PayloadConverter
 from odradek.orchestrator.core import keys, workflow
-from odradek.orchestrator.core.ahead import Ahead
 from odradek.orchestrator.core.careful import Careful, Turns
 from odradek.orchestrator.core.closed_runs import ClosedRuns
 from odradek.orchestrator.core.effects import Effect
+from odradek.orchestrator.core.intake import Intake
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, Activity
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
@@ -166,11 +166,10 @@ class ShardState(ABC):
         self.paused_types: Mapping[str, r.TypeControl] = {}
         self.paused_queues: Mapping[str, r.QueueControl] = {}
         """What operators have said, by name; the host keeps both up to date. Not every queue here is paused."""
-        self.ahead = Ahead()
+        self.intake = Intake()
+        self.taken = -1
         self.lost_records: list[LostRecord] = []
-        self.transitions = 0
-        self.replays = 0
-        self.replayed_events = 0
+        self.transitions = self.replays = self.replayed_events = 0
         self.counts: dict[tuple[str, str], int] = {}
         """Metrics by (what, workflow type), for the host to collect."""
         self.durations: list[tuple[str, str, float]] = []
@@ -206,6 +205,19 @@ class ShardState(ABC):
 
     def count(self, what: str, workflow_type: str) -> None:
         self.counts[what, workflow_type] = self.counts.get((what, workflow_type), 0) + 1
+
+    def hold_x(self, offset: int, held_bytes: int = 0) -> int:
+        """Keep x below an inbox offset that is not decided yet, until ``release_x`` of what this returns."""
+        return self.intake.holds.add(offset, held_bytes)
+
+    def release_x(self, hold: int) -> None:
+        self.intake.holds.release(hold)
+
+    def decided_x(self) -> int:
+        """The inbox is decided up to here: what waits behind a barrier is not."""
+        undecided = self.intake.holds.first()
+        # After a takeover a run may be further than what has been read again: its hold must not raise x.
+        return self.taken if undecided is None else min(undecided - 1, self.taken)
 
     def workflow(self, workflow_id: str) -> Workflow:
         """The workflow in memory, else from the store; an unknown one is empty."""

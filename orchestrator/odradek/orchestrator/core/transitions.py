@@ -66,7 +66,7 @@ class Transitions(Closing):
         inbox_before = live.inbox_written
         live.barrier = True
         self.in_parts += 1
-        hold = self.ahead.hold(inbox_before + 1)
+        hold = self.hold_x(inbox_before + 1)
 
         def write_next(_: int = 0) -> None:
             part = parts.pop(0)
@@ -77,7 +77,7 @@ class Transitions(Closing):
             else:
                 live.barrier = False
                 self.in_parts -= 1
-                self.ahead.release(hold)
+                self.release_x(hold)
                 self._write_chunk(live, live.run.inbox_offset, effects, continues=False)
                 if not live.barrier:
                     self.drain_waiting(live)

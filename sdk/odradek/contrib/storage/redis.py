@@ -5,15 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from odradek.common.redis_link import redis_at
 from odradek.contrib.storage.content import ContentDriver
 
 if TYPE_CHECKING:
     import redis
 
-URL_INVALID: Final = (
-    "ODR-210: the URL of Redis cannot be read: give redis://[user:password@]host:port/number, rediss:// or unix://, with "
-    "/, @, : and % of a password percent-encoded"
-)
 PREFIX: Final = "odradek:payload:"
 TIMEOUT_SECONDS: Final = 5.0
 
@@ -34,15 +31,8 @@ class RedisStorageDriver(ContentDriver):
         prefix: str = PREFIX,
     ) -> None:
         super().__init__(name)
-        if isinstance(address, str):
-            import redis
-
-            timeouts = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
-            try:
-                address = redis.Redis.from_url(address, **timeouts)
-            except ValueError:  # which would quote a part of the URL, and that may be a part of its password
-                raise ValueError(URL_INVALID) from None
-        self._redis, self._prefix = address, prefix
+        self._redis: redis.Redis = redis_at(address, TIMEOUT_SECONDS) if isinstance(address, str) else address
+        self._prefix = prefix
         self._ttl_ms = None if ttl is None else max(1, ttl // timedelta(milliseconds=1))
 
     def place(self, digest: str) -> str:
