@@ -1,0 +1,85 @@
+"""The cluster of the tests keeps the promises that production's keeps: what the others are tested with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from odradek.log import Log, LogError, OnAppended, open_log
+from odradek.log.namespace import read_to_end
+from odradek.schemas.topics import TopicSpec
+from odradek.testing.cluster import LocalCluster
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.usefixtures("jars")]
+TOPIC = TopicSpec("promises", 3, "delete", None, None)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
+    with LocalCluster(tmp_path) as made:
+        yield made
+
+
+class Appends:
+    """Acknowledgements of appended numbers, as they come."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._appender = log.appender()
+        self.acknowledged: list[int] = []
+        self.failed: list[LogError] = []
+        self.count = 0
+
+    def append(self, count: int) -> None:
+        for number in range(self.count, self.count + count):
+            self._appender.append(TOPIC.name, number % 3, None, b"%d" % number, self._answer(number))
+        self.count += count
+
+    def await_acknowledged(self, count: int, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while len(self.acknowledged) < count and time.monotonic() < deadline:
+            self._appender.poll(0.05)
+        return len(self.acknowledged) >= count
+
+    def read(self) -> list[int]:
+        return sorted(int(r.value or b"") for p in range(3) for r in read_to_end(self._log, TOPIC.name, p))
+
+    def close(self) -> None:
+        self._appender.close()
+
+    def _answer(self, number: int) -> OnAppended:
+        def appended(offset: int | None, error: LogError | None) -> None:
+            if error is None:
+                self.acknowledged.append(number)
+            else:
+                self.failed.append(error)
+
+        return appended
+
+
+def test_one_broker_may_die_and_two_are_waited_for(cluster: LocalCluster) -> None:
+    """With one broker gone all is acknowledged, with two nothing, and nothing acknowledged is lost by it."""
+    with closing(open_log(f"kafka://{cluster.bootstrap}")) as log:
+        log.create_topics([TOPIC])
+        info = log.topic(TOPIC.name)
+        assert info is not None
+        assert (info.replication, info.config["min.insync.replicas"]) == (3, "2")
+        assert info.config["unclean.leader.election.enable"] == "false"
+        with closing(Appends(log)) as appends:
+            first, second, _ = cluster.brokers
+            first.kill()
+            appends.append(300)
+            assert appends.await_acknowledged(300, 60)
+            second.pause()
+            appends.append(300)
+            assert not appends.await_acknowledged(301, 5)
+            first.launch()
+            second.resume()
+            cluster.await_all()
+            assert appends.await_acknowledged(600, 60)
+            assert appends.failed == []
+            assert appends.read() == list(range(600))
