@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -23,7 +22,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @pytest.fixture(scope="session")
-def jars() -> Iterator[None]:
+def jars() -> None:
     """Kafka can be run here. Otherwise the test is skipped, or fails where ``ODRADEK_REQUIRE_KAFKA=1``."""
     try:
         kafka_jars()
@@ -31,4 +30,4 @@ def jars() -> Iterator[None]:
         if os.environ.get("ODRADEK_REQUIRE_KAFKA") == "1":
             raise
         pytest.skip(str(error))
-    yield
+

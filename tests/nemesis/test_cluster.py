@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from odradek.log import Log, LogError, OnAppended, open_log
+from odradek.log import Log, OnAppended, open_log
 from odradek.log.namespace import read_to_end
 from odradek.schemas.topics import TopicSpec
 from odradek.testing.cluster import LocalCluster
@@ -31,7 +31,7 @@ class Appends:
         self._log = log
         self._appender = log.appender()
         self.acknowledged: list[int] = []
-        self.failed: list[LogError] = []
+        self.failed: list[Exception] = []
         self.count = 0
 
     def append(self, count: int) -> None:
@@ -52,7 +52,7 @@ class Appends:
         self._appender.close()
 
     def _answer(self, number: int) -> OnAppended:
-        def appended(offset: int | None, error: LogError | None) -> None:
+        def appended(offset: int | None, error: Exception | None) -> None:
             if error is None:
                 self.acknowledged.append(number)
             else:
