@@ -17,6 +17,9 @@ from odradek.exceptions import ActivityError, ApplicationError
 from tests.nemesis.books import Books
 
 BOOKS_VARIABLE: Final = "NEMESIS_BOOKS"
+BUILD_VARIABLE: Final = "NEMESIS_BUILD"
+BUILD: Final = int(os.environ.get(BUILD_VARIABLE, "1"))
+"""Which build of this code it is: each one does more than the one before, behind ``patched``."""
 QUEUE: Final = "bank"
 COMPLETED: Final = "completed"
 COMPENSATED: Final = "compensated"
@@ -80,6 +83,15 @@ async def audit(key: str) -> int:
     return attempt
 
 
+async def audit_changes(name: str) -> None:
+    """What the builds after the first one have added: an audit each."""
+    for build in range(2, BUILD + 1):
+        if workflow.patched(f"build-{build}"):
+            await workflow.execute_activity(
+                audit, f"{name}/build-{build}", start_to_close_timeout=_LIMIT, retry_policy=_RETRIES
+            )
+
+
 @workflow.defn
 class Transfer:
     """Withdraw, then deposit; the withdrawal is refunded when the deposit is refused."""
@@ -88,6 +100,7 @@ class Transfer:
     async def run(self, order: Order) -> str:
         if not await self._enter("withdrawal", order.source, -order.amount):
             return REFUSED
+        await audit_changes(workflow.info().workflow_id)
         try:
             await self._enter("deposit", order.target, order.amount)
         except ActivityError:

@@ -8,9 +8,9 @@ from typing import Final
 
 from odradek import workflow
 from odradek.common import RetryPolicy
-from tests.nemesis.bank import audit
+from tests.nemesis.bank import audit, audit_changes
 
-INPUTS_PER_RUN: Final = 150
+INPUTS_PER_RUN: Final = 60
 
 _LIMIT: Final = timedelta(minutes=5)
 _RETRIES: Final = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=2))
@@ -18,26 +18,25 @@ _RETRIES: Final = RetryPolicy(initial_interval=timedelta(milliseconds=100), maxi
 
 @workflow.defn
 class Counter:
-    """Each signal and each update adds one; it goes on as a new run after a number of them. Its result is the total."""
+    """Each signal and each update adds its number to those taken in. Goes on as a new run after some of them."""
 
     @workflow.init
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._begun_with = total
+    def __init__(self, taken_in: list[int]) -> None:
+        self._taken_in = list(taken_in)
+        self._inherited = len(taken_in)
         self._closing = False
 
     @workflow.run
-    async def run(self, total: int) -> int:
-        await workflow.wait_condition(lambda: self._closing or self._total - self._begun_with >= INPUTS_PER_RUN)
+    async def run(self, taken_in: list[int]) -> list[int]:
+        await workflow.wait_condition(lambda: self._closing or self._new >= INPUTS_PER_RUN)
         await workflow.wait_condition(workflow.all_handlers_finished)
         if not self._closing:
-            workflow.continue_as_new(self._total)
-        return self._total
+            workflow.continue_as_new(self._taken_in)
+        return self._taken_in
 
     @workflow.signal
     def add(self, number: int) -> None:
-        """``number`` names the operation that this is."""
-        self._total += 1
+        self._taken_in.append(number)
 
     @workflow.signal
     def close(self) -> None:
@@ -45,21 +44,24 @@ class Counter:
 
     @workflow.update
     def add_and_tell(self, number: int) -> int:
-        self._total += 1
-        return self._total
+        """How many there are with this one."""
+        self._taken_in.append(number)
+        return len(self._taken_in)
 
     @workflow.update
     async def add_when_audited(self, number: int) -> int:
         """The same, after an activity."""
-        await workflow.execute_activity(
-            audit, f"audit/{number}", start_to_close_timeout=_LIMIT, retry_policy=_RETRIES
-        )
-        self._total += 1
-        return self._total
+        await workflow.execute_activity(audit, f"audit/{number}", start_to_close_timeout=_LIMIT, retry_policy=_RETRIES)
+        await audit_changes(f"audit/{number}")
+        return self.add_and_tell(number)
 
     @workflow.query
     def total(self) -> int:
-        return self._total
+        return len(self._taken_in)
+
+    @property
+    def _new(self) -> int:
+        return len(self._taken_in) - self._inherited
 
 
 @workflow.defn

@@ -22,6 +22,7 @@ class Link:
     def __init__(self, door: Door) -> None:
         self.door = door
         self.is_cut = False
+        self._server: asyncio.Server | None = None
         self._open = {direction: asyncio.Event() for direction in BOTH}
         self._connections: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -29,7 +30,12 @@ class Link:
             gate.set()
 
     async def serve(self) -> None:
-        await asyncio.start_server(self._accept, "127.0.0.1", self.door.advertised_port, limit=READ_BYTES_MAX)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.door.advertised_port, limit=READ_BYTES_MAX)
+
+    def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
 
     def cut(self) -> None:
         """Every connection is reset, and so is each new one."""
@@ -82,7 +88,7 @@ class Link:
 
 
 class Network:
-    """A proxy for each of the given doors, in a thread of its own; a context manager."""
+    """A proxy for each of the given doors that is to have one, in a thread of its own; a context manager."""
 
     def __init__(self, doors: Mapping[str, Sequence[Door]]) -> None:
         self._doors = doors
@@ -119,10 +125,14 @@ class Network:
     async def _serve(self) -> None:
         for route, doors in self._doors.items():
             for door in doors:
+                if door.advertised_port == door.port:
+                    continue
                 self._links[route, door.broker] = link = Link(door)
                 await link.serve()
 
     async def _close(self) -> None:
+        for link in self._links.values():
+            link.close()
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
