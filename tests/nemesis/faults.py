@@ -60,6 +60,7 @@ class Nemesis:
             "broker stopped until it is replaced": lambda: self._freeze_broker(4, 10),
             "connections cut": self._cut,
             "connections silent": self._swallow,
+            "appends held back until another owns the partitions": self._hold_back,
             "replication cut": self._cut_replication,
         }
         if "broker" in self._disks:
@@ -154,7 +155,17 @@ class Nemesis:
         await self._pause(2, 6)
 
     async def _fill_store_disk(self) -> None:
-        await self._fill(self._disks["store"], 4, 10)
+        """It runs out of space, or is started without any."""
+        member, disk = self._fleet[ORCHESTRATORS[0]], self._disks["store"]
+        if self._chance.random() < 0.5:
+            await self._fill(disk, 5, 15)
+            return
+        member.kill()
+        await asyncio.to_thread(disk.fill)
+        self._start(member)
+        await self._pause(5, 15)
+        await asyncio.to_thread(disk.free)
+        self._note("  there is space again")
 
     async def _roll(self) -> None:
         self._build = min(self._build + 1, BUILD_MAX)
@@ -234,6 +245,15 @@ class Nemesis:
             self._network.swallow(route, broker, directions)
         await self._pause(0.5, 12)
         self._heal(route, brokers, reset=self._chance.random() < 0.5)
+
+    async def _hold_back(self) -> None:
+        route = self._chance.choice(ORCHESTRATORS)
+        self._note(f"  {route}")
+        brokers = [broker.number for broker in self._cluster.brokers]
+        for broker in brokers:
+            self._network.swallow(route, broker, (TO_BROKER,))
+        await self._pause(SESSION_SECONDS * 1.5, SESSION_SECONDS * 3)
+        self._heal(route, brokers, reset=False)
 
     async def _cut_replication(self) -> None:
         broker = self._broker()
