@@ -67,9 +67,7 @@ async def enter(step: Step) -> bool:
     if trouble == 0:
         await asyncio.to_thread(books().execute, key, attempt)
         raise ApplicationError("the bank is at lunch")
-    done = await asyncio.to_thread(
-        books().enter, key, step.transfer, step.kind, step.account, step.amount, attempt
-    )
+    done = await asyncio.to_thread(books().enter, key, step.transfer, step.kind, step.account, step.amount, attempt)
     if trouble == 1:
         raise ApplicationError("the answer of the bank got lost")
     return done

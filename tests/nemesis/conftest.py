@@ -30,4 +30,3 @@ def jars() -> None:
         if os.environ.get("ODRADEK_REQUIRE_KAFKA") == "1":
             raise
         pytest.skip(str(error))
-

@@ -36,7 +36,7 @@ class Counter:
 
     @workflow.signal
     def add(self, number: int) -> None:
-        self._taken_in.append(number)
+        self._take_in(number)
 
     @workflow.signal
     def close(self) -> None:
@@ -45,18 +45,21 @@ class Counter:
     @workflow.update
     def add_and_tell(self, number: int) -> int:
         """How many there are with this one."""
-        self._taken_in.append(number)
-        return len(self._taken_in)
+        return self._take_in(number)
 
     @workflow.update
     async def add_when_audited(self, number: int) -> int:
         """The same, after an activity."""
         await workflow.execute_activity(audit, f"audit/{number}", start_to_close_timeout=_LIMIT, retry_policy=_RETRIES)
         await audit_changes(f"audit/{number}")
-        return self.add_and_tell(number)
+        return self._take_in(number)
 
     @workflow.query
     def total(self) -> int:
+        return len(self._taken_in)
+
+    def _take_in(self, number: int) -> int:
+        self._taken_in.append(number)
         return len(self._taken_in)
 
     @property

@@ -68,7 +68,10 @@ class Nemesis:
         if "store" in self._disks:
             fleet["store's disk full"] = self._fill_store_disk
         await asyncio.gather(
-            *(self._lane({n: f for n, f in lane.items() if not only or n in only}, deadline) for lane in (fleet, brokers))
+            *(
+                self._lane({n: f for n, f in lane.items() if not only or n in only}, deadline)
+                for lane in (fleet, brokers)
+            )
         )
 
     async def put_right(self) -> None:

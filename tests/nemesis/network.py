@@ -30,7 +30,9 @@ class Link:
             gate.set()
 
     async def serve(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.door.advertised_port, limit=READ_BYTES_MAX)
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", self.door.advertised_port, limit=READ_BYTES_MAX
+        )
 
     def close(self) -> None:
         assert self._server is not None

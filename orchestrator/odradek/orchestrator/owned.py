@@ -139,7 +139,7 @@ class OwnedPartition:
     def restore(self, store: Store) -> None:
         """Read on from where this store is."""
         if self.phase is not Phase.CLAIMING:
-            store.close()
+            _close(store)
             return
         around, log = self.around, self.around.namespace.log
         self.store = store

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,6 +56,7 @@ class RocksStore:
         self.path = path
         self._options = WriteOptions()
         self._options.disable_wal = True  # type: ignore[method-assign, assignment]
+        self.has_failed = False
         self._open()
 
     def get(self, key: bytes) -> bytes | None:
@@ -99,13 +101,18 @@ class RocksStore:
     def close(self) -> None:
         """It is closed even when this raises; what could not be written is missing, and is read from the log."""
         try:
-            self._db.flush()
-        except Exception as error:
-            raise self._failed(error) from error
+            if not self.has_failed:
+                self.flush()
         finally:
-            # Otherwise its lock would be held as long as this object lives.
-            with contextlib.suppress(Exception):
+            if self.has_failed:
+                # RocksDB waits a second for itself then, and nobody should wait with it.
+                threading.Thread(target=self._abandon, daemon=True).start()
+            else:
                 self._db.close()
+
+    def _abandon(self) -> None:
+        with contextlib.suppress(Exception):
+            self._db.close()
 
     def _open(self) -> None:
         try:
@@ -116,6 +123,7 @@ class RocksStore:
         self._db.set_write_options(self._options)
 
     def _failed(self, error: Exception) -> StoreFailed:
+        self.has_failed = True
         return StoreFailed(str(self.path), str(error))
 
 
@@ -138,7 +146,7 @@ def open_store(directory: Path | None, partition: int) -> Store:
         return RocksStore(path)
     except StoreFailed as error:
         if "lock" in error.reason.lower():
-            _log.warning("the store %s is held by another process: this partition is rebuilt in memory", path)
+            _log.warning("the store %s is in use elsewhere: this partition is rebuilt in memory", path)
             return MemoryStore()
         _log.warning("%s It is made anew from the log", error)
     shutil.rmtree(path, ignore_errors=True)
