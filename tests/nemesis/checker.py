@@ -22,13 +22,13 @@ ENTRIES: Final = {
 Problems = Iterator[str]
 
 
-def check_operations(journal: Journal, load: Load) -> Problems:
+def check_operations(journal: Journal, results: Mapping[str, Any]) -> Problems:
     """No request is refused, and what was started ends."""
     for operation in journal.operations:
         if operation.outcome == FAILED:
             yield f"refused: {operation}"
     for operation in journal.of(START):
-        if operation.outcome == OK and operation.subject not in load.results:
+        if operation.outcome == OK and operation.subject not in results:
             yield f"{operation.subject} was started and has not ended: {operation}"
 
 

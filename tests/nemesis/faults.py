@@ -38,7 +38,7 @@ class Nemesis:
         self.counts: Counter[str] = Counter()
 
     async def rage(self, deadline: float, only: Sequence[str] = ()) -> None:
-        """Until ``deadline`` by the host's clock; each kind at least once if there is time. ``only``: of these kinds."""
+        """Until ``deadline`` by the host's clock, each kind once if there is time; ``only``: nothing but these."""
         fleet: dict[str, Fault] = {
             "orchestrator killed": lambda: self._kill(ORCHESTRATORS),
             "worker killed": lambda: self._kill(WORKERS),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from threading import Thread
 from typing import Final, Self
@@ -121,7 +121,7 @@ class Network:
         self._thread.join(10)
         self._loop.close()
 
-    def _do(self, act, *arguments: object) -> None:  # type: ignore[no-untyped-def]
+    def _do(self, act: Callable[..., None], *arguments: object) -> None:
         self._loop.call_soon_threadsafe(act, *arguments)
 
     async def _serve(self) -> None:

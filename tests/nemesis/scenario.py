@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from odradek.client import Client
 from odradek.log import open_log
 from odradek.log.namespace import create_namespace
-from odradek.testing.cluster import REPLICATION, LocalCluster
+from odradek.testing.cluster import LocalCluster
 from tests.chaos.shop import PARTITIONS
 from tests.nemesis.bank import QUEUE
 from tests.nemesis.books import Books
@@ -71,7 +71,7 @@ class Scenario:
         self._stack = ExitStack()
         self._disks: dict[str, SmallDisk] = {}
 
-    def __enter__(self) -> Scenario:
+    def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.cluster = LocalCluster(self.folder, routes=ROUTES)
             self._small_disk(stack, "broker", self.folder / "broker-3" / "data", BROKER_DISK_MB)
@@ -147,7 +147,7 @@ class Scenario:
 
     def _check(self, journal: Journal, load: Load) -> None:
         found = self.outcome.problems
-        found += check_operations(journal, load)
+        found += check_operations(journal, load.results)
         found += check_books(self.books, load.results)
         found += check_alarms(load, journal)
         for name in load.counters:
@@ -156,22 +156,23 @@ class Scenario:
         topics = Topics(self.log, NAMESPACE)
         for check in (topics.check_timers, topics.check_ids, topics.check_answers, topics.check_evidence):
             found += check()
-        self.outcome.figures += [
+        self.outcome.figures.append(
             f"topics: {len(topics.archived)} runs, {len(topics.late_records())} late records, {topics.timers_fired} "
-            f"timers, the latest {topics.late_seconds:.1f} s after its time",
-        ]
+            f"timers, the latest {topics.late_seconds:.1f} s after its time"
+        )
 
     def _figures(self, journal: Journal, load: Load, faults: Counter[str], raged: float, settled: float) -> None:
         updates = sorted(each.seconds for each in journal.of(UPDATE) if each.outcome == "ok") or [0.0]
         executions = Counter((each.key, each.attempt) for each in self.books.executions())
         money = Counter(result for _, result in transfers(load.results))
+        sent_again = sum(each.attempts > 1 for each in journal.operations)
         self.outcome.figures += [
             f"faults for {raged:.0f} s, all settled {settled:.0f} s later: {sum(faults.values())} faults",
             *(f"  {count:4} {kind}" for kind, count in sorted(faults.items())),
             f"operations: {len(journal.operations)}",
             *(f"  {kind}: {_counted(counts)}" for kind, counts in sorted(journal.counts().items())),
-            f"updates: half within {updates[len(updates) // 2]:.2f} s, all within {updates[-1]:.1f} s, "
-            f"{sum(each.attempts > 1 for each in journal.operations)} sent again by the customer",
+            f"updates: half within {updates[len(updates) // 2]:.2f} s, all within {updates[-1]:.1f} s",
+            f"updates sent again by the customer: {sent_again}",
             f"transfers: {_counted(money)}; counted: {sum(len(load.results.get(n, [])) for n in load.counters)}",
             f"plain queries answered from before a failover: {stale_answers(journal, load.results)}",
             f"activities executed: {executions.total()}, of them again {executions.total() - len(executions)}",
