@@ -30,3 +30,11 @@ def jars() -> None:
         if os.environ.get("ODRADEK_REQUIRE_KAFKA") == "1":
             raise
         pytest.skip(str(error))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the nemesis did."""
+    for report in terminalreporter.stats.get("passed", []):
+        for what, figures in report.user_properties:
+            if what == "nemesis":
+                terminalreporter.write_line(figures)

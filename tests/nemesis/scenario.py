@@ -33,7 +33,7 @@ from tests.nemesis.checker import (
 from tests.nemesis.disk import NoSmallDisk, SmallDisk
 from tests.nemesis.faults import CLIENTS, ROUTES, Nemesis, supervise
 from tests.nemesis.fleet import ORCHESTRATORS, WORKERS, Member, NemesisFleet
-from tests.nemesis.journal import Journal
+from tests.nemesis.journal import OK, Journal
 from tests.nemesis.load import ACCOUNTS, POLICY, UPDATE, Load
 from tests.nemesis.network import Network
 
@@ -50,14 +50,18 @@ class Outcome:
 
     seed: int
     folder: Path
-    faults: list[str] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    fault_log: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     figures: list[str] = field(default_factory=list)
+
+    acknowledged: int = 0
+    """Operations that were answered."""
 
     def __str__(self) -> str:
         text = [f"nemesis: seed {self.seed}, logs of all processes in {self.folder}", *self.figures]
         if self.problems:
-            text += ["faults:", *self.faults, f"{len(self.problems)} problems:", *self.problems[:PROBLEMS_SHOWN]]
+            text += ["faults:", *self.fault_log, f"{len(self.problems)} problems:", *self.problems[:PROBLEMS_SHOWN]]
         return "\n".join(text)
 
 
@@ -114,10 +118,10 @@ class Scenario:
             settled = time.time()
             await _cancel(customers, *load.tasks)
         await _cancel(supervisor)
-        self.outcome.faults = nemesis.log
+        self.outcome.faults, self.outcome.fault_log = nemesis.counts, nemesis.log
         self.outcome.problems += self.fleet.unexpected()
         await asyncio.to_thread(self._check, journal, load)
-        self._figures(journal, load, nemesis.counts, raged - began, settled - raged)
+        self._figures(journal, load, raged - began, settled - raged)
         self._keep(journal)
         return self.outcome
 
@@ -161,14 +165,15 @@ class Scenario:
             f"timers, the latest {topics.late_seconds:.1f} s after its time"
         )
 
-    def _figures(self, journal: Journal, load: Load, faults: Counter[str], raged: float, settled: float) -> None:
-        updates = sorted(each.seconds for each in journal.of(UPDATE) if each.outcome == "ok") or [0.0]
+    def _figures(self, journal: Journal, load: Load, raged: float, settled: float) -> None:
+        updates = sorted(each.seconds for each in journal.of(UPDATE) if each.outcome == OK) or [0.0]
         executions = Counter((each.key, each.attempt) for each in self.books.executions())
         money = Counter(result for _, result in transfers(load.results))
+        self.outcome.acknowledged = sum(each.outcome == OK for each in journal.operations)
         sent_again = sum(each.attempts > 1 for each in journal.operations)
         self.outcome.figures += [
-            f"faults for {raged:.0f} s, all settled {settled:.0f} s later: {sum(faults.values())} faults",
-            *(f"  {count:4} {kind}" for kind, count in sorted(faults.items())),
+            f"faults for {raged:.0f} s, all settled {settled:.0f} s later: {self.outcome.faults.total()} faults",
+            *(f"  {count:4} {kind}" for kind, count in sorted(self.outcome.faults.items())),
             f"operations: {len(journal.operations)}",
             *(f"  {kind}: {_counted(counts)}" for kind, counts in sorted(journal.counts().items())),
             f"updates: half within {updates[len(updates) // 2]:.2f} s, all within {updates[-1]:.1f} s",
@@ -182,7 +187,7 @@ class Scenario:
 
     def _keep(self, journal: Journal) -> None:
         journal.write(self.folder / "operations.jsonl")
-        (self.folder / "faults.log").write_text("\n".join(self.outcome.faults) + "\n")
+        (self.folder / "faults.log").write_text("\n".join(self.outcome.fault_log) + "\n")
         (self.folder / "outcome.txt").write_text(f"{self.outcome}\n")
 
 
