@@ -12,7 +12,6 @@ from threading import Lock
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -22,9 +21,9 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from odradek.log.errors import LogUnavailable, TopicCreationRefused, TopicMissing
-from odradek.log.interface import Committed, Log, MembershipListener, Offsets, Standing, TopicInfo
+from odradek.log.interface import Log, MembershipListener, Offsets, Standing, TopicInfo
 from odradek.log.kafka_clients import KafkaAppender, KafkaReader
-from odradek.log.kafka_membership import KafkaMembership
+from odradek.log.kafka_membership import KafkaMembership, committed_of_group
 from odradek.log.kafka_settings import CLIENT_RECORD_BYTES_MAX, client_logger, common_settings, error_of
 from odradek.schemas.topics import TopicSpec
 
@@ -147,13 +146,9 @@ class KafkaLog(Log):
         numbers = [p.id for p in found.partitions]
         begins = self._list_offsets(topic, numbers, OffsetSpec.earliest())
         ends = self._list_offsets(topic, numbers, OffsetSpec.latest())
-        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for number in numbers])
-        answer = self._ask(
-            lambda admin: admin.list_consumer_group_offsets([asked], request_timeout=ADMIN_REQUEST_SECONDS)[group]
+        committed = self._make(
+            lambda: committed_of_group(self._servers, self._config, group, topic, numbers, ADMIN_SECONDS_MAX)
         )
-        committed = {
-            tp.partition: Committed(tp.offset, tp.metadata or "") for tp in answer.topic_partitions if tp.offset >= 0
-        }
         return {n: Standing(begins[n].offset, ends[n].offset, committed.get(n)) for n in numbers}
 
     def close(self) -> None:
