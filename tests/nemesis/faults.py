@@ -57,7 +57,7 @@ class Nemesis:
             "broker killed": self._kill_broker,
             "two brokers killed": self._kill_two_brokers,
             "broker stopped for a moment": lambda: self._freeze_broker(0.2, 2.5),
-            "broker stopped until it is replaced": lambda: self._freeze_broker(4, 10),
+            "broker stopped until it is replaced": lambda: self._freeze_broker(7, 12),
             "connections cut": self._cut,
             "connections silent": self._swallow,
             "appends held back until another owns the partitions": self._hold_back,

@@ -16,6 +16,8 @@ MODULES: Final = ("tests.nemesis.bank", "tests.nemesis.entities")
 ORCHESTRATORS: Final = ("orchestrator-1", "orchestrator-2")
 WORKERS: Final = ("worker-1", "worker-2")
 LAST_WORDS: Final = 1500
+LOG_UNAVAILABLE: Final = 6
+"""The exit status of a process that could not reach the log when it was started, and leaves it to others to try on."""
 
 
 class Member(Process):
@@ -30,7 +32,7 @@ class Member(Process):
         command = ["-m", "odradek.cli", role, *(MODULES if role == "orchestrator" else MODULES[:1]), *own]
         command += ["--log", address, "--namespace", namespace, "--session-timeout", str(SESSION_SECONDS)]
         command += ["--health-port", "0", "--identity", name]
-        super().__init__(folder, {name: command}, {BOOKS_VARIABLE: str(folder / "books.db")})
+        super().__init__(folder, {name: command}, {BOOKS_VARIABLE: str(folder / "books.db"), "PYTHONFAULTHANDLER": "1"})
         self.build = 1
         self.leaving = False
         """It was told to end."""
@@ -58,6 +60,10 @@ class Member(Process):
     def last_words(self) -> str:
         return self.output()[-LAST_WORDS:]
 
+    def has_served(self) -> bool:
+        """Since it was started last."""
+        return " serves " in self.latest_life()
+
     def claims(self) -> int:
         """How many partitions it has taken over, over all its lives."""
         return len(re.findall(r"partition \d+: live", self.output()))
@@ -70,6 +76,8 @@ class NemesisFleet:
         self.members = members
         self.ended: list[tuple[str, int, str]] = []
         """Who ended by itself, with which status and last words."""
+        self.gave_up = 0
+        """How often one found no log to begin with."""
 
     def __getitem__(self, name: str) -> Member:
         return next(member for member in self.members if member.name == name)
@@ -84,7 +92,10 @@ class NemesisFleet:
     def supervise(self) -> None:
         for member in self:
             if not member.leaving and member._processes and (status := member.ended()) is not None:
-                self.ended.append((member.name, status, member.last_words()))
+                if status == LOG_UNAVAILABLE and not member.has_served():
+                    self.gave_up += 1
+                else:
+                    self.ended.append((member.name, status, member.last_words()))
                 member.start()
 
     def unexpected(self) -> Iterator[str]:

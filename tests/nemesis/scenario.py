@@ -183,6 +183,7 @@ class Scenario:
             f"activities executed: {executions.total()}, of them again {executions.total() - len(executions)}",
             f"partitions taken over: {sum(member.claims() for member in self.fleet)}",
             f"processes that ended by themselves: {[f'{name}: {status}' for name, status, _ in self.fleet.ended]}",
+            f"processes that found no log to begin with: {self.fleet.gave_up}",
         ]
 
     def _keep(self, journal: Journal) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.orders.fleet import REPOSITORY
 from odradek.log import Log, OnAppended, open_log
 from odradek.log.namespace import read_to_end
 from odradek.schemas.topics import TopicSpec
@@ -83,3 +86,21 @@ def test_one_broker_may_die_and_two_are_waited_for(cluster: LocalCluster) -> Non
             assert appends.await_acknowledged(600, 60)
             assert appends.failed == []
             assert appends.read() == list(range(600))
+
+
+@pytest.mark.timeout(300)
+def test_asking_where_groups_stand_survives_the_loss_of_their_coordinators(cluster: LocalCluster) -> None:
+    """The admin client's way to ask ends the process with SIGSEGV when a coordinator has just moved."""
+    with closing(open_log(f"kafka://{cluster.bootstrap}")) as log:
+        log.create_topics([TOPIC])
+    command = [sys.executable, "-m", "tests.nemesis.asking", f"kafka://{cluster.bootstrap}", TOPIC.name]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as asking:
+        assert asking.stdout is not None
+        for broker in cluster.brokers:
+            assert asking.stdout.readline() == b"3 partitions\n"
+            broker.kill()
+            broker.launch()
+            cluster.await_all()
+        for _ in range(100):
+            assert asking.stdout.readline() == b"3 partitions\n"
+        asking.kill()

@@ -34,8 +34,9 @@ listener.security.protocol.map=CONTROLLER:PLAINTEXT,{protocols}
 log.dirs={data}
 num.network.threads=1
 num.io.threads=2
-broker.session.timeout.ms=3000
-broker.heartbeat.interval.ms=250
+broker.session.timeout.ms=6000
+broker.heartbeat.interval.ms=500
+controller.quorum.fetch.timeout.ms=4000
 """
 
 _CLUSTER: Final = """\
@@ -87,7 +88,7 @@ class LocalCluster:
     """Brokers 1 to ``size``, each a controller, too; a context manager that starts and stops them.
 
     Topics get a copy on each broker, ``min.insync.replicas`` is a majority, an unclean election never happens. A broker
-    that says nothing for 3 s loses its leaderships, one whose copies lag for 6 s is no longer waited for. ``folder``
+    that says nothing for 6 s loses its leaderships, one whose copies lag for 6 s is no longer waited for. ``folder``
     gets a folder for each broker, ``broker-1`` and so on, which may exist already.
 
     ``routes`` are names of further ways to the brokers. The clients of a route are sent to ``advertised_port`` of its
