@@ -30,6 +30,7 @@ ALARM_SECONDS_MAX: Final = 15.0
 POLICY: Final = RequestPolicy(retry_seconds=1, retry_seconds_max=4)
 
 START: Final = "start"
+RESULT: Final = "result"
 SIGNAL: Final = "signal"
 UPDATE: Final = "update"
 AUDITED: Final = "audited update"
@@ -161,12 +162,11 @@ class Load:
             self._awaited[name] = asyncio.create_task(self._await_result(run, name))
 
     async def _await_result(self, run: Any, name: str) -> None:
-        try:
+        with self._journal.operation(RESULT, name):
             self.results[name] = await self._client.get_workflow_handle_for(run, name).result()
             if name in self.alarms:
                 self.alarms[name] = self.alarms[name][0], time.time()
-        finally:
-            self._open.release()
+        self._open.release()
 
     def _patience(self) -> timedelta:
         return IMPATIENCE if self._chance.randrange(IMPATIENT_ONE_IN) == 0 else PATIENCE

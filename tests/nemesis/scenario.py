@@ -113,6 +113,8 @@ class Scenario:
                 async with asyncio.timeout(SETTLE_SECONDS_MAX):
                     await customers
                     await load.settle()
+            except ExceptionGroup as errors:
+                self.outcome.problems.append(f"the customers failed: {errors.exceptions!r}")
             except TimeoutError:
                 self.outcome.problems.append(f"after {SETTLE_SECONDS_MAX} s without faults: open are {load.awaited}")
             settled = time.time()

@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
 from examples.orders.fleet import REPOSITORY
-from odradek.log import Log, OnAppended, open_log
+from odradek.log import Log, Offsets, OnAppended, open_log
 from odradek.log.namespace import read_to_end
 from odradek.schemas.topics import TopicSpec
 from odradek.testing.cluster import LocalCluster
@@ -104,3 +106,19 @@ def test_asking_where_groups_stand_survives_the_loss_of_their_coordinators(clust
         for _ in range(100):
             assert asking.stdout.readline() == b"3 partitions\n"
         asking.kill()
+
+
+def test_a_new_topic_is_found_whichever_broker_is_asked(cluster: LocalCluster) -> None:
+    """Also while one of them has not heard of it yet."""
+    with closing(open_log(f"kafka://{cluster.bootstrap}")) as log:
+        for number in range(9):
+            late = cluster.brokers[number % 3]
+            late.pause()
+            Timer(1.5, late.resume).start()
+            name = f"new-{number}"
+            log.create_topics([replace(TOPIC, name=name)])
+            found = log.topic(name)
+            assert found is not None
+            assert found.partitions == 3
+            assert [log.offsets(name, partition) for partition in range(3)] == [Offsets(0, 0)] * 3
+            late.resume()

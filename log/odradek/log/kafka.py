@@ -63,6 +63,11 @@ _PASSING: Final = frozenset(
     }
 )
 
+_NOT_HEARD_OF: Final = KafkaError(
+    KafkaError.LEADER_NOT_AVAILABLE, "the broker that was asked has not heard of the topic yet"
+)
+"""One broker knows a topic that was just made, and another one does not."""
+
 
 class KafkaLog(Log):
     """A connection to the cluster behind ``servers``; ``config`` holds any librdkafka settings, for all clients."""
@@ -109,17 +114,21 @@ class KafkaLog(Log):
             self._await(partial(self._is_gone, name), f'topic "{name}" to go')
 
     def topic(self, name: str) -> TopicInfo | None:
-        found = self._describe(name)
-        if found is None:
-            return None
+        deadline = time.monotonic() + ADMIN_SECONDS_MAX
         resource = ConfigResource(ResourceType.TOPIC, name)
-        entries = self._ask(
-            lambda admin: admin.describe_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)[resource]
-        )
-        config = {key: entry.value for key, entry in entries.items() if entry.value is not None}
-        largest = min(int(config.get("max.message.bytes", CLIENT_RECORD_BYTES_MAX)), self._client_record_bytes_max)
-        replication = min((len(partition.replicas) for partition in found.partitions), default=None)
-        return TopicInfo(name, str(found.topic_id), len(found.partitions), largest, config, replication)
+        while (found := self._describe(name)) is not None:
+            try:
+                entries = self._ask(
+                    lambda admin: admin.describe_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)[resource]
+                )
+            except TopicMissing:
+                self._give_up_or_wait(_NOT_HEARD_OF, deadline)
+                continue
+            config = {key: entry.value for key, entry in entries.items() if entry.value is not None}
+            largest = min(int(config.get("max.message.bytes", CLIENT_RECORD_BYTES_MAX)), self._client_record_bytes_max)
+            replication = min((len(partition.replicas) for partition in found.partitions), default=None)
+            return TopicInfo(name, str(found.topic_id), len(found.partitions), largest, config, replication)
+        return None
 
     def topics(self, prefix: str) -> list[str]:
         deadline = time.monotonic() + ADMIN_SECONDS_MAX
@@ -242,7 +251,8 @@ class KafkaLog(Log):
                     found[position.partition] = self._result(future)
                     missing.discard(position.partition)
                 except TopicMissing:
-                    raise TopicMissing(topic, position.partition) from None
+                    trouble = _NOT_HEARD_OF
+                    self._check_there(topic, position.partition)
                 except _Passing as passing:
                     trouble = passing.error
                     self._check_there(topic, position.partition)
