@@ -5,9 +5,11 @@ from __future__ import annotations
 import pickle
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import ListOffsetsResultInfo, OffsetSpec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from odradek.log import (
     LogError,
     LogUnavailable,
     OffsetOutOfRange,
+    Offsets,
     RecordTooLarge,
     TopicCreationRefused,
     TopicMissing,
@@ -261,4 +264,24 @@ def test_what_passes_while_brokers_change_places_is_asked_again(code: int) -> No
     answers[0].set_exception(KafkaException(KafkaError(code)))
     answers[1].set_result(7)
     assert log._ask(lambda _: answers.pop(0)) == 7
+    log.close()
+
+
+class Answering(KafkaLog):
+    """The offsets that its brokers answer with, one request after the other."""
+
+    def __init__(self, *offsets: int) -> None:
+        super().__init__("127.0.0.1:9", {})
+        self._offsets = list(offsets)
+
+    def _ask_offsets(self, asked: dict[TopicPartition, OffsetSpec]) -> dict[TopicPartition, Future[Any]]:
+        answer: Future[Any] = Future()
+        answer.set_result(ListOffsetsResultInfo(self._offsets.pop(0), -1, 0))
+        return dict.fromkeys(asked, answer)
+
+
+def test_an_offset_that_no_broker_has_answered_with_is_asked_for_again() -> None:
+    """Where a broker has gone the client answers -1001, without an error: a partition would seem to be empty."""
+    log = Answering(5, -1001, 7)
+    assert log.offsets("topic", 0) == Offsets(5, 7)
     log.close()

@@ -24,7 +24,8 @@ def ask(address: str, topic: str, first: int) -> None:
             standing = log.standing(f"group-{number % GROUPS}", topic)
         except LogUnavailable:
             continue
-        os.write(sys.stdout.fileno(), f"{len(standing)} partitions\n".encode())
+        wrong = [each for each in standing.values() if (each.begin, each.end) != (0, 0)]
+        os.write(sys.stdout.fileno(), f"{wrong or len(standing)} partitions\n".encode())
 
 
 if __name__ == "__main__":

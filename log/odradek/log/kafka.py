@@ -64,7 +64,7 @@ _PASSING: Final = frozenset(
 )
 
 _NOT_HEARD_OF: Final = KafkaError(
-    KafkaError.LEADER_NOT_AVAILABLE, "the broker that was asked has not heard of the topic yet"
+    KafkaError.LEADER_NOT_AVAILABLE, "the broker that was asked does not know the topic yet, or has gone"
 )
 """One broker knows a topic that was just made, and another one does not."""
 
@@ -248,7 +248,11 @@ class KafkaLog(Log):
             trouble: KafkaError | None = None
             for position, future in self._ask_offsets(asked).items():
                 try:
-                    found[position.partition] = self._result(future)
+                    answer = self._result(future)
+                    if answer.offset < 0:  # the broker that it was asked of has gone meanwhile, and no error says so
+                        trouble = _NOT_HEARD_OF
+                        continue
+                    found[position.partition] = answer
                     missing.discard(position.partition)
                 except TopicMissing:
                     trouble = _NOT_HEARD_OF
