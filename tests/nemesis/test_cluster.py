@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from threading import Timer
 
 import pytest
@@ -19,13 +18,13 @@ from odradek.log.namespace import read_to_end
 from odradek.schemas.topics import TopicSpec
 from odradek.testing.cluster import LocalCluster
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.usefixtures("jars")]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
 TOPIC = TopicSpec("promises", 3, "delete", None, None)
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
-    with LocalCluster(tmp_path) as made:
+@pytest.fixture(scope="module")
+def cluster(jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    with LocalCluster(tmp_path_factory.mktemp("cluster")) as made:
         yield made
 
 
@@ -90,12 +89,11 @@ def test_one_broker_may_die_and_two_are_waited_for(cluster: LocalCluster) -> Non
             assert appends.read() == list(range(600))
 
 
-@pytest.mark.timeout(300)
 def test_asking_where_groups_stand_survives_the_loss_of_their_coordinators(cluster: LocalCluster) -> None:
     """The admin client's way to ask ends the process with SIGSEGV when a coordinator has just moved."""
     with closing(open_log(f"kafka://{cluster.bootstrap}")) as log:
-        log.create_topics([TOPIC])
-    command = [sys.executable, "-m", "tests.nemesis.asking", f"kafka://{cluster.bootstrap}", TOPIC.name]
+        log.create_topics([replace(TOPIC, name="asked")])
+    command = [sys.executable, "-m", "tests.nemesis.asking", f"kafka://{cluster.bootstrap}", "asked"]
     with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as asking:
         assert asking.stdout is not None
         for broker in cluster.brokers:

@@ -10,11 +10,11 @@ import pytest
 from tests.nemesis.scenario import Scenario
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.usefixtures("jars")]
-SECONDS = 105
+SECONDS = 100
 SEED = int(os.environ.get("NEMESIS_SEED", "1"))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 async def test_nothing_is_lost_doubled_or_early(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Three brokers and a fleet are killed, stopped, cut off, filled up and rolled, under load; then all is counted."""
     with Scenario(tmp_path, SEED) as scenario:
