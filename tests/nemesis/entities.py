@@ -59,6 +59,9 @@ class Counter:
         return len(self._taken_in)
 
     def _take_in(self, number: int) -> int:
+        """Update IDs count once in a run; what comes again in a later one is this code's business."""
+        if number in self._taken_in[: self._inherited]:
+            return self._taken_in.index(number) + 1
         self._taken_in.append(number)
         return len(self._taken_in)
 

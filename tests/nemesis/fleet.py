@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from tests.chaos.shop import Process
 from tests.nemesis.bank import BOOKS_VARIABLE, BUILD_VARIABLE, QUEUE
@@ -50,6 +50,11 @@ class Member(Process):
     def runs(self) -> bool:
         """It may be frozen."""
         return bool(self._processes) and self.ended() is None
+
+    def retry_suspects(self) -> None:
+        """From its next start on, as an operator says it who knows that no code has taken a process down."""
+        for command in self._commands.values():
+            cast("list[str]", command).append("--retry-suspects")
 
     def delete_store(self) -> None:
         """What is in it, whether it is in use or not."""
