@@ -13,8 +13,11 @@ ARGS ?=
 # Random workflows: how many, and from which one on.
 SEEDS ?= 1000
 FIRST ?= 0
+# The nemesis: for how long, and from which seed; 0: one that is chosen, and printed.
+MINUTES ?= 10
+SEED ?= 0
 
-.PHONY: help venv demo test lint format types imports pytest schemas reference properties simulate bench crowd blocking million fan-out takeover overload clean
+.PHONY: help venv demo test lint format types imports pytest schemas reference properties simulate models nemesis fuzz mutants bench crowd blocking million fan-out takeover overload clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -61,6 +64,9 @@ properties: $(STAMP) ## Random workflows: make properties SEEDS=10000 [FIRST=0]
 
 simulate: $(STAMP) ## The whole system, simulated, with trouble: make simulate SEEDS=10000 [FIRST=0]
 	$(BIN)/python -W ignore -m tests.simulation $(FIRST) $(SEEDS)
+
+nemesis: $(STAMP) ## Everything goes wrong on three brokers, under load: make nemesis MINUTES=10 [SEED=7]
+	$(BIN)/python -m tests.nemesis.scenario --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 bench: $(STAMP) ## Steps per second of a chain of activities: make bench LOG=kafka
 	$(BIN)/python -m benchmarks.chain --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)

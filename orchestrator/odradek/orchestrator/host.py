@@ -39,6 +39,7 @@ from odradek.orchestrator.leases import Leases
 from odradek.orchestrator.outputs import Outputs
 from odradek.orchestrator.owned import OwnedPartition, Phase
 from odradek.orchestrator.registry import Registry
+from odradek.orchestrator.rocks import StoreFailed
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.orchestrator.steps import StepRunner
 from odradek.orchestrator.unserved import UnservedQueues
@@ -423,7 +424,7 @@ class Orchestrator:
                 self._newer = error
                 self._stop.set()
                 return
-            case LogUnavailable():
+            case LogUnavailable() | StoreFailed():
                 owned.end(str(error))
             case _:
                 _log.error("partition %d failed and is claimed again", owned.partition, exc_info=error)

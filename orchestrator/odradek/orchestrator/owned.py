@@ -20,7 +20,7 @@ from odradek.orchestrator.core.state import InboxItem, ShardConfig
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.writer import Entry
 from odradek.orchestrator.outputs import Outputs
-from odradek.orchestrator.rocks import StoreIdentity, stamp
+from odradek.orchestrator.rocks import StoreFailed, StoreIdentity, stamp
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.orchestrator.steps import StepRunner
 from odradek.schemas import records as r
@@ -140,7 +140,7 @@ class OwnedPartition:
     def restore(self, store: Store) -> None:
         """Read on from where this store is."""
         if self.phase is not Phase.CLAIMING:
-            store.close()
+            _close(store)
             return
         around, log = self.around, self.around.namespace.log
         self.store = store
@@ -446,9 +446,16 @@ class OwnedPartition:
             if self.shard.careful is not None:
                 self.shard.careful.close()
         if self.store is not None:
-            self.store.close()
+            _close(self.store)
             self.store = None
         self.shard = None
+
+
+def _close(store: Store) -> None:
+    try:
+        store.close()
+    except StoreFailed as error:
+        _log.warning("%s The next owner reads more of the log", error)
 
 
 def _dead(record: Record, code: str, reason: str) -> r.DeadLetterRecord:
