@@ -172,6 +172,7 @@ def timers_early(whole: Any, owner: Shard, now_ms: int) -> None:
     whole(owner, now_ms + 4_000)
 
 
+<<<<<<< HEAD
 @_instead(Shard, "take")
 def inbox_in_another_order(whole: Any, owner: Shard, items: Sequence[Any], now_ms: int) -> None:
     last = max((item[0] for item in items), default=owner.taken)
@@ -181,6 +182,8 @@ def inbox_in_another_order(whole: Any, owner: Shard, items: Sequence[Any], now_m
     owner.taken = last
 
 
+=======
+>>>>>>> simulate
 @_instead(Transitions, "closing_checked")
 def ended_before_its_outputs_are_out(whole: Any, owner: Transitions, live: Any, offset: int) -> None:
     begin = owner.writer.begin_closing
