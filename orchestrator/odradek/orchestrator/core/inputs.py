@@ -25,6 +25,8 @@ from odradek.schemas.records import RunStatus
 class Inputs(Attempts):
     def dispatch(self, wf: Workflow, item: InboxItem) -> None:
         """Take in one record of the inbox."""
+        self.inbox_ms = max(self.inbox_ms, item.time_ms)
+        wf.remembered.tidy(self.inbox_ms)
         if wf.damaged and wf.live is None:
             self.on_damaged(wf, item, item.record.body)
             return

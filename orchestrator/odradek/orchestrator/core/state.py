@@ -140,6 +140,8 @@ class ShardState(ABC):
         self._decided: set[int] = set()
         self._holds = 0
         self.taken = -1
+        self.inbox_ms = 0
+        """When the newest inbox record that has been taken was appended."""
         self.lost_records: list[LostRecord] = []
         self.transitions = 0
         self.replays = 0
