@@ -2,8 +2,8 @@
 
 Stands for ``Transitions`` (``core/transitions.py``: sealing, the barrier, ``write_again``, ``own_chain``), ``_best_chain``
 and ``_void_runs`` (``core/workflow.py``), ``begin_successor`` (``core/decide.py``) and ``held_by``. One workflow ID; an
-input marked ``n`` may end its run with a successor or not, as its owner pleases. Outputs leave when they are checked:
-what y says of them is the concern of ``ownership``.
+input marked ``n`` may end its run with a successor or not, as its owner pleases. Outputs leave when they are checked,
+and again when what a predecessor wrote is asserted again: what y says of them is the concern of ``ownership``.
 """
 
 from __future__ import annotations
@@ -144,7 +144,8 @@ class Chunks(PartitionLog):
             at, _, value = chain[-1]
             if self.has("re-assertion") and (at > v or _is_late(value.claim, at, claims)):
                 left = owner.memory.to_reassert + 1
-                owner = self._write_again(owner, number, (("reasserted",),))
+                again = tuple((number, event) for event in run.all())
+                owner = self._write_again(owner, number, (("reasserted", *again),))
                 owner = owner._replace(memory=owner.memory._replace(to_reassert=left))
         return owner if owner.memory.to_reassert else owner._replace(settled=True)
 
@@ -254,10 +255,11 @@ class Chunks(PartitionLog):
                 owner = _put_run(owner, number, memory.runs[number]._replace(barrier=False))
             case ("ended",) if self.has("the end before the next run"):
                 owner = self._begin(owner._replace(memory=memory._replace(closing=False)))
-            case ("reasserted",):
+            case ("reasserted", *again):
                 owner = owner._replace(memory=memory._replace(to_reassert=memory.to_reassert - 1))
                 if memory.to_reassert == 1:
                     owner = owner._replace(settled=True)
+                state = state._replace(world=state.world | set(again))
         return state, owner
 
     # ------------------------------------------------------------------------------------------ what must hold

@@ -178,8 +178,8 @@ class PartitionLog(Model[State]):
                 yield ("owner", owner.number, entry, "fails"), put(state._replace(failures=state.failures - 1), failed)
         if owner.landed:
             entry = owner.landed[0][0]
-            if state.resends and owner.mode == OWNER and owner.landed[0][1] != FAILED:
-                again = tuple(entry for entry, offset in owner.landed if offset != FAILED)
+            if state.resends and owner.mode == OWNER and all(offset != FAILED for _, offset in owner.landed):
+                again = tuple(entry for entry, _ in owner.landed)
                 resent = owner._replace(pipe=again + owner.pipe, landed=())
                 yield ("owner", owner.number, "sends its window again"), put(
                     state._replace(resends=state.resends - 1), resent

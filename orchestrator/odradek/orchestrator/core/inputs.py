@@ -317,6 +317,10 @@ class Inputs(Attempts):
                 return live
             self.refuse(request, origin, late, live.run.run_id, live.run.status)
             return None
+        late = _late(item, None, origin)
+        if late is not None:  # it may have been taken in before the run closed, and forgotten
+            self.refuse(None, origin, late, None, None)
+            return None
         self.refuse_closed_or_unknown(wf, item, run_id, request, origin)
         return None
 
