@@ -5,12 +5,15 @@ A model is a value with the safety devices that are in use; a state is any hasha
 
 from __future__ import annotations
 
+import gc
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 
 S = TypeVar("S", bound=Hashable)
+Step = tuple[object, ...]
+"""What happened; put into words only when it stands in a trace."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Model(ABC, Generic[S]):
     def initial(self) -> S: ...
 
     @abstractmethod
-    def steps(self, state: S) -> Iterator[tuple[str, S]]:
+    def steps(self, state: S) -> Iterator[tuple[Step, S]]:
         """Everything that may happen next: (what, the state after it)."""
 
     @abstractmethod
@@ -64,22 +67,28 @@ class Result(NamedTuple):
         return f"holds in {'all' if self.complete else 'the first'} {self.states} states"
 
 
-class TooManyStates(Exception):
-    """A model is larger than it was said to be."""
-
-
 def explore(model: Model[S], states_max: int = 5_000_000) -> Result:
     """Look at every reachable state; stop at the first violation, or after ``states_max`` states."""
+    collecting = gc.isenabled()
+    gc.disable()  # millions of live tuples, and no cycles
+    try:
+        return _explore(model, states_max)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _explore(model: Model[S], states_max: int) -> Result:
     first = model.initial()
-    reached: dict[S, tuple[S, str] | None] = {first: None}
+    reached: dict[S, tuple[S, Step] | None] = {first: None}
     layer = [first]
     while layer:
         following: list[S] = []
         for state in layer:
             for step, after in model.steps(state):
-                if after in reached:
+                came = (state, step)
+                if reached.setdefault(after, came) is not came:
                     continue
-                reached[after] = (state, step)
                 why = model.broken(after)
                 if why is not None:
                     return Result(len(reached), False, Broken(why, _trace(reached, after), after))
@@ -90,10 +99,10 @@ def explore(model: Model[S], states_max: int = 5_000_000) -> Result:
     return Result(len(reached), True, None)
 
 
-def _trace(reached: dict[S, tuple[S, str] | None], state: S) -> list[str]:
+def _trace(reached: dict[S, tuple[S, Step] | None], state: S) -> list[str]:
     steps: list[str] = []
     before = reached[state]
     while before is not None:
-        steps.append(before[1])
+        steps.append(" ".join(str(part) for part in before[1]))
         before = reached[before[0]]
     return steps[::-1]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from tests.protocol.checker import Step
 from tests.protocol.partition_log import (
     CHECKPOINT,
     CLAIM,
@@ -76,6 +77,7 @@ class Ownership(PartitionLog):
         "highest claim wins": "a reader goes by the claim, not by the position",
         "inputs are known by their offset": "a run skips what its records say it has taken in",
         "trimming behind checkpoints": "the inbox is deleted up to the x of an acknowledged checkpoint, and no further",
+        "watermarks outlive checkpoints": "an older checkpoint is deleted behind a record that carries what it said",
         "tombstones behind their successor": "an older key is deleted when the newer one is acknowledged and checked",
     }
 
@@ -149,11 +151,15 @@ class Ownership(PartitionLog):
         return owner
 
     def _settle(self, owner: Owner) -> Owner:
-        memory: Memory = owner.memory
-        owner = owner._replace(settled=True)
-        for key in memory.older:
+        """Older claims go; marks and checkpoints wait for one of this claim that carries the watermarks."""
+        claims = [key for key in owner.memory.older if key[0] == CLAIM]
+        notes = tuple(key for key in owner.memory.older if key[0] != CLAIM)
+        if not self.has("watermarks outlive checkpoints"):
+            claims, notes = [*claims, *notes], ()
+        owner = owner._replace(settled=True, memory=owner.memory._replace(older=notes))
+        for key in claims:
             owner = self.append(owner, key)
-        return owner._replace(memory=memory._replace(older=()))
+        return owner
 
     def say_again(self, owner: Owner, late: Key) -> tuple[Owner, bool]:
         if late[0] != RUN:
@@ -165,19 +171,19 @@ class Ownership(PartitionLog):
 
     # ------------------------------------------------------------------------------------------ service
 
-    def owner_steps(self, state: State, owner: Owner) -> Iterator[tuple[str, State]]:
-        name, memory = f"owner {owner.number}", owner.memory
+    def owner_steps(self, state: State, owner: Owner) -> Iterator[tuple[Step, State]]:
+        number, memory = owner.number, owner.memory
         if memory.taken + 1 < len(self.inputs):
-            yield f"{name} takes input {memory.taken + 1}", put(state, self._take(state, owner))
+            yield ("owner", number, "takes input", memory.taken + 1), put(state, self._take(state, owner))
         elif not memory.live:
-            yield f"{name} has read the inbox to its end", put(state, self._go_live(owner))
+            yield ("owner", number, "has read the inbox to its end"), put(state, self._go_live(owner))
         if memory.live and memory.checkpoints < self.checkpoints:
-            yield f"{name} writes a checkpoint", self._checkpoint(state, owner)
+            yield ("owner", number, "writes a checkpoint"), self._checkpoint(state, owner)
         if owner.outbox:
-            output = owner.outbox[0][1]
             world: World = state.world
-            after = state._replace(world=world._replace(emitted=world.emitted | {output}))
-            yield f"{name} emits {output}", put(after, owner._replace(outbox=owner.outbox[1:]))
+            outputs = frozenset(output for _, output in owner.outbox)
+            after = state._replace(world=world._replace(emitted=world.emitted | outputs))
+            yield ("owner", number, "emits", *sorted(outputs)), put(after, owner._replace(outbox=()))
 
     def _take(self, state: State, owner: Owner) -> Owner:
         memory: Memory = owner.memory
@@ -204,10 +210,13 @@ class Ownership(PartitionLog):
 
     def _checkpoint(self, state: State, owner: Owner) -> State:
         memory: Memory = owner.memory
-        owner = owner._replace(memory=memory._replace(checkpoints=memory.checkpoints + 1))
+        older = memory.older if owner.settled else ()
+        left = () if owner.settled else memory.older
+        owner = owner._replace(memory=memory._replace(checkpoints=memory.checkpoints + 1, older=left))
         if not self.has("trimming behind checkpoints"):
             state = _trim(state, owner.x)
-        return put(state, self.append(owner, (CHECKPOINT, owner.claim), "checkpoint", then=(("trim", owner.x),)))
+        then = (("trim", owner.x), *((("tombstone", *older),) if older else ()))
+        return put(state, self.append(owner, (CHECKPOINT, owner.claim), "checkpoint", then=then))
 
     def checked(self, state: State, owner: Owner, what: tuple[Any, ...], offset: int) -> tuple[State, Owner]:
         match what:
@@ -242,7 +251,7 @@ class Ownership(PartitionLog):
             return "what was emitted is not what a reader finds"
         if x < world.trimmed:
             return "the inbox is deleted beyond the x that a new owner finds"
-        if {offset for _, offset, _ in said} < set(range(x + 1)):
+        if not set(range(x + 1)) <= {offset for _, offset, _ in said}:
             return "x says that an input is decided, and no run has it"
         return self._lives_apart(state, found)
 

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from tests.protocol.checker import Model
+from tests.protocol.checker import Model, Step
 
 Key = tuple[Any, ...]
 """(kind, name …, claim); kinds: claim, checkpoint, mark, and what a model adds. The last part is the claim."""
@@ -50,6 +50,10 @@ class Entry(NamedTuple):
     """(what y stays below until this is out, None for the record's own offset; the output)"""
     then: tuple[tuple[Any, ...], ...] = ()
     """What happens once it is checked."""
+
+    def __str__(self) -> str:
+        key, value = " ".join(map(str, self.record.key)), self.record.value
+        return f"tombstone of {key}" if value is None else f"{key} {value.body or ''}".rstrip()
 
 
 class Owner(NamedTuple):
@@ -127,7 +131,7 @@ class PartitionLog(Model[State]):
         """The claim is acknowledged: make memory out of what the history holds up to it, and assert it again."""
 
     @abstractmethod
-    def owner_steps(self, state: State, owner: Owner) -> Iterator[tuple[str, State]]: ...
+    def owner_steps(self, state: State, owner: Owner) -> Iterator[tuple[Step, State]]: ...
 
     @abstractmethod
     def checked(self, state: State, owner: Owner, what: tuple[Any, ...], offset: int) -> tuple[State, Owner]:
@@ -137,20 +141,14 @@ class PartitionLog(Model[State]):
     def say_again(self, owner: Owner, late: Key) -> tuple[Owner, bool]:
         """Append what contradicts a late record; False if this claim has said it already. ``Shard._late``."""
 
-    def begun(self, state: State, owner: Owner) -> State:
-        """An owner is in place; a hook for the world."""
-        return state
-
     # ------------------------------------------------------------------------------------------ steps
 
     def initial(self) -> State:
         return State((), (), self.world(), self.resends, self.failures, self.cleanings)
 
-    def steps(self, state: State) -> Iterator[tuple[str, State]]:
-        if len(state.owners) < self.claims and all(owner.mode != CLAIMING or owner.landed for owner in state.owners):
-            number = len(state.owners)
-            claim = Entry(Record((CLAIM, number), Value(number, -1, -1, -1, None)), -1, -1, -1)
-            yield f"owner {number} claims", state._replace(owners=(*state.owners, Owner(number, pipe=(claim,))))
+    def steps(self, state: State) -> Iterator[tuple[Step, State]]:
+        if len(state.owners) < self.claims and len(state.history) < self.history_max:
+            yield from self._claim_steps(state)
         for owner in state.owners:
             yield from self._producer_steps(state, owner)
             if owner.mode == OWNER:
@@ -158,28 +156,38 @@ class PartitionLog(Model[State]):
         if state.cleanings:
             yield from self._cleaner_steps(state)
 
-    def _producer_steps(self, state: State, owner: Owner) -> Iterator[tuple[str, State]]:
-        name = f"owner {owner.number}"
+    def _claim_steps(self, state: State) -> Iterator[tuple[Step, State]]:
+        """A claim lands at once: before that its owner is nobody."""
+        number = len(state.owners)
+        claim = Entry(Record((CLAIM, number), Value(-1, -1, -1, -1, None)), -1, -1, -1)
+        owner = Owner(number, landed=((claim, len(state.history)),))
+        claimed = state._replace(history=(*state.history, claim.record), owners=(*state.owners, owner))
+        yield ("owner", number, "claims"), claimed
+
+    def _producer_steps(self, state: State, owner: Owner) -> Iterator[tuple[Step, State]]:
         if owner.pipe:
             entry, rest = owner.pipe[0], owner.pipe[1:]
-            what = _named(entry.record)
             if len(state.history) < self.history_max:
                 landed = owner.landed
                 if owner.mode != OVER:
                     landed = (*landed, (entry, len(state.history)))
                 after = state._replace(history=(*state.history, entry.record))
-                yield f"{name}: {what} lands", put(after, owner._replace(pipe=rest, landed=landed))
-            if state.failures and entry.record.key[0] != CLAIM and owner.mode != OVER:
+                yield ("owner", owner.number, entry, "lands"), put(after, owner._replace(pipe=rest, landed=landed))
+            if state.failures and owner.mode != OVER:
                 failed = owner._replace(pipe=rest, landed=(*owner.landed, (entry, FAILED)))
-                yield f"{name}: {what} fails", put(state._replace(failures=state.failures - 1), failed)
+                yield ("owner", owner.number, entry, "fails"), put(state._replace(failures=state.failures - 1), failed)
         if owner.landed:
-            if state.resends and owner.landed[0][1] != FAILED:
-                again = tuple(entry for entry, offset in owner.landed if offset != FAILED)
+            entry = owner.landed[0][0]
+            if state.resends and owner.mode == OWNER and all(offset != FAILED for _, offset in owner.landed):
+                again = tuple(entry for entry, _ in owner.landed)
                 resent = owner._replace(pipe=again + owner.pipe, landed=())
-                yield f"{name} sends its window again", put(state._replace(resends=state.resends - 1), resent)
-            yield f"{name}: {_named(owner.landed[0][0].record)} is acknowledged", self._acknowledge(state, owner)
+                yield (
+                    ("owner", owner.number, "sends its window again"),
+                    put(state._replace(resends=state.resends - 1), resent),
+                )
+            yield ("owner", owner.number, entry, "is acknowledged"), self._acknowledge(state, owner)
 
-    def _cleaner_steps(self, state: State) -> Iterator[tuple[str, State]]:
+    def _cleaner_steps(self, state: State) -> Iterator[tuple[Step, State]]:
         reading = [owner.landed[0][1] for owner in state.owners if owner.mode == CLAIMING and owner.landed]
         young = min(reading, default=len(state.history)) if self.has("compaction lag") else len(state.history)
         by_key: dict[Key, list[int]] = {}
@@ -192,7 +200,7 @@ class PartitionLog(Model[State]):
             gone = offsets if last.value is None else offsets[:-1]
             if gone and offsets[-1] <= young:
                 left = tuple(None if at in gone else record for at, record in enumerate(state.history))
-                yield f"the cleaner cleans {key}", state._replace(history=left, cleanings=state.cleanings - 1)
+                yield ("the cleaner cleans", key), state._replace(history=left, cleanings=state.cleanings - 1)
 
     # ------------------------------------------------------------------------------------------ HistoryWriter
 
@@ -254,7 +262,7 @@ class PartitionLog(Model[State]):
         acked = owner._replace(landed=rest)
         if owner.mode == CLAIMING:
             after = self.restored(state, acked._replace(mode=OWNER, claim=offset, last=offset))
-            return put(self.begun(state, after), after)
+            return put(state, after)
         if offset == FAILED:
             return put(state, _over(acked) if self.has("failed appends end a claim") else acked)
         if offset <= owner.last:
@@ -263,11 +271,11 @@ class PartitionLog(Model[State]):
         if offset > owner.last + 1 and self.has("contiguity"):
             for at in range(owner.last + 1, offset):
                 record = state.history[at]
-                if record is None or (record.value and record.value.claim > owner.claim):
+                if record is not None and record.key[0] == CLAIM:
+                    return put(state, _over(acked))
+                if record is None or claim_of(record) > owner.claim:
                     if self.has("whole gaps"):
                         return put(state, _over(acked))
-                elif record.key[0] == CLAIM:
-                    return put(state, _over(acked))
                 elif claim_of(record) < owner.claim and self.has("late records are answered"):
                     late.append((at, record.key))
         before = acked._replace(landed=owner.landed, late=owner.late | {at for at, _ in late})
@@ -276,11 +284,9 @@ class PartitionLog(Model[State]):
         return self._check(state, before._replace(landed=before.landed[1:]), before.landed[0][0], offset)
 
     def _answer_late(self, owner: Owner, at: int, key: Key) -> Owner:
-        before = len(owner.pipe)
         after, appended = self.say_again(owner, key)
         if not appended:
             after = self.append(owner, (MARK, owner.claim), "mark")
-        assert len(after.pipe) > before
         entry = after.pipe[-1]
         return after._replace(pipe=(*after.pipe[:-1], entry._replace(then=(*entry.then, ("late", at, key)))))
 
@@ -346,8 +352,3 @@ def watermarks(history: tuple[Record | None, ...]) -> tuple[int, int, int]:
 
 def claim_of(record: Record) -> int:
     return int(record.key[-1] if record.value is None else record.value.claim)
-
-
-def _named(record: Record) -> str:
-    text = " ".join(map(str, record.key))
-    return f"the tombstone of {text}" if record.value is None else f"{text} {record.value.body or ''}".rstrip()

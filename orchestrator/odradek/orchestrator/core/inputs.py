@@ -28,6 +28,8 @@ class Inputs(Attempts):
     def dispatch(self, wf: Workflow, item: InboxItem, body: Any) -> None:
         """Take in one record of the inbox."""
         self.intake.count(wf.id)
+        self.inbox_ms = max(self.inbox_ms, item.time_ms)
+        wf.remembered.tidy(self.inbox_ms)
         if wf.damaged and wf.live is None:
             self.on_damaged(wf, item, body)
         else:
@@ -360,6 +362,10 @@ class Inputs(Attempts):
             if late is None:
                 return live
             self.refuse(request, origin, late, live.run.run_id, live.run.status)
+            return None
+        late = _late(item, None, origin)
+        if late is not None:  # it may have been taken in before the run closed, and forgotten
+            self.refuse(None, origin, late, None, None)
             return None
         self.refuse_closed_or_unknown(wf, item, run_id, request, origin)
         return None

@@ -168,6 +168,8 @@ class ShardState(ABC):
         """What operators have said, by name; the host keeps both up to date. Not every queue here is paused."""
         self.intake = Intake()
         self.taken = -1
+        self.inbox_ms = 0
+        """When the newest inbox record that has been taken was appended."""
         self.lost_records: list[LostRecord] = []
         self.transitions = self.replays = self.replayed_events = 0
         self.counts: dict[tuple[str, str], int] = {}
