@@ -32,6 +32,7 @@ def check_end(world: World) -> None:
     _check_outputs(world, runs)
     _check_requests(world, runs)
     _check_messages(runs)
+    _check_order(world, runs)
     _check_customers(world, runs)
 
 
@@ -192,6 +193,21 @@ def _check_messages(runs: Runs) -> None:
                 sender, number = (_value(payload) for payload in body.input[:2])
                 _require(last.get(sender, -1) < number, f"{workflow_id} {run_id}: {sender} came out of order")
                 last[sender] = number
+
+
+def _check_order(world: World, runs: Runs) -> None:
+    """A run takes in what is addressed to it in the order of its inbox."""
+    for (workflow_id, run_id), events in runs.items():
+        last = -1
+        for event in events:
+            body: Any = event.body
+            if not isinstance(body, r.SignalReceived | r.CancelRequested):
+                continue
+            origin, request = body.origin, body.request
+            source = (origin.run_id, origin.number) if origin is not None else request and request.id
+            places = [place for place in world.witness.places.get(source, []) if place > last]
+            _require(bool(places), f"{workflow_id} {run_id} took {source} in out of order")
+            last = min(places)
 
 
 def _check_customers(world: World, runs: Runs) -> None:

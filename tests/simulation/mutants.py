@@ -172,15 +172,6 @@ def timers_early(whole: Any, owner: Shard, now_ms: int) -> None:
     whole(owner, now_ms + 4_000)
 
 
-@_instead(Shard, "take")
-def inbox_in_another_order(whole: Any, owner: Shard, items: Sequence[Any], now_ms: int) -> None:
-    last = max((item[0] for item in items), default=owner.taken)
-    for item in sorted(items, key=lambda item: -item[0]):
-        owner.taken = item[0] - 1
-        whole(owner, [item], now_ms)
-    owner.taken = last
-
-
 @_instead(Transitions, "closing_checked")
 def ended_before_its_outputs_are_out(whole: Any, owner: Transitions, live: Any, offset: int) -> None:
     begin = owner.writer.begin_closing

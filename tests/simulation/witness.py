@@ -36,6 +36,8 @@ class Witness:
         """What some record of some history says, also of owners that were none any more."""
         self.begun: dict[str, int] = {}
         """Runs in the order in which their first records landed."""
+        self.places: dict[object, list[int]] = {}
+        """Of each request and message: where in its inbox it has landed, however often."""
         self.tasks: dict[tuple[str, int], tuple[str, list[bytes]]] = {}
         self.messages: dict[tuple[type, str, int], bytes] = {}
         self.taken: dict[tuple[str, int], str] = {}
@@ -135,8 +137,11 @@ class Witness:
         body = self._codec.decode(r.InboxRecord, record.value or b"").body
         workflow_id = (record.key or b"").decode()
         process.note("inbox", record.partition, record.offset, workflow_id, brief(body))
-        origin = getattr(body, "origin", None)
+        origin, request = getattr(body, "origin", None), getattr(body, "request", None)
+        if request is not None:
+            self.places.setdefault(request.id, []).append(record.offset)
         if origin is not None:
+            self.places.setdefault((origin.run_id, origin.number), []).append(record.offset)
             self._message(body, origin.run_id, origin.number)
         match body:
             case r.MessageAnswer(failure=None):
