@@ -1,0 +1,126 @@
+"""Mutation tests of the orchestrator's core and ownership: docs/reference/mutants.md.
+
+    python -m tests.mutation                          all mutants of what ownership rests on, a sample of the rest
+    python -m tests.mutation --module writer          all of one module
+    python -m tests.mutation --again survivors        those that survived the last run
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+os.environ.setdefault("ODRADEK_SEEDS", "40")
+os.environ.setdefault("ODRADEK_PROPERTY_SEEDS", "100")
+
+import pytest
+
+from tests.mutation.coverage_map import CoverageMap
+from tests.mutation.judging import Judging, Verdict
+from tests.mutation.operators import Mutant, mutants
+
+ROOT = Path(__file__).parents[2]
+ORCHESTRATOR = ROOT / "orchestrator/odradek/orchestrator"
+OWNERSHIP = (
+    "core/writer.py",
+    "core/transitions.py",
+    "core/workflow.py",
+    "core/shard.py",
+    "core/state.py",
+    "core/closing.py",
+    "core/careful.py",
+    "core/keys.py",
+    "core/store.py",
+    "owned.py",
+)
+"""Every mutant of these: claims, chunks, the reader's rule, watermarks, checkpoints, takeovers."""
+OTHERS = ("core/*.py", "outputs.py")
+"""Of these as many as ``--count`` says."""
+JUDGES = ("tests/orchestrator", "tests/histories", "tests/testing", "tests/client")
+NO_JUDGES = ("tests/orchestrator/test_deadlocks.py",)
+"""Endless loops, which are interrupted in other ways while they are traced."""
+FOLDER = ROOT / ".mutants"
+
+
+def main() -> int:
+    options = _options()
+    paths = [ORCHESTRATOR / name for name in OWNERSHIP]
+    others = [path for pattern in OTHERS for path in sorted(ORCHESTRATOR.glob(pattern)) if path not in paths]
+    sources = {str(path.relative_to(ROOT)): path.read_bytes() for path in [*paths, *others]}
+    chosen = _chosen(options, [str(path.relative_to(ROOT)) for path in paths], sources)
+    FOLDER.mkdir(exist_ok=True)
+    verdicts: list[Verdict] = []
+    by_name = {mutant.name: mutant for mutant in chosen}
+    began = time.monotonic()
+    with (FOLDER / "verdicts.jsonl").open("w" if not options.again else "a") as file:
+
+        def note(verdict: Verdict) -> None:
+            verdicts.append(verdict)
+            file.write(json.dumps(verdict.as_dict()) + "\n")
+            file.flush()
+            if len(verdicts) % 50 == 0:
+                counts = Counter(verdict.outcome for verdict in verdicts)
+                sys.stderr.write(f"{time.monotonic() - began:6.0f} s  {len(verdicts)}/{len(chosen)}  {dict(counts)}\n")
+
+        coverage_map = CoverageMap(FOLDER / "map.json", ROOT, [ROOT / path for path in sources])
+        judging = Judging(
+            chosen, sources, coverage_map, note, jobs=options.jobs, budget_seconds=options.budget
+        )
+        arguments = [
+            "-q", "-s", "-m", "not kafka and not slow", "-p", "no:cacheprovider", "--timeout=0", *JUDGES,
+            *(f"--ignore={name}" for name in NO_JUDGES),
+        ]  # fmt: skip
+        status = pytest.main([*arguments], plugins=[judging])
+    if status not in (0, 5):
+        return int(status)
+    _report(verdicts, by_name, sources, time.monotonic() - began)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("--module", action="append", help="all mutants of this module, and of no other")
+    parser.add_argument("--count", type=int, default=600, help="how many of the modules beside ownership")
+    parser.add_argument("--seed", type=int, default=1, help="which ones")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--budget", type=float, default=15.0, help="seconds of tests for one mutant")
+    parser.add_argument("--again", type=Path, help="only the mutants named in this file, one in a line")
+    return parser.parse_args()
+
+
+def _chosen(options: argparse.Namespace, whole: list[str], sources: dict[str, bytes]) -> list[Mutant]:
+    if options.again:
+        names = set(options.again.read_text().splitlines())
+        return [mutant for path, source in sources.items() for mutant in mutants(path, source) if mutant.name in names]
+    if options.module:
+        named = [path for path in sources if Path(path).stem in options.module]
+        return [mutant for path in named for mutant in mutants(path, sources[path])]
+    rest = [mutant for path, source in sources.items() if path not in whole for mutant in mutants(path, source)]
+    sample = random.Random(options.seed).sample(rest, min(options.count, len(rest)))
+    return [*(mutant for path in whole for mutant in mutants(path, sources[path])), *sample]
+
+
+def _report(verdicts: list[Verdict], by_name: dict[str, Mutant], sources: dict[str, bytes], seconds: float) -> None:
+    alive = [verdict for verdict in verdicts if verdict.outcome in ("survived", "unexecuted")]
+    alive.sort(key=lambda verdict: (verdict.path, verdict.line, verdict.mutant))
+    with (FOLDER / "survivors.diff").open("w") as file:
+        for verdict in alive:
+            mutant = by_name[verdict.mutant]
+            file.write(f"# {verdict.mutant}  ({verdict.outcome}, {verdict.judges} of {verdict.able} tests)\n")
+            file.write(mutant.diff(sources[mutant.path]) + "\n\n")
+    (FOLDER / "survivors.txt").write_text("".join(f"{verdict.mutant}\n" for verdict in alive))
+    for path in dict.fromkeys(verdict.path for verdict in verdicts):
+        counts = Counter(verdict.outcome for verdict in verdicts if verdict.path == path)
+        print(f"{path:<60} {sum(counts.values()):5}  {dict(counts)}")
+    counts = Counter(verdict.outcome for verdict in verdicts)
+    print(f"{len(verdicts)} mutants in {seconds:.0f} s: {dict(counts)}; survivors: {FOLDER / 'survivors.diff'}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,98 @@
+"""Which test executes which line, and how long it takes: measured once, and again for test files that changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import coverage
+import pytest
+
+SUPPORT = "tests/orchestrator"
+"""What stands here beside the tests is what they stand on."""
+
+
+@dataclass
+class Judge:
+    """A test: its file's hash, the seconds that it takes, and the lines that it executes, as bits of a number."""
+
+    file: str
+    seconds: float
+    lines: dict[str, int] = field(default_factory=dict)
+    passes: bool = True
+
+    def executes(self, path: str, first: int, last: int) -> bool:
+        return bool((self.lines.get(path, 0) >> first) & ((1 << (last - first + 1)) - 1))
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class CoverageMap:
+    """The judges by node ID, kept in a file. They are all measured again when the code or the tests' support changed."""
+
+    def __init__(self, file: Path, root: Path, sources: Sequence[Path]) -> None:
+        self.file, self.root = file, root
+        support = [path for path in (root / SUPPORT).glob("*.py") if not path.name.startswith("test_")]
+        self.code = fingerprint([*sources, *support])
+        self.judges: dict[str, Judge] = {}
+        self.paths = sorted({str(path.relative_to(root)) for path in sources})
+
+    def load(self) -> None:
+        if not self.file.exists():
+            return
+        kept = json.loads(self.file.read_text())
+        if kept["code"] == self.code:
+            for name, (file, seconds, lines, passes) in kept["judges"].items():
+                self.judges[name] = Judge(file, seconds, {path: int(bits, 16) for path, bits in lines.items()}, passes)
+
+    def save(self) -> None:
+        judges = {
+            name: (judge.file, judge.seconds, {path: f"{bits:x}" for path, bits in judge.lines.items()}, judge.passes)
+            for name, judge in self.judges.items()
+        }
+        self.file.write_text(json.dumps({"code": self.code, "judges": judges}))
+
+    def missing(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+        hashes = {path: fingerprint([path]) for path in {item.path for item in items}}
+        return [
+            item
+            for item in items
+            if item.nodeid not in self.judges or self.judges[item.nodeid].file != hashes[item.path]
+        ]
+
+    def measure(self, items: Sequence[pytest.Item], run: Callable[[pytest.Item], bool]) -> None:
+        """Who fails judges nobody."""
+        for item in items:
+            began = time.perf_counter()
+            passes = run(item)
+            self.judges[item.nodeid] = Judge(fingerprint([item.path]), time.perf_counter() - began, passes=passes)
+
+    def trace(self, items: Sequence[pytest.Item], run: Callable[[pytest.Item], bool]) -> None:
+        """The lines that each test executes."""
+        tracer = coverage.Coverage(
+            data_file=None, config_file=False, include=[str(self.root / path) for path in self.paths]
+        )
+        tracer.start()
+        for number, item in enumerate(items):
+            sys.stderr.write(f"{item.nodeid} {time.time():.1f}\n")
+            tracer.switch_context(str(number))
+            judge = self.judges[item.nodeid]
+            judge.passes = judge.passes and run(item)
+        tracer.stop()
+        data = tracer.get_data()
+        for path in self.paths:
+            for line, numbers in data.contexts_by_lineno(str(self.root / path)).items():
+                for number in numbers:
+                    if number:
+                        lines = self.judges[items[int(number)].nodeid].lines
+                        lines[path] = lines.get(path, 0) | (1 << line)
