@@ -1,8 +1,8 @@
 """Mutation tests of the orchestrator's core and ownership: docs/reference/mutants.md.
 
-    python -m tests.mutation                          all mutants of what ownership rests on, a sample of the rest
-    python -m tests.mutation --module writer          all of one module
-    python -m tests.mutation --again survivors        those that survived the last run
+python -m tests.mutation                          all mutants of what ownership rests on, a sample of the rest
+python -m tests.mutation --module writer          all of one module
+python -m tests.mutation --again survivors        those that survived the last run
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ def main() -> int:
                 sys.stderr.write(f"{time.monotonic() - began:6.0f} s  {len(verdicts)}/{len(chosen)}  {dict(counts)}\n")
 
         coverage_map = CoverageMap(FOLDER / "map.json", ROOT, [ROOT / path for path in sources])
-        judging = Judging(
-            chosen, sources, coverage_map, note, jobs=options.jobs, budget_seconds=options.budget
-        )
+        judging = Judging(chosen, sources, coverage_map, note, jobs=options.jobs, budget_seconds=options.budget)
         arguments = [
             "-q", "-s", "-m", "not kafka and not slow", "-p", "no:cacheprovider", "--timeout=0", *JUDGES,
             *(f"--ignore={name}" for name in NO_JUDGES),
@@ -89,7 +87,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=600, help="how many of the modules beside ownership")
     parser.add_argument("--seed", type=int, default=1, help="which ones")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--budget", type=float, default=15.0, help="seconds of tests for one mutant")
+    parser.add_argument("--budget", type=float, default=5.0, help="seconds of tests for one mutant")
     parser.add_argument("--again", type=Path, help="only the mutants named in this file, one in a line")
     return parser.parse_args()
 
@@ -117,9 +115,11 @@ def _report(verdicts: list[Verdict], by_name: dict[str, Mutant], sources: dict[s
     (FOLDER / "survivors.txt").write_text("".join(f"{verdict.mutant}\n" for verdict in alive))
     for path in dict.fromkeys(verdict.path for verdict in verdicts):
         counts = Counter(verdict.outcome for verdict in verdicts if verdict.path == path)
-        print(f"{path:<60} {sum(counts.values()):5}  {dict(counts)}")
+        sys.stdout.write(f"{path:<60} {sum(counts.values()):5}  {dict(counts)}\n")
     counts = Counter(verdict.outcome for verdict in verdicts)
-    print(f"{len(verdicts)} mutants in {seconds:.0f} s: {dict(counts)}; survivors: {FOLDER / 'survivors.diff'}")
+    sys.stdout.write(
+        f"{len(verdicts)} mutants in {seconds:.0f} s: {dict(counts)}; survivors: {FOLDER / 'survivors.diff'}\n"
+    )
 
 
 if __name__ == "__main__":

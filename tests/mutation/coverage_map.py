@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +22,9 @@ class Judge:
 
     file: str
     seconds: float
+    passes: bool
+    traced: bool = False
     lines: dict[str, int] = field(default_factory=dict)
-    passes: bool = True
 
     def executes(self, path: str, first: int, last: int) -> bool:
         return bool((self.lines.get(path, 0) >> first) & ((1 << (last - first + 1)) - 1))
@@ -38,7 +38,7 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 
 class CoverageMap:
-    """The judges by node ID, kept in a file. They are all measured again when the code or the tests' support changed."""
+    """The judges by node ID, kept in a file. All are measured again when the code changes, or what the tests stand on."""
 
     def __init__(self, file: Path, root: Path, sources: Sequence[Path]) -> None:
         self.file, self.root = file, root
@@ -52,22 +52,23 @@ class CoverageMap:
             return
         kept = json.loads(self.file.read_text())
         if kept["code"] == self.code:
-            for name, (file, seconds, lines, passes) in kept["judges"].items():
-                self.judges[name] = Judge(file, seconds, {path: int(bits, 16) for path, bits in lines.items()}, passes)
+            for name, (file, seconds, passes, traced, lines) in kept["judges"].items():
+                bits = {path: int(number, 16) for path, number in lines.items()}
+                self.judges[name] = Judge(file, seconds, passes, traced, bits)
 
     def save(self) -> None:
         judges = {
-            name: (judge.file, judge.seconds, {path: f"{bits:x}" for path, bits in judge.lines.items()}, judge.passes)
+            name: (judge.file, judge.seconds, judge.passes, judge.traced, _hexadecimal(judge.lines))
             for name, judge in self.judges.items()
         }
         self.file.write_text(json.dumps({"code": self.code, "judges": judges}))
 
-    def missing(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    def missing(self, items: Sequence[pytest.Item], *, traced: bool) -> list[pytest.Item]:
+        """The tests that are new or changed, and have not been measured, or traced, since."""
         hashes = {path: fingerprint([path]) for path in {item.path for item in items}}
+        known = {name for name, judge in self.judges.items() if judge.traced or not traced}
         return [
-            item
-            for item in items
-            if item.nodeid not in self.judges or self.judges[item.nodeid].file != hashes[item.path]
+            item for item in items if item.nodeid not in known or self.judges[item.nodeid].file != hashes[item.path]
         ]
 
     def measure(self, items: Sequence[pytest.Item], run: Callable[[pytest.Item], bool]) -> None:
@@ -75,7 +76,7 @@ class CoverageMap:
         for item in items:
             began = time.perf_counter()
             passes = run(item)
-            self.judges[item.nodeid] = Judge(fingerprint([item.path]), time.perf_counter() - began, passes=passes)
+            self.judges[item.nodeid] = Judge(fingerprint([item.path]), time.perf_counter() - began, passes)
 
     def trace(self, items: Sequence[pytest.Item], run: Callable[[pytest.Item], bool]) -> None:
         """The lines that each test executes."""
@@ -84,15 +85,18 @@ class CoverageMap:
         )
         tracer.start()
         for number, item in enumerate(items):
-            sys.stderr.write(f"{item.nodeid} {time.time():.1f}\n")
             tracer.switch_context(str(number))
             judge = self.judges[item.nodeid]
-            judge.passes = judge.passes and run(item)
+            judge.passes, judge.traced = judge.passes and run(item), True
         tracer.stop()
         data = tracer.get_data()
         for path in self.paths:
-            for line, numbers in data.contexts_by_lineno(str(self.root / path)).items():
-                for number in numbers:
-                    if number:
-                        lines = self.judges[items[int(number)].nodeid].lines
+            for line, contexts in data.contexts_by_lineno(str(self.root / path)).items():
+                for context in contexts:
+                    if context:
+                        lines = self.judges[items[int(context)].nodeid].lines
                         lines[path] = lines.get(path, 0) | (1 << line)
+
+
+def _hexadecimal(lines: dict[str, int]) -> dict[str, str]:
+    return {path: f"{bits:x}" for path, bits in lines.items()}

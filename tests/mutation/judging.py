@@ -16,7 +16,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from types import CodeType, FunctionType
@@ -28,7 +29,7 @@ from _pytest.runner import runtestprotocol
 from tests.mutation.coverage_map import CoverageMap, Judge
 from tests.mutation.operators import Mutant
 
-CPU_SECONDS = 4
+CPU_SECONDS = 2
 """Of its own, on top of five times what it takes, that a test may use before the mutant counts as an endless loop."""
 WALL_FACTOR = 10
 WALL_SECONDS = 30
@@ -95,10 +96,10 @@ class Judging:
         self.items = {item.nodeid: item for item in session.items}
         self.order = {nodeid: place for place, nodeid in enumerate(self.items)}
         self.map.load()
-        missing = self.map.missing(session.items)
-        if missing:
-            sys.stderr.write(f"measuring {len(missing)} tests\n")
-            for measure in (self.map.measure, self.map.trace):
+        for measure, traced in ((self.map.measure, False), (self.map.trace, True)):
+            missing = self.map.missing(session.items, traced=traced)
+            if missing:
+                sys.stderr.write(f"{measure.__name__}: {len(missing)} tests\n")
                 self._in_child(partial(self._measure, measure, missing))
                 self.map.load()
         self.functions = _functions()
@@ -171,16 +172,19 @@ class Judging:
             self._child(mutant, chosen, folder, writing)
         os.close(writing)
         now = time.monotonic()
-        trial = Trial(
-            mutant, chosen, len(able), pid, reading, folder, now, now + WALL_SECONDS + WALL_FACTOR * seconds
-        )
+        trial = Trial(mutant, chosen, len(able), pid, reading, folder, now, now + WALL_SECONDS + WALL_FACTOR * seconds)
         selector.register(reading, selectors.EVENT_READ, trial)
 
     def _chosen(self, mutant: Mutant, able: Sequence[tuple[str, Judge]]) -> tuple[list[pytest.Item], float]:
         """Those first that have found others here; as many as the budget allows."""
         near = self.found_in_scope.get((mutant.path, mutant.scope), Counter())
         far = self.found_in_path.get(mutant.path, Counter())
-        ranked = sorted(able, key=lambda judge: (-near[judge[0]], -far[judge[0]] / (judge[1].seconds + 0.01), judge[1].seconds))
+
+        def rank(judge: tuple[str, Judge]) -> tuple[float, float, float]:
+            name, seconds = judge[0], judge[1].seconds
+            return -near[name] / (seconds + 0.01), -far[name] / (seconds + 0.01), seconds
+
+        ranked = sorted(able, key=rank)
         chosen: list[pytest.Item] = []
         seconds = 0.0
         for nodeid, judge in ranked:
@@ -207,10 +211,8 @@ class Judging:
     def _end(self, trial: Trial) -> None:
         os.close(trial.pipe)
         _, status = os.waitpid(trial.pid, 0)
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(trial.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         shutil.rmtree(trial.folder, ignore_errors=True)
         mutant, lines = trial.mutant, trial.told.decode().split("\n")
         told = [line for line in lines if line]
@@ -301,8 +303,3 @@ def _functions() -> dict[tuple[str, str, int], list[FunctionType]]:
         for (file, name), codes in by_name.items()
         for nth, code in enumerate(sorted(codes, key=lambda code: code.co_firstlineno))
     }
-
-
-def items_of(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, int]]:
-    """How many of each outcome."""
-    yield from Counter(verdict.outcome for verdict in verdicts).most_common()

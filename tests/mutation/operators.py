@@ -242,8 +242,7 @@ class _Changes:
                         ops = [*node.ops[:place], other(), *node.ops[place + 1 :]]
                         yield self.changed(node, "comparison", ast.Compare(node.left, ops, node.comparators))
             case ast.BoolOp(op=op, values=values):
-                other_op = ast.Or() if isinstance(op, ast.And) else ast.And()
-                yield self.changed(node, "and-or", ast.BoolOp(other_op, values))
+                yield self.changed(node, "and-or", ast.BoolOp(_other(op), values))
                 for place in range(len(values)):
                     rest = values[:place] + values[place + 1 :]
                     yield self.changed(node, "operand", ast.BoolOp(op, rest) if len(rest) > 1 else rest[0])
@@ -253,24 +252,37 @@ class _Changes:
                 yield from self.test(test)
             case ast.BinOp(left=left, op=operator, right=right) if type(operator) in ARITHMETIC:
                 yield self.changed(node, "arithmetic", ast.BinOp(left, ARITHMETIC[type(operator)](), right))
-            case ast.Constant(value=bool(value)):
-                yield self.replaced(node, "constant", str(not value))
-            case ast.Constant(value=int(value) | float(value)):
-                for other_value in (value + 1, value - 1) if value < BIG else (value * 2,):
-                    yield self.replaced(node, "constant", f"({other_value})" if other_value < 0 else str(other_value))
-            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name) as called) if name in CALLS:
-                _, end = self.module.span(called)
-                yield end - len(name), end, "call", CALLS[name]
-            case ast.Call(keywords=keywords):
-                for keyword in keywords:
-                    if isinstance(keyword.value, ast.Name | ast.Attribute) and keyword.arg:
-                        kept = [other for other in keywords if other is not keyword]
-                        yield self.changed(node, "argument", ast.Call(node.func, node.args, kept))
+            case ast.Constant(value=bool() | int() | float()):
+                yield from self.constant(node)
+            case ast.Call():
+                yield from self.call(node)
             case _:
                 pass
 
+    def constant(self, node: ast.Constant) -> Iterator[Change]:
+        match node.value:
+            case bool(value):
+                yield self.replaced(node, "constant", str(not value))
+            case int(number) | float(number):
+                for other in (number + 1, number - 1) if number < BIG else (number * 2,):
+                    yield self.replaced(node, "constant", f"({other})" if other < 0 else str(other))
+
+    def call(self, node: ast.Call) -> Iterator[Change]:
+        match node.func:
+            case ast.Name(id=name) | ast.Attribute(attr=name) if name in CALLS:
+                _, end = self.module.span(node.func)
+                yield end - len(name), end, "call", CALLS[name]
+        for keyword in node.keywords:
+            if isinstance(keyword.value, ast.Name | ast.Attribute) and keyword.arg:
+                kept = [other for other in node.keywords if other is not keyword]
+                yield self.changed(node, "argument", ast.Call(node.func, node.args, kept))
+
     def changed(self, node: ast.expr, operator: str, other: ast.expr) -> Change:
         return self.replaced(node, operator, _in_parentheses(other))
+
+
+def _other(operator: ast.boolop) -> ast.boolop:
+    return ast.Or() if isinstance(operator, ast.And) else ast.And()
 
 
 def _in_parentheses(node: ast.expr) -> str:
@@ -292,8 +304,9 @@ def _is_left_alone(node: ast.AST) -> bool:
             return True
         case ast.Expr(value=ast.Constant()) | ast.Call(func=ast.Name(id="cast")):
             return True
-        case ast.Call(func=ast.Attribute(value=ast.Name(id="_log"))) | ast.Expr(
-            value=ast.Call(func=ast.Attribute(value=ast.Name(id="_log")))
+        case (
+            ast.Call(func=ast.Attribute(value=ast.Name(id="_log")))
+            | ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="_log"))))
         ):
             return True
         case _:

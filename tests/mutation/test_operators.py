@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 from tests.mutation.judging import outermost
 from tests.mutation.operators import mutants
 
-SOURCE = b'''
+SOURCE = b"""
 LIMIT = 3
 
 class Window:
@@ -31,7 +32,7 @@ def kind(thing):
         case _:
             raise AssertionError(thing)
     return found
-'''
+"""
 
 
 def test_every_change_of_a_function() -> None:
@@ -64,7 +65,7 @@ def test_the_code_of_a_scope_is_found() -> None:
     """The setter's, which shares its name with the getter."""
     mutant = next(m for m in mutants("window.py", SOURCE) if m.after.startswith("if 0: self._last"))
     module = compile(mutant.applied(SOURCE), "window.py", "exec")
-    names: dict[str, type] = {}
+    names: dict[str, Any] = {}
     exec(compile(SOURCE, "window.py", "exec"), names)
     setter = names["Window"].last.fset
     setter.__code__ = outermost(module)[mutant.scope, mutant.nth]
