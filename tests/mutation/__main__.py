@@ -42,7 +42,7 @@ OWNERSHIP = (
 """Every mutant of these: claims, chunks, the reader's rule, watermarks, checkpoints, takeovers."""
 OTHERS = ("core/*.py", "outputs.py")
 """Of these as many as ``--count`` says."""
-JUDGES = ("tests/orchestrator", "tests/histories", "tests/testing", "tests/client")
+JUDGES = ("tests/orchestrator", "tests/histories")
 NO_JUDGES = ("tests/orchestrator/test_deadlocks.py",)
 """Endless loops, which are interrupted in other ways while they are traced."""
 FOLDER = ROOT / ".mutants"

@@ -1,7 +1,7 @@
 """Judges mutants by tests: a pytest that has collected everything is forked for each mutant.
 
-The child exchanges the code of one function, and runs the tests that execute the line, those first that have found
-others near it, then the fastest, until one fails.
+The child exchanges the code of one function, and runs tests that execute the line, those first that have found others
+near it and are quick, until one fails.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import groupby
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -33,6 +34,8 @@ CPU_SECONDS = 2
 """Of its own, on top of five times what it takes, that a test may use before the mutant counts as an endless loop."""
 WALL_FACTOR = 10
 WALL_SECONDS = 30
+MEASURED_SECONDS = 150
+"""How long the tests of one file may take while they are measured."""
 MEMORY_BYTES = 6 << 30
 
 
@@ -98,10 +101,13 @@ class Judging:
         self.map.load()
         for measure, traced in ((self.map.measure, False), (self.map.trace, True)):
             missing = self.map.missing(session.items, traced=traced)
-            if missing:
-                sys.stderr.write(f"{measure.__name__}: {len(missing)} tests\n")
-                self._in_child(partial(self._measure, measure, missing))
-                self.map.load()
+            for file, items in groupby(missing, key=lambda item: item.path):
+                sys.stderr.write(f"{measure.__name__}: {file.name}\n")
+                tests = list(items)
+                if self._in_child(partial(self._measure, measure, tests)):
+                    self.map.load()
+                else:
+                    self.map.give_up(tests)
         self.functions = _functions()
         gc.collect()
         gc.freeze()
@@ -125,17 +131,19 @@ class Judging:
         self.map.save()
 
     @staticmethod
-    def _in_child(action: Callable[[], None]) -> None:
+    def _in_child(action: Callable[[], None]) -> bool:
+        """Whether it came back in time."""
         pid = os.fork()
         if pid == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(MEASURED_SECONDS)
             try:
                 action()
             except BaseException as error:
                 sys.stderr.write(f"{error!r}\n")
                 os._exit(1)
             os._exit(0)
-        if os.waitpid(pid, 0)[1] != 0:
-            raise RuntimeError("the tests could not be measured")
+        return os.waitpid(pid, 0)[1] == 0
 
     # ------------------------------------------------------------------------------------------ trials
 
@@ -176,13 +184,14 @@ class Judging:
         selector.register(reading, selectors.EVENT_READ, trial)
 
     def _chosen(self, mutant: Mutant, able: Sequence[tuple[str, Judge]]) -> tuple[list[pytest.Item], float]:
-        """Those first that have found others here; as many as the budget allows."""
+        """Those first that have found others here, then those that execute most of the file; within the budget."""
         near = self.found_in_scope.get((mutant.path, mutant.scope), Counter())
         far = self.found_in_path.get(mutant.path, Counter())
 
-        def rank(judge: tuple[str, Judge]) -> tuple[float, float, float]:
-            name, seconds = judge[0], judge[1].seconds
-            return -near[name] / (seconds + 0.01), -far[name] / (seconds + 0.01), seconds
+        def rank(item: tuple[str, Judge]) -> tuple[float, float, float]:
+            name, judge = item
+            seconds = judge.seconds + 0.01
+            return -near[name] / seconds, -far[name] / seconds, -(judge.lines[mutant.path].bit_count() ** 6) / seconds
 
         ranked = sorted(able, key=rank)
         chosen: list[pytest.Item] = []
