@@ -55,18 +55,21 @@ def main() -> int:
     sources = {str(path.relative_to(ROOT)): path.read_bytes() for path in [*paths, *others]}
     chosen = _chosen(options, [str(path.relative_to(ROOT)) for path in paths], sources)
     FOLDER.mkdir(exist_ok=True)
-    verdicts: list[Verdict] = []
-    by_name = {mutant.name: mutant for mutant in chosen}
+    known = _known() if options.resume or options.again else {}
+    if options.resume:
+        chosen = [mutant for mutant in chosen if mutant.name not in known]
     began = time.monotonic()
-    with (FOLDER / "verdicts.jsonl").open("w" if not options.again else "a") as file:
+    done: list[Verdict] = []
+    with (FOLDER / "verdicts.jsonl").open("a" if known else "w") as file:
 
         def note(verdict: Verdict) -> None:
-            verdicts.append(verdict)
+            known[verdict.mutant] = verdict
+            done.append(verdict)
             file.write(json.dumps(verdict.as_dict()) + "\n")
             file.flush()
-            if len(verdicts) % 50 == 0:
-                counts = Counter(verdict.outcome for verdict in verdicts)
-                sys.stderr.write(f"{time.monotonic() - began:6.0f} s  {len(verdicts)}/{len(chosen)}  {dict(counts)}\n")
+            if len(done) % 50 == 0:
+                counts = Counter(verdict.outcome for verdict in done)
+                sys.stderr.write(f"{time.monotonic() - began:6.0f} s  {len(done)}/{len(chosen)}  {dict(counts)}\n")
 
         coverage_map = CoverageMap(FOLDER / "map.json", ROOT, [ROOT / path for path in sources])
         judging = Judging(chosen, sources, coverage_map, note, jobs=options.jobs, budget_seconds=options.budget)
@@ -77,8 +80,14 @@ def main() -> int:
         status = pytest.main([*arguments], plugins=[judging])
     if status not in (0, 5):
         return int(status)
-    _report(verdicts, by_name, sources, time.monotonic() - began)
+    _report(known, sources)
     return 0
+
+
+def _known() -> dict[str, Verdict]:
+    """The last verdict on each mutant, by its name."""
+    verdicts = [Verdict(**json.loads(line)) for line in (FOLDER / "verdicts.jsonl").read_text().splitlines()]
+    return {verdict.mutant: verdict for verdict in verdicts}
 
 
 def _options() -> argparse.Namespace:
@@ -88,6 +97,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="which ones")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--budget", type=float, default=5.0, help="seconds of tests for one mutant")
+    parser.add_argument("--resume", action="store_true", help="only those that no verdict is known of")
     parser.add_argument("--again", type=Path, help="only the mutants named in this file, one in a line")
     return parser.parse_args()
 
@@ -104,7 +114,9 @@ def _chosen(options: argparse.Namespace, whole: list[str], sources: dict[str, by
     return [*(mutant for path in whole for mutant in mutants(path, sources[path])), *sample]
 
 
-def _report(verdicts: list[Verdict], by_name: dict[str, Mutant], sources: dict[str, bytes], seconds: float) -> None:
+def _report(known: dict[str, Verdict], sources: dict[str, bytes]) -> None:
+    by_name = {mutant.name: mutant for path, source in sources.items() for mutant in mutants(path, source)}
+    verdicts = [verdict for name, verdict in known.items() if name in by_name]
     alive = [verdict for verdict in verdicts if verdict.outcome in ("survived", "unexecuted")]
     alive.sort(key=lambda verdict: (verdict.path, verdict.line, verdict.mutant))
     with (FOLDER / "survivors.diff").open("w") as file:
@@ -117,9 +129,7 @@ def _report(verdicts: list[Verdict], by_name: dict[str, Mutant], sources: dict[s
         counts = Counter(verdict.outcome for verdict in verdicts if verdict.path == path)
         sys.stdout.write(f"{path:<60} {sum(counts.values()):5}  {dict(counts)}\n")
     counts = Counter(verdict.outcome for verdict in verdicts)
-    sys.stdout.write(
-        f"{len(verdicts)} mutants in {seconds:.0f} s: {dict(counts)}; survivors: {FOLDER / 'survivors.diff'}\n"
-    )
+    sys.stdout.write(f"{len(verdicts)} mutants: {dict(counts)}; survivors: {FOLDER / 'survivors.diff'}\n")
 
 
 if __name__ == "__main__":
