@@ -34,6 +34,8 @@ CPU_SECONDS = 2
 """Of its own, on top of five times what it takes, that a test may use before the mutant counts as an endless loop."""
 WALL_FACTOR = 10
 WALL_SECONDS = 30
+UNIT_SHARE = 0.3
+"""A test of which so much is in one file is a test of that file."""
 MEASURED_SECONDS = 150
 """How long the tests of one file may take while they are measured."""
 MEMORY_BYTES = 6 << 30
@@ -184,14 +186,15 @@ class Judging:
         selector.register(reading, selectors.EVENT_READ, trial)
 
     def _chosen(self, mutant: Mutant, able: Sequence[tuple[str, Judge]]) -> tuple[list[pytest.Item], float]:
-        """Those first that have found others here, then those that execute most of the file; within the budget."""
+        """Those first that have found others here, then tests of this file, then those that execute most of it."""
         near = self.found_in_scope.get((mutant.path, mutant.scope), Counter())
         far = self.found_in_path.get(mutant.path, Counter())
 
-        def rank(item: tuple[str, Judge]) -> tuple[float, float, float]:
+        def rank(item: tuple[str, Judge]) -> tuple[float, ...]:
             name, judge = item
-            seconds = judge.seconds + 0.01
-            return -near[name] / seconds, -far[name] / seconds, -(judge.lines[mutant.path].bit_count() ** 6) / seconds
+            lines, seconds = judge.lines[mutant.path].bit_count(), judge.seconds + 0.01
+            is_of_unit = lines > UNIT_SHARE * sum(bits.bit_count() for bits in judge.lines.values())
+            return -near[name] / seconds, -is_of_unit, -far[name] / seconds, -(lines**6) / seconds
 
         ranked = sorted(able, key=rank)
         chosen: list[pytest.Item] = []

@@ -109,7 +109,7 @@ class SimulatedOwner:
         self.inbox_at = 0
         self.token = f"owner-{number}"
         claim = r.HistoryRecord(0, -1, -1, -1, r.Claim(self.token, self.now_ms))
-        self.pipe.append(Entry(keys.claim(self.token), Codec().encode(claim), 0, 0, 0))
+        self.pipe.append(Entry(keys.claim(self.token), Codec().encode(claim), 0, 0))
 
     @property
     def now_ms(self) -> int:

@@ -62,6 +62,7 @@ def test_v_is_what_was_acknowledged_when_the_oldest_open_append_was_sent() -> No
     owner.writer.acked(first, 11)
     third = owner.append()
     assert watermarks(third)[0] == 10
+    assert owner.writer.v == 10
     owner.writer.acked(second, 12)
     assert owner.writer.v == 11
     owner.writer.acked(third, 13)
@@ -314,7 +315,7 @@ def test_actions_behind_what_is_in_flight_run_in_order() -> None:
 
 def test_a_chain_needs_no_first_link() -> None:
     called: list[int] = []
-    entry = Entry(KEY, None, 0, 0, 0)
+    entry = Entry(KEY, None, 0, 0)
     chain_then(entry, called.append)
     chain_then(entry, called.append)
     assert entry.then is not None
@@ -350,6 +351,18 @@ def test_the_predecessors_outputs_hold_y_until_they_are_out() -> None:
     assert owner.writer.y == 11
     owner.writer.emitted(token(later))
     assert owner.writer.y == 12
+
+
+def test_outputs_of_this_claim_do_not_let_y_pass_those_of_the_predecessor() -> None:
+    owner = Owner(caught_up=False)
+    own, pending = SendTask(), SendTask()
+    owner.writer.acked(owner.append(own), 11)
+    owner.writer.catch_up([pending], lambda _: None)
+    assert owner.writer.y == Y
+    owner.writer.emitted(token(own))
+    assert owner.writer.y == Y
+    owner.writer.emitted(token(pending))
+    assert owner.writer.y == 11
 
 
 def test_an_owner_with_nothing_to_catch_up_with_has_emitted_everything() -> None:
@@ -396,12 +409,26 @@ def test_a_closing_that_begins_late_holds_y_all_the_same() -> None:
     owner.writer.acked(owner.append(task), 12)
     older = owner.writer.begin_closing(11, lambda: None)
     newer = owner.writer.begin_closing(13, lambda: None)
+    assert owner.writer.y == 10
     owner.writer.emitted(token(task))
     assert owner.writer.y == 10
     owner.writer.emitted(older)
     assert owner.writer.y == 12
     owner.writer.emitted(newer)
     assert owner.writer.y == 12
+
+
+def test_a_closing_does_not_let_y_pass_older_outputs() -> None:
+    owner = Owner()
+    older, same = SendTask(), SendTask()
+    owner.writer.acked(owner.append(older), 11)
+    owner.writer.acked(owner.append(same), 12)
+    closing = owner.writer.begin_closing(12, lambda: None)
+    assert owner.writer.y == 10
+    owner.writer.emitted(closing)
+    assert owner.writer.y == 10
+    owner.writer.emitted(token(older))
+    assert owner.writer.y == 11
 
 
 def test_outputs_do_not_join_a_closing() -> None:
