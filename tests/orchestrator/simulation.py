@@ -179,6 +179,12 @@ class SimulatedOwner:
         self.shard.checkpoint(self.now_ms)
         self.settle()
 
+    def evict(self) -> None:
+        """Memory is short: every workflow that can be had again from the store is dropped."""
+        assert self.shard is not None
+        self.shard.evict_workflows()
+        self.settle()
+
     def settle(self) -> None:
         """Hand appends to the producer and effects to the world."""
         assert self.shard is not None
@@ -388,7 +394,7 @@ class World:
         elif owner.shard is not None:
             moves += [lambda: owner.read(self.random.randrange(1, 5)), owner.tick, owner.go_on]
             if self.random.random() < 0.1:
-                moves.append(owner.checkpoint)
+                moves += [owner.checkpoint, owner.evict]
         self.random.choice(moves)()
 
     def land_orphan(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from typing import Any
 
 import pytest
@@ -70,7 +71,8 @@ def _facts(wf: Workflow) -> Any:
     return (
         wf.offsets, wf.closed, wf.summary_claims, wf.damaged, wf.suspects, set(wf.ending),
         {run_id: sorted(left) for run_id, left in wf.leftovers.items()},
-        live and (live.run.run_id, live.run.n, live.chunk, live.chunk_claim, live.chain, live.blocks, sorted(live.stale)),
+        live and (live.run.run_id, live.run.n, live.chunk, live.chunk_claim, live.chain, live.blocks),
+        live and sorted(live.stale),
     )  # fmt: skip
 
 
@@ -135,6 +137,17 @@ def test_without_a_complete_chain_there_was_no_run() -> None:
     wf = history.resolved()
     assert (wf.live, wf.ending, wf.closed) == (None, {}, {})
     assert wf.leftovers == {"run": [orphan]}
+
+
+def test_a_chain_under_the_very_first_claim_is_complete_or_not_like_any_other() -> None:
+    """Its number is 0, as is the one that stands before the first chunk."""
+    history = History()
+    orphan = history.chunk(3, events(3), number=2, previous=0)
+    assert history.resolved().leftovers == {"run": [orphan]}
+    history.chunk(0, events(1, 2), sealed=True)
+    wf = history.resolved()
+    assert wf.live is not None
+    assert (wf.live.chain, wf.live.run.n) == ([0], 3)
 
 
 def test_after_a_sealed_chunk_the_next_one_is_open() -> None:
@@ -300,15 +313,17 @@ def continued(run_id: str) -> r.RunContinued:
 
 
 def test_a_run_whose_predecessor_goes_on_never_was() -> None:
-    """It was begun by an owner that no longer was one."""
+    """It was begun by an owner that no longer was one; nor was what followed it."""
     history = History()
     history.chunk(7, events(1, 2))
-    begun = history.chunk(5, events(1, 2, bodies={1: started_by("run")}), run="next")
+    ended = r.RunContinued(r.Successor("after", started_by("next")))
+    begun = history.chunk(5, events(1, 2, bodies={1: started_by("run"), 2: ended}), run="next")
     after = history.chunk(5, events(1, 2, bodies={1: started_by("next")}), run="after")
     wf = history.resolved()
     assert wf.live is not None
     assert wf.live.run.run_id == "run"
     assert wf.leftovers == {"next": [begun], "after": [after]}
+    assert wf.ending == {}
 
 
 def test_a_run_that_its_predecessor_names_holds() -> None:
@@ -441,11 +456,111 @@ def test_everything_that_a_restored_run_waits_for_in_time() -> None:
         (53_000, "a", 2),
         (601_000, "l", 0),
     ]
+    untrue = [(39_999, "t", 1), (33_999, "m", 3), (52_999, "a", 2), (53_000, "a", 7), (4000, "s", 0)]
+    assert [entry for entry in untrue if live.is_true(entry)] == []
+    live.run.timers.clear()
+    live.run.activities.clear()
+    live.run.messages.clear()
+    live.steps_lost = False
+    assert [entry for entry in dues if live.is_true(entry)] == [(601_000, "l", 0)]
+
+
+def test_a_delayed_start_is_due() -> None:
+    history = History()
+    history.chunk(7, events(1, bodies={1: r.RunStarted("Order", "queue", "run", start_delay_ms=7000)}))
+    wf = history.resolved()
+    assert wf.live is not None
+    assert wf.live.next_due() == (8000, "s", 0)
+
+
+def test_inputs_that_the_code_has_not_seen_are_tried_after_a_restore() -> None:
+    history = History()
+    said = [*events(1), r.Event(2, 2000, r.SignalReceived("say"), deferred=True)]
+    history.chunk(7, said)
+    wf = history.resolved()
+    assert wf.live is not None
+    assert wf.live.next_due() == (2000, "p", 0)
+
+
+def test_parked_code_is_tried_again_at_its_time_and_not_before() -> None:
+    history = History()
+    history.chunk(7, events(1, 2))
+    live = history.resolved().live
+    assert live is not None
+    assert not live.is_true((5000, "p", 0))
+    live.steps_lost = True
+    assert live.is_true((5000, "p", 0))
+    assert live.is_true((5000, "x", 0))
+    live.parked = r.Parked("ODR-080", "a bug", 1, 5000, 1)
+    assert live.is_true((5000, "p", 0))
+    assert not live.is_true((4999, "p", 0))
+    assert not live.is_true((5000, "x", 0))
+
+
+def test_nothing_is_due_for_a_run_that_has_ended() -> None:
+    history = History()
+    history.chunk(7, events(1, 2, bodies={1: r.RunStarted("Order", "q", "run", run_timeout_ms=9), 2: r.RunCompleted()}))
+    live = history.resolved().ending["run"]
+    live.push_limits()
+    assert live.next_due() is None
+    assert live.due == []
+
+
+def test_what_is_not_due_any_more_is_forgotten_in_time() -> None:
+    """A loop of timers that are cancelled leaves entries behind; the heap stays as small as what is true."""
+    history = History()
+    history.chunk(7, events(1, 2, bodies={2: r.TimerStarted(1, 5000)}))
+    live = history.resolved().live
+    assert live is not None
+    for number in range(1000, 0, -1):
+        live.push_due(6000 + number, "t", 7)
+    live.push_due(5500, "l", 0)
+    assert len(live.due) < 100
+    assert live.next_due() == (5000, "t", 1)
     del live.run.timers[1]
-    assert not live.is_true((40_000, "t", 1))
-    assert not live.is_true((33_999, "m", 3))
-    assert not live.is_true((52_000, "a", 2))
-    assert not live.is_true((52_000, "a", 7))
+    assert live.next_due() == (5500, "l", 0)
+
+
+def test_a_nearer_due_time_is_told() -> None:
+    history = History()
+    history.chunk(7, events(1, 2, bodies={2: r.TimerStarted(1, 5000)}))
+    live = history.resolved().live
+    assert live is not None
+    for due_ms, moved in ((6000, False), (4000, True), (4500, False)):
+        live.due_moved = False
+        live.push_due(due_ms, "l", 0)
+        assert live.due_moved is moved
+
+
+def test_a_run_id_means_its_run_or_the_chain_that_began_with_it() -> None:
+    history = History()
+    history.chunk(7, events(1, 2, bodies={1: started_by("run")}), run="next")
+    live = history.resolved().live
+    assert live is not None
+    assert [live.is_meant(run_id) for run_id in (None, "next", "run", "another")] == [True, True, True, False]
+    history.found.clear()
+    history.chunk(7, events(1, 2, bodies={2: continued("next")}))
+    awaited = history.resolved().live
+    assert awaited is not None
+    assert [awaited.is_meant(run_id) for run_id in (None, "next", "another")] == [True, True, False]
+
+
+@pytest.mark.parametrize("what", ["in_flight", "waiting", "pending", "parked", "steps"])
+def test_a_run_of_which_something_is_in_memory_only_is_busy(what: str) -> None:
+    history = History()
+    history.chunk(7, events(1, 2))
+    live = history.resolved().live
+    assert live is not None
+    assert not live.busy
+    held = {
+        "in_flight": 1,
+        "waiting": deque([1]),
+        "pending": events(3),
+        "parked": r.Parked("", "", 1, 2, 1),
+        "steps": {1: 1},
+    }
+    setattr(live, what, held[what])
+    assert live.busy
 
 
 def test_every_key_of_a_closed_run_is_named_once() -> None:
