@@ -186,25 +186,31 @@ class Judging:
         selector.register(reading, selectors.EVENT_READ, trial)
 
     def _chosen(self, mutant: Mutant, able: Sequence[tuple[str, Judge]]) -> tuple[list[pytest.Item], float]:
-        """Those first that have found others here, then tests of this file, then those that execute most of it."""
+        """Within the budget: those that have found others near it, and tests of this file; of the rest the quickest,
+        and those that execute most of the file.
+        """
         near = self.found_in_scope.get((mutant.path, mutant.scope), Counter())
         far = self.found_in_path.get(mutant.path, Counter())
 
-        def rank(item: tuple[str, Judge]) -> tuple[float, ...]:
-            name, judge = item
-            lines, seconds = judge.lines[mutant.path].bit_count(), judge.seconds + 0.01
-            is_of_unit = lines > UNIT_SHARE * sum(bits.bit_count() for bits in judge.lines.values())
-            return -near[name] / seconds, -is_of_unit, -far[name] / seconds, -(lines**6) / seconds
+        def is_proven(item: tuple[str, Judge]) -> bool:
+            lines = item[1].lines[mutant.path].bit_count()
+            total = sum(bits.bit_count() for bits in item[1].lines.values())
+            return bool(near[item[0]] or far[item[0]] or lines > UNIT_SHARE * total)
 
-        ranked = sorted(able, key=rank)
-        chosen: list[pytest.Item] = []
-        seconds = 0.0
-        for nodeid, judge in ranked:
-            if chosen and seconds + judge.seconds > self.budget_seconds:
-                continue
-            chosen.append(self.items[nodeid])
-            seconds += judge.seconds
-        return chosen, seconds
+        def merit(item: tuple[str, Judge]) -> tuple[float, float]:
+            seconds = item[1].seconds + 0.01
+            return -near[item[0]] / seconds, -(far[item[0]] + 1) / seconds
+
+        proven = sorted(filter(is_proven, able), key=merit)
+        rest = sorted((item for item in able if not is_proven(item)), key=lambda item: item[1].seconds)
+        richest = sorted(rest, key=lambda item: -item[1].lines[mutant.path].bit_count())
+        spent, chosen = 0.0, list[str]()
+        for share, ranked in ((0.5, proven), (0.75, rest), (1.0, richest), (1.0, proven), (1.0, rest)):
+            for nodeid, judge in ranked:
+                if nodeid not in chosen and (not chosen or spent + judge.seconds <= share * self.budget_seconds):
+                    chosen.append(nodeid)
+                    spent += judge.seconds
+        return [self.items[nodeid] for nodeid in chosen], spent
 
     def _turn(self, selector: selectors.BaseSelector) -> None:
         now = time.monotonic()

@@ -27,8 +27,11 @@ class Owner:
         self.writer = HistoryWriter(CLAIM, V, X, Y, Codec(), self._checked, self.late.append)
         self.writer.settled, self.writer.caught_up = settled, caught_up
 
+        self.on_checked: Callable[[], None] = lambda: None
+
     def _checked(self, entry: Entry) -> None:
         self.checked.append((entry.key, entry.offset))
+        self.on_checked()
 
     def append(self, *effects: Effect, key: bytes = KEY, then: Callable[[int], None] | None = None) -> Entry:
         return self.writer.append(key, r.Progress(1, 1, 0), effects=effects, then=then)
@@ -299,6 +302,21 @@ def test_an_output_that_leaves_at_once_holds_y_below_the_last_record() -> None:
     assert owner.writer.y == 10
     owner.writer.emitted(token(task))
     assert owner.writer.y == 11
+
+
+def test_an_output_that_leaves_with_a_record_holds_y_below_it_whatever_began_to_wait_before() -> None:
+    owner = Owner()
+    later, own = SendTask(), SendTask()
+    first, second = owner.append(own), owner.append()
+    owner.on_checked = lambda: owner.writer.after_in_flight([later])
+    owner.writer.acked(first, 11)
+    assert owner.writer.y == 10
+    owner.on_checked = lambda: None
+    owner.writer.acked(second, 12)
+    owner.writer.emitted(token(later))
+    assert owner.writer.y == 10
+    owner.writer.emitted(token(own))
+    assert owner.writer.y == 12
 
 
 def test_actions_behind_what_is_in_flight_run_in_order() -> None:
