@@ -14,6 +14,7 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 os.environ.setdefault("ODRADEK_SEEDS", "40")
@@ -46,6 +47,8 @@ JUDGES = ("tests/orchestrator", "tests/histories")
 NO_JUDGES = ("tests/orchestrator/test_deadlocks.py",)
 """Endless loops, which are interrupted in other ways while they are traced."""
 FOLDER = ROOT / ".mutants"
+PAGE = ROOT / "docs/reference/mutants.md"
+"""It names the survivors that nothing is to be done about, each on a line of its own."""
 
 
 def main() -> int:
@@ -115,21 +118,31 @@ def _chosen(options: argparse.Namespace, whole: list[str], sources: dict[str, by
 
 
 def _report(known: dict[str, Verdict], sources: dict[str, bytes]) -> None:
+    """The survivors that the page does not explain are written out; the totals are of all."""
     by_name = {mutant.name: mutant for path, source in sources.items() for mutant in mutants(path, source)}
     verdicts = [verdict for name, verdict in known.items() if name in by_name]
+    explained = {line.strip() for line in PAGE.read_text().splitlines()}
     alive = [verdict for verdict in verdicts if verdict.outcome in ("survived", "unexecuted")]
     alive.sort(key=lambda verdict: (verdict.path, verdict.line, verdict.mutant))
+    new = [verdict for verdict in alive if verdict.mutant not in explained]
     with (FOLDER / "survivors.diff").open("w") as file:
-        for verdict in alive:
+        for verdict in new:
             mutant = by_name[verdict.mutant]
             file.write(f"# {verdict.mutant}  ({verdict.outcome}, {verdict.judges} of {verdict.able} tests)\n")
             file.write(mutant.diff(sources[mutant.path]) + "\n\n")
     (FOLDER / "survivors.txt").write_text("".join(f"{verdict.mutant}\n" for verdict in alive))
     for path in dict.fromkeys(verdict.path for verdict in verdicts):
-        counts = Counter(verdict.outcome for verdict in verdicts if verdict.path == path)
-        sys.stdout.write(f"{path:<60} {sum(counts.values()):5}  {dict(counts)}\n")
+        sys.stdout.write(f"{path:<60} {_counts(verdict for verdict in verdicts if verdict.path == path)}\n")
+    sys.stdout.write(f"all{_counts(verdicts):>70}\n")
+    sys.stdout.write(f"{len(alive) - len(new)} survivors are explained in {PAGE.relative_to(ROOT)}, ")
+    sys.stdout.write(f"{len(new)} are not: {(FOLDER / 'survivors.diff').relative_to(ROOT)}\n")
+
+
+def _counts(verdicts: Iterable[Verdict]) -> str:
     counts = Counter(verdict.outcome for verdict in verdicts)
-    sys.stdout.write(f"{len(verdicts)} mutants: {dict(counts)}; survivors: {FOLDER / 'survivors.diff'}\n")
+    return f"{counts.total():5} mutants: " + ", ".join(
+        f"{number} {outcome}" for outcome, number in counts.most_common()
+    )
 
 
 if __name__ == "__main__":

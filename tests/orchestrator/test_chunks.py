@@ -59,8 +59,28 @@ class Trying:
         await workflow.execute_activity("fail", start_to_close_timeout=timedelta(seconds=60), retry_policy=policy)
 
 
+@workflow.defn
+class Stepping:
+    def __init__(self) -> None:
+        self.ended = False
+
+    @workflow.signal
+    def end(self) -> None:
+        self.ended = True
+
+    @workflow.run
+    async def run(self) -> int:
+        number: int = await workflow.step(_seven)
+        await workflow.wait_condition(lambda: self.ended)
+        return number
+
+
+def _seven() -> int:
+    return 7
+
+
 def opened(**limits: Any) -> tuple[Partition, Owner]:
-    partition = Partition([Collecting, Spreading, Trying], **limits)
+    partition = Partition([Collecting, Spreading, Trying, Stepping], **limits)
     owner = Owner(partition)
     owner.activities = {"do": lambda _, __: None, "fail": _fail}
     return partition, owner
@@ -313,3 +333,56 @@ def test_a_copy_under_an_older_claim_goes_when_the_newer_one_is_acknowledged() -
     heir.run()
     assert (old, None) in partition.history
     assert [claim for _, claim, _, _ in chunks(partition, "w")] == [owner.shard.writer.claim, heir.shard.writer.claim]
+
+
+def test_parts_after_a_takeover_carry_what_was_taken_in_before() -> None:
+    partition, owner = opened(record_bytes_max=4000, chunk_bytes=4000)
+    partition.start("w", "Spreading", 60, 100)
+    owner.run()
+    say(partition, "w", "not yet")
+    owner.run()
+    heir = Owner(partition)
+    heir.activities = {"do": lambda _, __: None}
+    heir.run()
+    say(partition, "w", "begin")
+    heir.run()
+    parts = [body for _, claim, body, _ in chunks(partition, "w") if body.continues and claim]
+    assert len(parts) > 2
+    assert {body.inbox_offset for body in parts} == {1}
+
+
+# ------------------------------------------------------------------------------------------------------------ steps
+
+
+def test_a_record_says_whether_the_code_awaits_a_step() -> None:
+    """So that the next owner runs it again at once; whoever writes the record again says the same."""
+    partition, owner = opened()
+    owner.hold_steps = True
+    request = partition.start("w", "Stepping")
+    owner.run()
+    assert [body.awaits_steps for _, _, body, _ in chunks(partition, "w")] == [True]
+    heir = owner
+    for _ in range(2):
+        since = len(partition.history)
+        heir = Owner(partition)
+        heir.hold_steps = True
+        heir.run()
+        assert [body.awaits_steps for _, _, body, _ in chunks(partition, "w", since)] == [True]
+        assert len(heir.held_steps) == 0
+        heir.pass_time(1)
+        assert len(heir.held_steps) == 1
+    since = len(partition.history)
+    heir.end_step(heir.held_steps[0])
+    heir.run()
+    assert [body.awaits_steps for _, _, body, _ in chunks(partition, "w", since)] == [False]
+    since = len(partition.history)
+    last = Owner(partition)
+    last.run()
+    assert [body.awaits_steps for _, _, body, _ in chunks(partition, "w", since)] == [False]
+    partition.send("w", r.SignalWorkflow("end", request=partition.request()))
+    waiting = partition.request()
+    partition.send("w", r.AwaitResult(waiting))
+    last.run()
+    assert partition.result(waiting) == 7
+    assert [body.awaits_steps for _, _, body, _ in chunks(partition, "w", since)][-1] is False
+    assert request.id

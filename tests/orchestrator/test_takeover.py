@@ -429,3 +429,68 @@ def test_late_progress_and_summaries_are_answered_in_kind(kind: str) -> None:
         (kind, heir.shard.writer.claim, True)
     ]
     assert (keys.parse(raw), False) in after
+
+
+def test_a_sealed_chunk_that_lands_again_stays() -> None:
+    """It is part of the history that holds, word for word."""
+    partition, zombie = opened(chunk_bytes=1)
+    partition.start("w", "Listening", 3)
+    zombie.run()
+    say(partition, "w", "one")
+    zombie.run()
+    settle(zombie)
+    heir = Owner(partition)
+    heir.run()
+    raw, value = next(record for record in partition.history if record and record[0].startswith(b"w\0"))
+    partition.land(raw, value)
+    say(partition, "w", "two")
+    heir.run()
+    settle(heir)
+    assert (raw, None) not in partition.history
+    assert heir.shard.writer.v == heir.shard.writer.last
+    partition.compact()
+    last = Owner(partition)
+    say(partition, "w", "three")
+    waiting = partition.request()
+    partition.send("w", r.AwaitResult(waiting))
+    last.run()
+    assert partition.result(waiting) == ["one", "two", "three"]
+
+
+def test_a_late_record_of_another_run_is_only_taken_away() -> None:
+    partition, zombie = opened()
+    partition.start("w", "Listening", 3)
+    zombie.run()
+    settle(zombie)
+    heir = Owner(partition)
+    heir.run()
+    at = len(partition.history)
+    late = keys.chunk("w", "another run", 1, zombie.shard.writer.claim)
+    value = next(record[1] for record in partition.history if record and record[0].startswith(b"w\0"))
+    partition.land(late, value)
+    settle(heir)
+    assert written(heir, at + 1) == [(keys.parse(late), False)]
+    assert heir.shard.writer.v == heir.shard.writer.last
+
+
+def test_a_late_record_of_a_run_that_this_claim_has_written_is_only_taken_away() -> None:
+    partition, zombie = opened()
+    zombie.activities = {"charge": fails}
+    partition.start("w", "Listening", 3)
+    partition.start("trying", "Trying")
+    zombie.run()
+    old = [
+        record for record in partition.history if record and (record[0].startswith(b"w\0") or b"\0p1\0" in record[0])
+    ]
+    heir = Owner(partition)
+    heir.activities = None
+    say(partition, "w", "one")
+    heir.run()
+    settle(heir)
+    at = len(partition.history)
+    for key, value in old:
+        partition.land(key, value)
+    settle(heir)
+    after = written(heir, at + len(old))
+    assert {key.claim for key, _ in after} == {zombie.shard.writer.claim}
+    assert {lives for _, lives in after} == {False}
