@@ -58,7 +58,7 @@ class Waiting:
 
 
 def partition(**limits: Any) -> Partition:
-    return Partition([Killer, Waiting], crashes_max=3, replays_each_activation=False, **limits)
+    return Partition([Killer, Waiting], **{"crashes_max": 3, "replays_each_activation": False, **limits})
 
 
 def dies(at: Partition) -> bool:
@@ -327,3 +327,46 @@ def test_how_many_crashes_are_too_many(crashes_max: int, crashes: int, *, retrie
     shard = Shard(at.config(), MemoryStore())
     wf = Workflow("w", suspects={5: crashes} if crashes else {})
     assert is_suspect(shard, wf) is suspected
+
+
+# -------------------------------------------------------------------------------------------- when care is taken
+
+
+def taken_over(ended: set[int], claims: int, **limits: Any) -> Shard:
+    """A new owner of a partition with so many claims, of which some have ended in order."""
+    at = partition(**limits)
+    shard = Shard(at.config(), MemoryStore())
+    encode, offset = Codec().encode_history, 0
+    for number in range(claims):
+        body = r.HistoryRecord(0, -1, -1, -1, r.Claim(f"owner-{number}", 0))
+        shard.restore(offset, keys.claim(f"owner-{number}"), Codec().encode(body))
+        shard.restore(offset + 1, keys.mark(offset), encode(offset, -1, -1, -1, r.Mark(1)))
+        if number in ended:
+            shard.restore(offset + 2, keys.mark(offset), encode(offset, -1, -1, -1, r.Mark(0)))
+        offset += 3
+    shard.restore(offset, keys.claim("heir"), b"")
+    shard.begin(offset, 0)
+    return shard
+
+
+@pytest.mark.parametrize(
+    ("claims", "ended", "is_careful"),
+    [(0, set(), False), (1, set(), True), (1, {0}, False), (2, {0}, True), (2, {1}, False), (11, {10}, False)],
+)
+def test_care_is_taken_unless_the_last_owner_ended_in_order(claims: int, ended: set[int], *, is_careful: bool) -> None:
+    assert (taken_over(ended, claims).careful is not None) is is_careful
+
+
+def test_care_is_taken_when_suspects_are_tried_again_and_never_without_a_limit() -> None:
+    assert taken_over({0}, 1, retries_suspects=True).careful is not None
+    at = Partition(crashes_max=0)
+    first, second = Owner(at), Owner(at)
+    assert (first.shard.careful, second.shard.careful) == (None, None)
+
+
+def test_a_process_that_claims_again_has_not_died() -> None:
+    at = partition(survived=set())
+    Owner(at)
+    assert Owner(at).shard.careful is None
+    at.limits["survived"] = set()
+    assert Owner(at).shard.careful is not None

@@ -118,6 +118,52 @@ def fails() -> None:
     raise RuntimeError("no")
 
 
+def test_the_last_record_that_v_and_y_speak_of_is_settled() -> None:
+    partition, owner = opened()
+    owner.activities = None
+    partition.start("trying", "Trying")
+    owner.run()
+    owner.shard.checkpoint(partition.now_ms)
+    owner.run()
+    at = next(n for n, record in enumerate(partition.history) if record and record[0].startswith(b"trying\0"))
+    assert last_watermarks(partition) == (at, 0, at)
+    heir = Owner(partition)
+    heir.activities = None
+    heir.run()
+    assert said_again(heir) == []
+    assert emitted_tasks(partition, 0) == ["trying"]
+
+
+def test_an_open_chunk_behind_sealed_ones_is_written_again() -> None:
+    partition, owner = opened(chunk_bytes=200)
+    partition.start("w", "Listening", 9)
+    owner.run()
+    say(partition, "w", "x" * 300)
+    owner.run()
+    settle(owner)
+    say(partition, "w", "one")
+    owner.run()
+    heir = Owner(partition)
+    heir.run()
+    assert said_again(heir) == [("w", "c", 2)]
+
+
+def test_the_last_of_several_sealed_chunks_is_written_again() -> None:
+    partition, owner = opened(chunk_bytes=1)
+    partition.start("w", "Listening", 9)
+    owner.run()
+    for word in ("one", "two", "three"):
+        settle(owner)
+        owner = Owner(partition)
+        owner.run()
+        say(partition, "w", word)
+        owner.run()
+    assert len(owner.shard.workflow("w").live.chain) == 4  # type: ignore[union-attr]
+    heir = Owner(partition)
+    heir.run()
+    assert said_again(heir) == [("w", "c", 4)]
+
+
 def test_progress_that_is_not_settled_is_written_again() -> None:
     partition, owner = opened()
     owner.activities = {"charge": fails}
@@ -252,12 +298,12 @@ def test_a_key_that_is_no_key_is_reported_and_stops_nothing() -> None:
     request = partition.start("w", "Listening", 1)
     owner.run()
     partition.land(b"foreign", b"bytes")
-    partition.land(b"foreign\0too", None)
+    partition.land(b"foreign\0too", b"bytes")
     heir = Owner(partition)
     lost = heir.shard.lost_records
     assert [(record.offset, record.key, record.value) for record in lost] == [
         (heir.shard.writer.claim - 2, b"foreign", b"bytes"),
-        (heir.shard.writer.claim - 1, b"foreign\0too", b""),
+        (heir.shard.writer.claim - 1, b"foreign\0too", b"bytes"),
     ]
     say(partition, "w", "one")
     heir.run()
@@ -307,6 +353,24 @@ def test_a_claim_that_was_taken_away_is_forgotten() -> None:
     assert keys.claim("owner-1") in removed
 
 
+def test_a_store_forgets_a_claim_whose_tombstone_it_reads() -> None:
+    partition = Partition([Listening])
+    store = MemoryStore()
+    first = Owner(partition, store)
+    settle(first)
+    first.shard.flush_store()
+    second = Owner(partition)
+    second.run()
+    settle(second)
+    third = Owner(partition, store)
+    removed = [entry.key for entry in third.shard.writer.to_send if entry.value is None]
+    assert keys.claim("owner-0") not in removed
+    fourth = Owner(partition, copied(store))
+    removed = [entry.key for entry in fourth.shard.writer.to_send if entry.value is None]
+    assert keys.claim("owner-0") not in removed
+    assert keys.claim("owner-1") in removed
+
+
 # ----------------------------------------------------------------------------------------------------- emit again
 
 
@@ -330,6 +394,24 @@ def test_outputs_below_y_are_not_sent_again() -> None:
     assert emitted_tasks(partition, 0) == ["sent", "unsent"]
 
 
+def test_y_does_not_rise_before_the_ends_that_the_predecessor_left_are_out() -> None:
+    partition, owner = opened()
+    partition.start("other", "Listening", 1)
+    owner.run()
+    settle(owner)
+    partition.start("w", "Listening", 0)
+    owner.read()
+    owner.land_all()
+    y = restored(partition).y0
+    heir = Owner(partition)
+    heir.read()
+    assert heir.shard.writer.y == y
+    heir.land_all()
+    assert heir.shard.writer.y == y
+    heir.run()
+    assert heir.shard.writer.y == heir.shard.writer.last
+
+
 def test_an_input_that_was_taken_in_is_not_taken_in_again() -> None:
     partition, owner = opened()
     partition.start("w", "Listening", 3)
@@ -337,10 +419,14 @@ def test_an_input_that_was_taken_in_is_not_taken_in_again() -> None:
     owner.run()
     again = [partition.inbox[1], partition.inbox[0]]
     n = owner.shard.workflow("w").live.run.n  # type: ignore[union-attr]
-    say(partition, "w", "two")
-    owner.shard.take([*again, partition.inbox[2]], partition.now_ms)
-    owner.inbox_at = 3
+    asked = partition.request()
+    partition.send("w", r.DescribeWorkflow(asked))
     owner.run()
+    say(partition, "w", "two")
+    owner.shard.take([*again, partition.inbox[2], partition.inbox[3]], partition.now_ms)
+    owner.inbox_at = 4
+    owner.run()
+    assert len(partition.replies(asked)) == 1
     live = owner.shard.workflow("w").live
     assert live is not None
     assert live.run.n == n + 1
