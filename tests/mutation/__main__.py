@@ -46,6 +46,17 @@ OTHERS = ("core/*.py", "outputs.py")
 JUDGES = ("tests/orchestrator", "tests/histories")
 NO_JUDGES = ("tests/orchestrator/test_deadlocks.py",)
 """Endless loops, which are interrupted in other ways while they are traced."""
+OWN_TESTS = {
+    "writer": "test_writer.py",
+    "workflow": "test_resolve.py",
+    "transitions": "test_chunks.py",
+    "shard": "test_takeover.py",
+    "state": "test_memory.py",
+    "closing": "test_memory.py",
+    "careful": "test_careful.py",
+    "owned": "test_owned.py",
+}
+"""Which tests are about a module first of all."""
 FOLDER = ROOT / ".mutants"
 PAGE = ROOT / "docs/reference/mutants.md"
 """It names the survivors that nothing is to be done about, each on a line of its own."""
@@ -75,7 +86,9 @@ def main() -> int:
                 sys.stderr.write(f"{time.monotonic() - began:6.0f} s  {len(done)}/{len(chosen)}  {dict(counts)}\n")
 
         coverage_map = CoverageMap(FOLDER / "map.json", ROOT, [ROOT / path for path in sources])
-        judging = Judging(chosen, sources, coverage_map, note, jobs=options.jobs, budget_seconds=options.budget)
+        judging = Judging(
+            chosen, sources, coverage_map, note, jobs=options.jobs, budget_seconds=options.budget, own_tests=OWN_TESTS
+        )
         arguments = [
             "-q", "-s", "-m", "not kafka and not slow", "-p", "no:cacheprovider", "--timeout=0", *JUDGES,
             *(f"--ignore={name}" for name in NO_JUDGES),

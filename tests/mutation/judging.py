@@ -16,11 +16,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -34,8 +35,6 @@ CPU_SECONDS = 2
 """Of its own, on top of five times what it takes, that a test may use before the mutant counts as an endless loop."""
 WALL_FACTOR = 10
 WALL_SECONDS = 30
-UNIT_SHARE = 0.3
-"""A test of which so much is in one file is a test of that file."""
 MEASURED_SECONDS = 150
 """How long the tests of one file may take while they are measured."""
 MEMORY_BYTES = 6 << 30
@@ -87,9 +86,11 @@ class Judging:
         *,
         jobs: int,
         budget_seconds: float,
+        own_tests: Mapping[str, str],
     ) -> None:
+        """``own_tests``: the test file that is about a module first of all."""
         self.mutants, self.sources, self.map, self.on_verdict = mutants, sources, coverage_map, on_verdict
-        self.jobs, self.budget_seconds = jobs, budget_seconds
+        self.jobs, self.budget_seconds, self.own_tests = jobs, budget_seconds, own_tests
         self.items: dict[str, pytest.Item] = {}
         self.order: dict[str, int] = {}
         self.failed = False
@@ -186,16 +187,15 @@ class Judging:
         selector.register(reading, selectors.EVENT_READ, trial)
 
     def _chosen(self, mutant: Mutant, able: Sequence[tuple[str, Judge]]) -> tuple[list[pytest.Item], float]:
-        """Within the budget: those that have found others near it, and tests of this file; of the rest the quickest,
+        """Within the budget: those that have found others near it, and tests of this module; of the rest the quickest,
         and those that execute most of the file.
         """
         near = self.found_in_scope.get((mutant.path, mutant.scope), Counter())
         far = self.found_in_path.get(mutant.path, Counter())
+        own = self.own_tests.get(Path(mutant.path).stem, "-")
 
         def is_proven(item: tuple[str, Judge]) -> bool:
-            lines = item[1].lines[mutant.path].bit_count()
-            total = sum(bits.bit_count() for bits in item[1].lines.values())
-            return bool(near[item[0]] or far[item[0]] or lines > UNIT_SHARE * total)
+            return bool(near[item[0]] or far[item[0]] or item[0].partition("::")[0].endswith(own))
 
         def merit(item: tuple[str, Judge]) -> tuple[float, float]:
             seconds = item[1].seconds + 0.01

@@ -233,6 +233,65 @@ def test_a_clock_that_goes_back_does_not_take_time_back() -> None:
         assert owner.shard.now_ms == began
 
 
+@workflow.defn
+class Stepping:
+    @workflow.run
+    async def run(self) -> int:
+        number: int = await workflow.step(_seven)
+        return number
+
+
+def _seven() -> int:
+    return 7
+
+
+def test_steps_begin_again_after_a_restart_from_the_store() -> None:
+    """Nothing is sent to their workflow, and it is not in memory."""
+    partition = Partition([Stepping])
+    store = MemoryStore()
+    owner = Owner(partition, store)
+    owner.hold_steps = True
+    partition.start("w", "Stepping")
+    owner.run()
+    for _ in range(2):
+        checkpoint(owner)
+        owner = Owner(partition, store)
+        owner.hold_steps = True
+        owner.run()
+        assert owner.held_steps == []
+        owner.pass_time(1)
+        assert len(owner.held_steps) == 1
+    owner.end_step(owner.held_steps[0])
+    owner.run()
+    waiting = partition.request()
+    partition.send("w", r.AwaitResult(waiting))
+    owner.run()
+    assert partition.result(waiting) == 7
+
+
+def test_who_waits_is_forgotten_when_the_request_expires_and_not_before() -> None:
+    partition, owner = opened()
+    partition.start("w", "Asking", 1)
+    now_ms = partition.now_ms
+    waiting = {seconds: r.Request(f"for {seconds}", now_ms + seconds * 1000, "client", 0) for seconds in (60, 61, 600)}
+    for request in waiting.values():
+        partition.send("w", r.AwaitResult(request))
+    owner.run()
+    owner.pass_time(60)
+    say(partition, "w", "word")
+    owner.run()
+    assert [len(partition.replies(request)) for request in waiting.values()] == [0, 1, 1]
+
+
+def test_what_the_store_has_is_not_kept_for_it() -> None:
+    partition, owner = opened()
+    partition.start("w", "Asking", 1)
+    owner.run()
+    assert owner.shard.dirty
+    owner.shard.flush_store()
+    assert owner.shard.dirty == {}
+
+
 # -------------------------------------------------------------------------------------------------------- damaged
 
 

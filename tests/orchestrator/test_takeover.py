@@ -353,6 +353,34 @@ def test_a_claim_that_was_taken_away_is_forgotten() -> None:
     assert keys.claim("owner-1") in removed
 
 
+def test_a_store_forgets_the_claims_that_its_owner_has_taken_away() -> None:
+    partition, owner = opened()
+    settle(owner)
+    store = MemoryStore()
+    heir = Owner(partition, store)
+    heir.run()
+    settle(heir)
+    last = Owner(partition, copied(store))
+    removed = [entry.key for entry in last.shard.writer.to_send if entry.value is None]
+    assert keys.claim("owner-0") not in removed
+    assert keys.claim("owner-1") in removed
+
+
+def test_tombstones_that_the_predecessor_did_not_write_are_written() -> None:
+    partition, owner = opened()
+    partition.start("w", "Listening", 0)
+    owner.read()
+    while not any(record and b"\0s0\0" in record[0] for record in partition.history):
+        owner.land_all()
+        owner.emit_all()
+    heir = Owner(partition)
+    heir.run()
+    settle(heir)
+    partition.compact()
+    left = [record[0] for record in partition.history if record and record[1] is not None and record[0][0]]
+    assert [(key.kind, key.claim) for raw in left if (key := keys.parse(raw))] == [("s", heir.shard.writer.claim)]
+
+
 def test_a_store_forgets_a_claim_whose_tombstone_it_reads() -> None:
     partition = Partition([Listening])
     store = MemoryStore()
