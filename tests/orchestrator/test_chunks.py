@@ -200,6 +200,18 @@ def test_an_event_that_does_not_fit_has_a_record_of_its_own() -> None:
     assert sizes == [2, 1, 1, 1], "the start and the signal, and one for each activity"
 
 
+def test_no_part_is_empty() -> None:
+    """Also where the first event does not fit into a chunk that has just begun."""
+    partition, owner = opened(record_bytes_max=3000, chunk_bytes=1)
+    partition.start("w", "Spreading", 2, 4000)
+    owner.run()
+    partition.send("w", r.SignalWorkflow("say", [partition.payload("x" * 4000)], request=partition.request()))
+    say(partition, "w", "begin")
+    owner.run()
+    assert all(body.events for _, _, body, _ in chunks(partition, "w"))
+    assert any(body.continues for _, _, body, _ in chunks(partition, "w"))
+
+
 def test_parts_are_written_one_after_the_other_and_nothing_leaves_before_the_last() -> None:
     partition, owner = spread(4000, 60, 100)
     late = say(partition, "w", "late")
@@ -386,3 +398,39 @@ def test_a_record_says_whether_the_code_awaits_a_step() -> None:
     assert partition.result(waiting) == 7
     assert [body.awaits_steps for _, _, body, _ in chunks(partition, "w", since)][-1] is False
     assert request.id
+
+
+def test_an_input_that_waits_for_code_does_not_hide_that_a_step_is_awaited() -> None:
+    """The process in between does not have the code, so it knows of no step."""
+    partition, owner = opened()
+    owner.hold_steps = True
+    partition.start("w", "Stepping")
+    owner.run()
+    for _ in range(3):
+        owner.shard.checkpoint(partition.now_ms)
+        owner.run()
+    code = partition.hosted.pop("Stepping")
+    between = Owner(partition)
+    between.run()
+    since = len(partition.history)
+    partition.send("w", r.SignalWorkflow("end", request=partition.request()))
+    between.run()
+    assert [body.awaits_steps for _, _, body, _ in chunks(partition, "w", since)] == [True]
+    partition.hosted["Stepping"] = code
+    last = Owner(partition)
+    waiting = partition.request()
+    partition.send("w", r.AwaitResult(waiting))
+    last.run()
+    last.pass_time(1)
+    assert partition.result(waiting) == 7
+
+
+def test_a_run_that_is_over_awaits_no_step() -> None:
+    partition, owner = opened()
+    owner.hold_steps = True
+    partition.start("w", "Stepping")
+    owner.run()
+    partition.send("w", r.TerminateWorkflow(partition.request(), ""))
+    owner.read()
+    owner.land_all()
+    assert [body.awaits_steps for _, _, body, _ in chunks(partition, "w")] == [True, False]

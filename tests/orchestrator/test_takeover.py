@@ -99,6 +99,8 @@ def test_what_is_settled_is_not_written_again() -> None:
     heir = Owner(partition)
     heir.run()
     assert said_again(heir) == [("open", "c", 1)]
+    removed = [key for key, lives in written(heir, heir.shard.writer.claim) if not lives]
+    assert [(key.workflow_id, key.claim) for key in removed] == [("open", owner.shard.writer.claim)]
 
 
 def test_nothing_is_written_again_after_an_orderly_end() -> None:
@@ -134,6 +136,24 @@ def test_the_last_record_that_v_and_y_speak_of_is_settled() -> None:
     assert emitted_tasks(partition, 0) == ["trying"]
 
 
+def test_copies_under_all_older_claims_are_taken_away() -> None:
+    """The second owner died before it could take the first one's away."""
+    partition, first = opened()
+    partition.start("w", "Listening", 9)
+    first.run()
+    second = Owner(partition)
+    second.send()
+    for entry in second.in_flight:
+        partition.land(entry.key, entry.value)
+    heir = Owner(partition)
+    heir.run()
+    removed = [key.claim for key, lives in written(heir, heir.shard.writer.claim) if not lives]
+    assert sorted(removed) == [first.shard.writer.claim, second.shard.writer.claim]
+    say(partition, "w", "one")
+    heir.run()
+    assert sorted(key.claim for key, lives in written(heir, heir.shard.writer.claim) if not lives) == sorted(removed)
+
+
 def test_an_open_chunk_behind_sealed_ones_is_written_again() -> None:
     partition, owner = opened(chunk_bytes=200)
     partition.start("w", "Listening", 9)
@@ -162,6 +182,8 @@ def test_the_last_of_several_sealed_chunks_is_written_again() -> None:
     heir = Owner(partition)
     heir.run()
     assert said_again(heir) == [("w", "c", 4)]
+    removed = [(key.number, key.claim) for key, lives in written(heir, heir.shard.writer.claim) if not lives]
+    assert removed == [(4, owner.shard.writer.claim)]
 
 
 def test_progress_that_is_not_settled_is_written_again() -> None:
@@ -555,12 +577,14 @@ def test_a_sealed_chunk_that_lands_again_stays() -> None:
     settle(zombie)
     heir = Owner(partition)
     heir.run()
-    raw, value = next(record for record in partition.history if record and record[0].startswith(b"w\0"))
-    partition.land(raw, value)
+    sealed = [record for record in partition.history[: heir.shard.writer.claim] if record and record[0][:2] == b"w\0"]
+    assert len(sealed) == 2
+    for raw, value in sealed:
+        partition.land(raw, value)
     say(partition, "w", "two")
     heir.run()
     settle(heir)
-    assert (raw, None) not in partition.history
+    assert not any((raw, None) in partition.history for raw, _ in sealed)
     assert heir.shard.writer.v == heir.shard.writer.last
     partition.compact()
     last = Owner(partition)
@@ -571,8 +595,9 @@ def test_a_sealed_chunk_that_lands_again_stays() -> None:
     assert partition.result(waiting) == ["one", "two", "three"]
 
 
-def test_a_late_record_of_another_run_is_only_taken_away() -> None:
-    partition, zombie = opened()
+@pytest.mark.parametrize("chunk_bytes", [1, 2048])
+def test_a_late_record_of_another_run_is_only_taken_away(chunk_bytes: int) -> None:
+    partition, zombie = opened(chunk_bytes=chunk_bytes)
     partition.start("w", "Listening", 3)
     zombie.run()
     settle(zombie)
