@@ -329,6 +329,37 @@ def test_how_many_crashes_are_too_many(crashes_max: int, crashes: int, *, retrie
     assert is_suspect(shard, wf) is suspected
 
 
+def test_suspects_that_are_tried_again_are_counted_anew() -> None:
+    at = partition()
+    assert not dies(at)
+    at.start("killer", "Killer")
+    assert [dies(at) for _ in range(3)] == [True, True, False]
+    assert notes(at) == {"killer": 2}
+    at.limits["retries_suspects"] = True
+    assert dies(at)
+    claim = max(key.claim for record in at.history if record and (key := keys.parse(record[0])) and key.kind == "x")
+    value = next(record[1] for record in at.history if record and record[0] == keys.suspect("killer", claim))
+    body = Codec().decode(r.HistoryRecord, value or b"").body
+    assert body == r.Suspect(1)
+
+
+def test_what_the_former_owner_left_is_sent_again_when_nobody_waits_for_a_note() -> None:
+    at = partition()
+    at.start("waiting", "Waiting", 9)
+    Owner(at).run()
+    idle = Owner(at)
+    idle.inbox_at = idle.inbox_end
+    idle.read()
+    assert idle.shard.writer.caught_up
+    go(at, "waiting")
+    owner = Owner(at)
+    owner.read()
+    assert owner.live
+    assert not owner.shard.writer.caught_up
+    owner.run()
+    assert owner.shard.writer.caught_up
+
+
 # -------------------------------------------------------------------------------------------- when care is taken
 
 

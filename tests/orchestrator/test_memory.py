@@ -11,6 +11,7 @@ from odradek import workflow
 from odradek.exceptions import ApplicationError
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core import keys
+from odradek.orchestrator.core.closing import HistoryIncomplete
 from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.core.state import HORIZON_MS
 from odradek.orchestrator.core.store import MemoryStore
@@ -207,10 +208,15 @@ def test_the_next_tick_is_due_when_something_is() -> None:
 
 
 def test_the_heap_of_due_times_stays_as_small_as_what_is_due() -> None:
-    """A workflow that is due sooner again and again leaves its older entries behind."""
-    partition, owner = opened()
-    partition.start("w", "Napping", 30.0)
+    """A workflow that is due sooner again and again leaves its older entries behind; nobody else's is lost."""
+    partition, owner = opened(workflows_in_memory_max=2)
+    names = {"evicted": 22.0, "other": 25.0, "w": 30.0}
+    for name, seconds in names.items():
+        partition.start(name, "Napping", seconds)
     owner.run()
+    checkpoint(owner)
+    owner.shard.evict_workflows()
+    assert sorted(owner.shard.workflows) == ["other", "w"]
     wf = owner.shard.workflow("w")
     assert wf.live is not None
     for n in range(3000):
@@ -218,6 +224,13 @@ def test_the_heap_of_due_times_stays_as_small_as_what_is_due() -> None:
         owner.shard.reschedule(wf)
     assert len(owner.shard.due_heap) <= 1100
     assert owner.shard.next_tick_ms() == partition.now_ms + 20_000 - 2999
+    wf.live.due = [entry for entry in wf.live.due if entry[1] == "t"]
+    waiting = [partition.request() for _ in names]
+    owner.pass_time(26)
+    for name, request in zip(names, waiting, strict=True):
+        partition.send(name, r.AwaitResult(request))
+    owner.run()
+    assert [len(partition.replies(request)) for request in waiting] == [1, 1, 0]
 
 
 def test_a_clock_that_goes_back_does_not_take_time_back() -> None:
@@ -314,6 +327,20 @@ def test_a_damaged_record_is_told_of_once_and_hides_no_other_run() -> None:
     heir.shard.workflows.clear()
     heir.shard.workflow("w")
     assert len(heir.shard.lost_records) == 1
+
+
+def test_a_history_with_a_hole_is_not_archived_as_if_it_were_whole() -> None:
+    partition, owner = opened(chunk_bytes=1)
+    partition.start("w", "Asking", 9)
+    owner.run()
+    checkpoint(owner)
+    live = owner.shard.workflow("w").live
+    assert live is not None
+    lost = keys.chunk("w", live.run.run_id, 1, live.chain[0])
+    assert len(owner.shard.chunks(live)) == 1
+    owner.store.write({b"h" + lost: None})
+    with pytest.raises(HistoryIncomplete, match=r"ODR-078: chunk 1 of run .* is not in the local store"):
+        owner.shard.chunks(live)
 
 
 # ------------------------------------------------------------------------------------------------- metrics counted
