@@ -353,6 +353,33 @@ def test_a_damaged_history_record_is_copied_to_the_dead_letters_once(log: Log) -
     assert (dead.topic, dead.key, dead.value, dead.code) == (HISTORY, key, b"garbage", "ODR-002")
 
 
+def test_an_inbox_whose_first_record_was_taken_in_is_missed_like_any_other(log: Log) -> None:
+    first = live(log)
+    first.start("a", "Hearing", 1)
+    first.turns()
+    first.pass_seconds(2)
+    first.pass_seconds(2)
+    for name in "bcd":
+        first.start(name, "Hearing", 1)
+    log.delete_records(INBOX, {0: 2})
+    heir = Process(log)
+    heir.turns()
+    assert heir.owned.phase is Phase.VOID
+
+
+def test_what_was_taken_in_is_not_read_again(log: Log) -> None:
+    first = live(log)
+    for name in "abc":
+        first.start(name, "Hearing", 1)
+    first.turns()
+    first.pass_seconds(2)
+    first.pass_seconds(2)
+    heir = Process(log)
+    heir.history.poll()
+    heir.owned.take_history(heir.reader.poll(0))
+    assert heir.reader.position(INBOX, 0) == 3
+
+
 def test_timers_fire_when_it_ticks_and_only_while_it_is_live(log: Log) -> None:
     process = Process(log)
     process.start("w", "Napping", 5.0)
@@ -582,14 +609,36 @@ def test_a_killed_process_resumes_from_its_last_flush(log: Log, tmp_path: Path) 
     process.owned.close()
 
 
-def test_a_store_that_is_too_old_is_read_anew(log: Log, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("seconds", "is_kept"), [(1800, True), (1801, False)])
+def test_a_store_that_is_too_old_is_read_anew(log: Log, tmp_path: Path, seconds: int, *, is_kept: bool) -> None:
     process = live(log, store=tmp_path)
     process.start("w", "Hearing", 1)
-    process.turns()
-    process.pass_seconds(2)
+    for _ in range(3):
+        process.turns()
+        process.pass_seconds(2)
     process.owned.close()
-    heir = Process(log, store=tmp_path, now_ms=process.now_ms + 1_800_001)
+    heir = Process(log, store=tmp_path, now_ms=process.now_ms + seconds * 1000)
     heir.history.poll()
     assert heir.owned.shard is not None
-    assert heir.owned.shard.restore_from == 0
+    assert (heir.owned.shard.restore_from > 1) is is_kept
+    heir.owned.close()
+
+
+@pytest.mark.parametrize(("ahead", "is_kept"), [(0, True), (1, False)])
+def test_a_store_that_reflects_more_than_the_log_holds_is_read_anew(
+    log: Log, tmp_path: Path, ahead: int, *, is_kept: bool
+) -> None:
+    """The log was made anew with the same name, or has lost its end."""
+    process = live(log, store=tmp_path)
+    process.start("w", "Hearing", 1)
+    for _ in range(3):
+        process.turns()
+        process.pass_seconds(2)
+    assert process.owned.store is not None
+    position = int((process.owned.store.get(b"m") or b"").split()[0])
+    process.owned.close()
+    heir = Process(log, store=tmp_path, now_ms=process.now_ms)
+    heir.owned._begin_restore(position - ahead)
+    assert heir.owned.shard is not None
+    assert (heir.owned.shard.restore_from > 1) is is_kept
     heir.owned.close()
