@@ -72,6 +72,7 @@ class Process:
         self.trouble: list[Exception] = []
         self.failed: list[Exception] = []
         self.noted = 0
+        self.records_per_poll = 1000
         self.owned = OwnedPartition(self, 0)
 
     def shard_config(self, partition: int) -> ShardConfig:
@@ -110,10 +111,11 @@ class Process:
         for owned in self.acked.values():
             owned.flush()
         self.acked = {}
-        for record in self.reader.poll(0):
-            take = self.owned.take_inbox if record.topic == INBOX else self.owned.take_history
-            take([record])
-            self.owned.drain()
+        records = self.reader.poll(0, self.records_per_poll)
+        for topic, take in ((HISTORY, self.owned.take_history), (INBOX, self.owned.take_inbox)):
+            if batch := [record for record in records if record.topic == topic]:
+                take(batch)
+                self.owned.drain()
         self.owned.drain()
 
     def turns(self, count: int = 12) -> None:
@@ -186,6 +188,15 @@ def test_a_claim_is_restored_caught_up_and_live_in_this_order(log: Log) -> None:
     assert process.owned.phase is Phase.CLAIMING
     process.history.poll()
     assert process.owned.phase is Phase.RESTORING
+    inbox = log.reader()
+    inbox.assign(INBOX, 0, 0)
+    process.owned.take_inbox(inbox.poll(0))
+    process.owned.take_steps([])
+    process.owned.tick(process.now_ms + 10_000)
+    process.owned.flush()
+    process.owned.drain()
+    assert process.owned.settled
+    assert process.owned.phase is Phase.RESTORING
     process.owned.take_history(process.reader.poll(0))
     assert process.owned.phase is Phase.CATCHING_UP
     process.owned.tick(process.now_ms + 10_000)
@@ -193,9 +204,11 @@ def test_a_claim_is_restored_caught_up_and_live_in_this_order(log: Log) -> None:
     process.owned.take_inbox(process.reader.poll(0))
     assert process.owned.phase is Phase.LIVE
     process.turns()
+    process.start("v", "Hearing", 1)
+    process.turns()
     assert process.noted == 1
     assert process.said("owned.replies", r.PartitionTaken) == [r.PartitionTaken(0)]
-    assert [type(answer) for answer in process.said("owned.replies", r.Accepted)] == [r.Accepted]
+    assert [type(answer) for answer in process.said("owned.replies", r.Accepted)] == [r.Accepted, r.Accepted]
 
 
 def test_an_empty_inbox_is_caught_up_with_at_once(log: Log) -> None:
@@ -492,6 +505,25 @@ def test_foreign_bytes_in_history_stop_nobody(log: Log) -> None:
     assert process.owned.shard is not None
     assert process.owned.shard.writer.last == process.end_of(HISTORY) - 1
     assert len(process.said("owned.replies", r.Accepted)) == 2
+
+
+def test_a_gap_is_read_to_its_end_and_no_further(log: Log) -> None:
+    """However few records come at a time; the last of it is a claim."""
+    process = live(log)
+    process.records_per_poll = 1
+    for number in range(3):
+        process.land(keys.mark(0), b"%d" % number)
+    process.start("v", "Hearing", 1)
+    process.turns(20)
+    assert process.owned.phase is Phase.LIVE
+    assert process.owned.shard is not None
+    assert process.owned.shard.writer.last == process.end_of(HISTORY) - 1
+    process.land(keys.mark(0), b"again")
+    process.land(keys.claim("another"), b"")
+    process.start("w", "Hearing", 1)
+    process.turns(20)
+    assert process.owned.phase is Phase.VOID
+    assert len(process.said("owned.replies", r.Accepted)) == 1
 
 
 def test_a_note_of_an_older_claim_is_taken_away(log: Log) -> None:
