@@ -36,6 +36,7 @@ OWNERSHIP = (
     "core/state.py",
     "core/closing.py",
     "core/careful.py",
+    "core/intake.py",
     "core/keys.py",
     "core/store.py",
     "owned.py",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import deque
 from typing import Any
 
 import pytest
@@ -545,7 +544,7 @@ def test_a_run_id_means_its_run_or_the_chain_that_began_with_it() -> None:
     assert [awaited.is_meant(run_id) for run_id in (None, "next", "another")] == [True, True, False]
 
 
-@pytest.mark.parametrize("what", ["in_flight", "waiting", "pending", "parked", "steps"])
+@pytest.mark.parametrize("what", ["in_flight", "pending", "parked", "steps"])
 def test_a_run_of_which_something_is_in_memory_only_is_busy(what: str) -> None:
     history = History()
     history.chunk(7, events(1, 2))
@@ -554,7 +553,6 @@ def test_a_run_of_which_something_is_in_memory_only_is_busy(what: str) -> None:
     assert not live.busy
     held = {
         "in_flight": 1,
-        "waiting": deque([1]),
         "pending": events(3),
         "parked": r.Parked("", "", 1, 2, 1),
         "steps": {1: 1},

@@ -204,11 +204,42 @@ def test_a_claim_in_a_gap_ends_this_one() -> None:
     owner.writer.gap_read([(11, OLDER, 5), (12, keys.claim("another"), None)])
     (fenced,) = owner.emitted()
     assert isinstance(fenced, Fenced)
-    assert "claimed the partition at offset 12" in fenced.reason
+    assert "another owner claimed the partition before offset 13" in fenced.reason
     assert owner.writer.fenced
     assert owner.writer.to_send == []
     assert owner.writer.last == CLAIM
     assert owner.checked == []
+
+
+def test_a_record_of_a_newer_claim_in_a_gap_ends_this_one() -> None:
+    """Compaction may have taken that claim itself."""
+    owner = Owner()
+    owner.writer.acked(owner.append(SendTask()), 12)
+    owner.emitted()
+    owner.writer.gap_read([(11, keys.mark(CLAIM + 1), CLAIM + 1)])
+    assert [type(effect) for effect in owner.emitted()] == [Fenced]
+
+
+def test_a_gap_of_which_records_are_gone_ends_the_claim() -> None:
+    """One of them may have been another claim."""
+    owner = Owner()
+    owner.writer.acked(owner.append(SendTask()), 13)
+    owner.emitted()
+    owner.writer.gap_read([(11, KEY, CLAIM)])
+    (fenced,) = owner.emitted()
+    assert isinstance(fenced, Fenced)
+    assert "compaction has taken records between offsets 11 and 13" in fenced.reason
+    assert owner.checked == []
+
+
+def test_bytes_on_their_way_are_counted() -> None:
+    owner = Owner()
+    first, second = owner.append(), owner.writer.append(OLDER, None)
+    assert owner.writer.bytes_in_flight == len(first.value or b"") > 0
+    owner.writer.acked(first, 11)
+    assert owner.writer.bytes_in_flight == 0
+    owner.writer.acked(second, 12)
+    assert owner.writer.bytes_in_flight == 0
 
 
 @pytest.mark.parametrize("offset", [10, 4])
@@ -485,6 +516,19 @@ def test_who_waits_for_x_waits_for_a_record_that_carries_it() -> None:
     assert mark.key == keys.mark(CLAIM)
     owner.writer.acked(mark, 12)
     assert called == [5, 6]
+
+
+def test_no_mark_is_written_for_an_x_that_is_not_reached() -> None:
+    owner = Owner()
+    owner.writer.when_x(X + 1, lambda: None)
+    owner.writer.when_x(X + 2, lambda: None)
+    owner.writer.mark_if_idle()
+    assert (owner.writer.to_send, owner.writer.waiting_for_x) == ([], 2)
+    owner.writer.taken_to(X + 1)
+    owner.writer.mark_if_idle()
+    (mark,) = owner.writer.to_send
+    owner.writer.acked(mark, 11)
+    assert owner.writer.waiting_for_x == 1
 
 
 def test_those_who_wait_for_the_same_x_are_called_in_order() -> None:
