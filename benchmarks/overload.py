@@ -142,7 +142,8 @@ async def storm(where: Stage, topics: Topics, options: argparse.Namespace) -> Me
         async def caller(number: int) -> None:
             nonlocal completed
             try:
-                completed += await start_one(client, f"storm-{number}")
+                done = await start_one(client, f"storm-{number}")
+                completed += done
             except (RPCError, WorkflowFailureError) as error:
                 refusals[code_of(error)] += 1
 
