@@ -249,7 +249,7 @@ async def fall_asleep(client: Client, timers: int, due_ms: int) -> list[Workflow
 
     async def starter() -> None:
         for n in numbers:
-            handle = await client.start_workflow(Alarm.run, due_ms, id=f"alarm-{n}", task_queue=QUEUE)
+            handle = await client.start_workflow(Alarm.run, due_ms, id=f"alarm-{n}", task_queue=QUEUE, rpc_timeout=LONG)
             if n % every == 0:
                 watched.append(handle)
 
