@@ -100,7 +100,7 @@ def test_a_repeat_is_answered_behind_the_first_copy_of_its_batch() -> None:
     owner = Owner(partition)
     owner.run()
     request = partition.start("wf", "Leaver")
-    partition.send("wf", partition.inbox[-1].record.body)
+    partition.send("wf", partition.bodies(r.StartWorkflow)[-1])
     owner.read()
     owner.emit_all()
     assert partition.replies(request) == []
