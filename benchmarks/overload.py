@@ -142,7 +142,8 @@ async def storm(where: Stage, topics: Topics, options: argparse.Namespace) -> Me
         async def caller(number: int) -> None:
             nonlocal completed
             try:
-                completed += await start_one(client, f"storm-{number}")
+                done = await start_one(client, f"storm-{number}")
+                completed += done
             except (RPCError, WorkflowFailureError) as error:
                 refusals[code_of(error)] += 1
 
@@ -248,7 +249,7 @@ async def fall_asleep(client: Client, timers: int, due_ms: int) -> list[Workflow
 
     async def starter() -> None:
         for n in numbers:
-            handle = await client.start_workflow(Alarm.run, due_ms, id=f"alarm-{n}", task_queue=QUEUE)
+            handle = await client.start_workflow(Alarm.run, due_ms, id=f"alarm-{n}", task_queue=QUEUE, rpc_timeout=LONG)
             if n % every == 0:
                 watched.append(handle)
 

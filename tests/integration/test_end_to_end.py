@@ -318,7 +318,7 @@ def test_values_up_to_two_megabytes_pass_and_larger_ones_are_refused(address: st
         handle = await client.start_workflow(Conversation.run, 1, id="large", task_queue=QUEUE)
         await handle.signal(Conversation.say, args=[text, 1])
         assert await handle.result() == [text]
-        assert len(repr((await handle.fetch_history()).events)) > 4_000_000
+        assert len((await handle.fetch_history()).to_json()) > 4_000_000
         with pytest.raises(RPCError, match="ODR-105"):
             await client.start_workflow("Conversation", "x" * 2_200_000, id="too-large", task_queue=QUEUE)
 

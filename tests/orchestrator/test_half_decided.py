@@ -101,8 +101,7 @@ def test_a_repeat_is_answered_behind_the_first_copy_of_its_batch() -> None:
     owner = Owner(partition)
     owner.run()
     request = partition.start("wf", "Leaver")
-    (body,) = partition.bodies(r.StartWorkflow)
-    partition.send("wf", body)
+    partition.send("wf", partition.bodies(r.StartWorkflow)[-1])
     owner.read()
     owner.emit_all()
     assert partition.replies(request) == []

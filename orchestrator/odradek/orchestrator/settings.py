@@ -16,7 +16,7 @@ class OrchestratorSettings:
 
     store: Path | None = None
     """Where local stores are kept; None: in memory, rebuilt from the log at each start."""
-    redis: str | None = None
+    redis: str | None = field(default=None, repr=False)
     """``redis://host:6379/0``: where copies of the stores are, for machines that have none; None: nowhere."""
     session_timeout_seconds: float = 10.0
     poll_seconds: float = 0.05

@@ -22,7 +22,7 @@ class RequestPolicy:
     """How long an orchestrator may take a request in, and remembers its ID; a longer ``rpc_timeout`` prolongs it."""
     payload_bytes_max: int = PAYLOAD_BYTES_MAX
     """Of one argument, or one other value, as encoded."""
-    requests_max: int = 10_000
+    requests_max: int = 2_000
     """Requests of one connection that have no answer yet and may still be taken in, those included whose callers have
     given up; further calls wait for a place. Waiting for a result, or for the outcome of an update, takes none."""
     request_bytes_max: int = 64 * 1024 * 1024
