@@ -6,6 +6,7 @@ A copy is one hash for each partition. It is judged as a store of its age is, an
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -33,8 +34,10 @@ AHEAD_MIN: Final = 10_000
 """How many records a copy must be ahead of a store that is there, to be read instead."""
 
 _END: Final = b"\xff"
-# The fields "#claim", "#number" and "#whole" are not keys of a store. A copy belongs to the highest claim, and each
-# part that its owner sends has the next number: so nobody changes what he does not know.
+# The fields "#claim", "#number" and "#whole" are not keys of a store. A copy belongs to the highest claim. Each batch
+# that its owner sends has a number of its own, and is taken in where the copy is as after the last batch that was
+# acknowledged ("known"; -1: it is made anew) or after one sent since, whose changes the later ones repeat. So nobody
+# changes what he does not know, not even when Redis has forgotten the last minute.
 _TAKE: Final = """
 local claim = tonumber(redis.call('HGET', KEYS[1], '#claim') or '-1')
 if claim > tonumber(ARGV[1]) then return {'newer'} end
@@ -45,13 +48,13 @@ return redis.call('HMGET', KEYS[1], '#whole', '#number', 'm')
 _SEND: Final = """
 local held = redis.call('HMGET', KEYS[1], '#claim', '#number')
 local claim, number = tonumber(held[1] or '-1'), tonumber(held[2] or '-1')
-local mine, following, removed = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[5])
+local mine, following, known, removed = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[5]), tonumber(ARGV[6])
 if claim > mine then return 'newer' end
-if following == 0 then redis.call('UNLINK', KEYS[1])
-elseif claim ~= mine or (number ~= following and number ~= following - 1) then return 'lost' end
+if known < 0 then redis.call('UNLINK', KEYS[1])
+elseif claim ~= mine or number < known or number >= following then return 'lost' end
 redis.call('HSET', KEYS[1], '#claim', ARGV[1], '#number', ARGV[2], '#whole', ARGV[3])
-for i = 6, 5 + removed do redis.call('HDEL', KEYS[1], ARGV[i]) end
-for i = 6 + removed, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+for i = 7, 6 + removed do redis.call('HDEL', KEYS[1], ARGV[i]) end
+for i = 7 + removed, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 'done'
 """
@@ -110,7 +113,7 @@ class Copies(Generic[Owner]):
         self._wake()
 
     def _loaded(self, key: str, wanted: ToOpen, store: Store) -> int | None:
-        """The number of the copy's last part, if the store is now as that; None: it is as it was, or empty."""
+        """The number of the copy's last batch, if the store is now as that; None: it is as it was, or empty."""
         try:
             return self.link.tried(lambda: self._load(key, wanted, store))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -165,11 +168,12 @@ class Copies(Generic[Owner]):
             removed = [key for key, value in batch.items() if value is None]
             pairs = [each for pair in batch.items() if pair[1] is not None for each in pair]
             whole = int(part.completes and not following)
-            head = [part.claim, part.number, whole, part.age_ms_max, len(removed)]
+            number, part.number = part.number, part.number + 1
+            head = [part.claim, number, whole, part.age_ms_max, part.known, len(removed)]
             answer = self._send(keys=[part.key], args=[*head, *removed, *pairs]).decode()
             if answer != "done":
                 return str(answer)
-            part.number += 1
+            part.known = number
             batch = following
         return "done"
 
@@ -186,8 +190,10 @@ class Part:
 
     key: str
     claim: int
+    known: int
+    """The last batch that was acknowledged; -1: none, and what was there before goes."""
     number: int
-    """Of its next batch; 0: what was there before goes."""
+    """Of the next batch."""
     changes: dict[bytes, bytes | None]
     completes: bool
     """With it the copy is as its store is."""
@@ -198,14 +204,15 @@ class CopiedStore:
     """A store whose changes go to its copy too, sooner or later. For one thread, as stores are."""
 
     def __init__(self, store: Store, copies: Copies[Any], key: str, wanted: ToOpen, number: int | None) -> None:
-        """``number``: of the last part, where the store is as its copy is."""
+        """``number``: of the last batch, where the store is as its copy is."""
         self.store = store
         self._copies = copies
         self._key = key
         self._wanted = wanted
         self._changes: dict[bytes, bytes | None] = {}
         self._bytes = 0
-        self._number = 0 if number is None else number + 1
+        self._known = -1 if number is None else number
+        self._number = secrets.randbits(48) if number is None else number + 1
         self._cursor = b"" if number is None else None
         """How far the whole store has been sent; None: wholly."""
         self._part: Part | None = None
@@ -262,17 +269,20 @@ class CopiedStore:
         if self._changes:
             changes, self._changes, self._bytes = self._changes, {}, 0
             completes = self._cursor is None
-            self._part = Part(self._key, self._wanted.claim, self._number, changes, completes, self._wanted.age_ms_max)
+            self._part = Part(
+                self._key, self._wanted.claim, self._known, self._number, changes, completes, self._wanted.age_ms_max
+            )
             self._answer = self._copies.send(self._part)
 
     def _answered(self, part: Part, answer: str | None) -> None:
         self._part = None
+        self._number = part.number
         if answer == "newer":
             self.is_disowned = True
             self._changes = {}
         if self.is_disowned or self._cursor == b"":
             return
-        self._number = part.number
+        self._known = part.known
         match answer:
             case "lost":
                 self._begin_anew()
@@ -289,7 +299,7 @@ class CopiedStore:
 
     def _begin_anew(self) -> None:
         self._cursor = b""
-        self._number = 0
+        self._known = -1
         self._changes = {}
         self._bytes = 0
 
