@@ -50,9 +50,10 @@ class Stepper:
 
     @workflow.run
     async def run(self) -> int:
-        one = await workflow.step(len, "1")
+        one: int = await workflow.step(len, "1")
         ask_for_many()
-        return one + await workflow.step(len, "12")
+        two: int = await workflow.step(len, "12")
+        return one + two
 
 
 @workflow.defn
@@ -99,8 +100,9 @@ def test_a_repeat_is_answered_behind_the_first_copy_of_its_batch() -> None:
     partition = Partition([Leaver])
     owner = Owner(partition)
     owner.run()
-    request = partition.start("wf", "Leaver")
-    partition.send("wf", partition.inbox[-1].record.body)
+    request = partition.request()
+    for _ in range(2):
+        partition.start("wf", "Leaver", request=request)
     owner.read()
     owner.emit_all()
     assert partition.replies(request) == []
