@@ -100,8 +100,9 @@ def test_a_repeat_is_answered_behind_the_first_copy_of_its_batch() -> None:
     partition = Partition([Leaver])
     owner = Owner(partition)
     owner.run()
-    request = partition.start("wf", "Leaver")
-    partition.send("wf", partition.bodies(r.StartWorkflow)[-1])
+    request = partition.request()
+    for _ in range(2):
+        partition.start("wf", "Leaver", request=request)
     owner.read()
     owner.emit_all()
     assert partition.replies(request) == []

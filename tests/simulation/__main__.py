@@ -11,6 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from tests.simulation.world import World, command
 
 CHUNK = 20
+TOLD = 500
+"""After how many seeds there is a word on how it goes."""
 
 
 def try_seeds(seeds: range) -> tuple[Counter[str], list[tuple[int, str]]]:
@@ -39,6 +41,8 @@ def many(first: int, count: int) -> int:
             failures += len(failed)
             for seed, error in failed:
                 print(f"seed {seed}: {error[:400]}\n  {command(seed)}", flush=True)  # noqa: T201
+            if happened["seeds"] % TOLD == 0:
+                print(f"… {happened['seeds']} seeds, {failures} failed", flush=True)  # noqa: T201
     for what, times in sorted(happened.items()):
         print(f"{times:10d}  {what}")  # noqa: T201
     seconds = time.perf_counter() - began

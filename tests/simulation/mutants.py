@@ -72,11 +72,6 @@ def nothing_emitted_again(whole: Any, writer: HistoryWriter, effects: Any, then:
     whole(writer, [], lambda offset: None)
 
 
-@_instead(Shard, "_late")
-def late_records_left(whole: Any, owner: Shard, late: Any) -> None:
-    owner.writer.late_done(late.offset)
-
-
 @_instead(workflow, "_best_chain")
 def any_claim_wins(whole: Any, chunks: dict[tuple[int, int], Any]) -> Any:
     oldest = min((claim for _, claim in chunks), default=0)
