@@ -14,6 +14,8 @@ READ_BYTES_MAX: Final = 65_536
 TO_BROKER: Final = "to"
 FROM_BROKER: Final = "from"
 BOTH: Final = (TO_BROKER, FROM_BROKER)
+CLOSE_SECONDS: Final = 0.2
+"""For connections that are just being accepted."""
 
 
 class Link:
@@ -25,7 +27,6 @@ class Link:
         self._server: asyncio.Server | None = None
         self._open = {direction: asyncio.Event() for direction in BOTH}
         self._connections: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         for gate in self._open.values():
             gate.set()
 
@@ -50,7 +51,7 @@ class Link:
             self._open[direction].clear()
 
     def reset(self) -> None:
-        for connection in self._connections:
+        for connection in tuple(self._connections):
             connection.transport.abort()
 
     def heal(self) -> None:
@@ -60,22 +61,23 @@ class Link:
             gate.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.is_cut:
-            writer.transport.abort()
-            return
-        self._connections.add(writer)
+        ends = {writer}
         try:
+            if self.is_cut:
+                return
+            self._connections.add(writer)
             there, back = await asyncio.open_connection("127.0.0.1", self.door.port, limit=READ_BYTES_MAX)
-        except OSError:
-            self._connections.discard(writer)
-            writer.transport.abort()
-            return
-        self._connections.add(back)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._pass_on(reader, back, TO_BROKER))
-            group.create_task(self._pass_on(there, writer, FROM_BROKER))
-        for end in (writer, back):
-            self._connections.discard(end)
+            ends.add(back)
+            self._connections.add(back)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass_on(reader, back, TO_BROKER))
+                group.create_task(self._pass_on(there, writer, FROM_BROKER))
+        except (OSError, asyncio.CancelledError):
+            pass  # nobody waits for this task
+        finally:
+            self._connections -= ends
+            for end in ends:
+                end.transport.abort()
 
     async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, direction: str) -> None:
         gate = self._open[direction]
@@ -135,7 +137,9 @@ class Network:
     async def _close(self) -> None:
         for link in self._links.values():
             link.close()
+        await asyncio.sleep(CLOSE_SECONDS)
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0)

@@ -29,6 +29,8 @@ from odradek.schemas.topics import TopicSpec
 
 ADMIN_SECONDS_MAX: Final = 30
 ADMIN_REQUEST_SECONDS: Final = 10
+SPREAD_SECONDS_MAX: Final = 10
+"""Until every broker has heard of a new topic."""
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -79,6 +81,8 @@ class KafkaLog(Log):
         self._lock = Lock()
         self._admin_client: AdminClient | None = None
         self._told: set[tuple[str, int]] = set()
+        self._made: dict[str, float] = {}
+        """Topics that were made here, and when, by the monotonic clock."""
 
     def appender(self) -> KafkaAppender:
         return self._make(lambda: KafkaAppender(self._servers, self._config))
@@ -99,6 +103,7 @@ class KafkaLog(Log):
         missing = [spec for spec in wanted if spec.name not in existing]
         for spec in missing:
             self._create(spec)
+            self._made[spec.name] = time.monotonic()
         for spec in missing:
             self._await(partial(self._has_leaders, spec.name), f'topic "{spec.name}" to get its leaders')
 
@@ -106,6 +111,8 @@ class KafkaLog(Log):
         gone = list(names)
         if not gone:
             return
+        for name in gone:
+            self._made.pop(name, None)
         for name, future in self._admin.delete_topics(gone, request_timeout=ADMIN_REQUEST_SECONDS).items():
             try:
                 self._result(future)
@@ -227,10 +234,15 @@ class KafkaLog(Log):
 
     def _describe(self, name: str) -> Any:
         names = TopicCollection([name])
-        try:
-            return self._ask(lambda admin: admin.describe_topics(names, request_timeout=ADMIN_REQUEST_SECONDS)[name])
-        except TopicMissing:
-            return None
+        while True:
+            try:
+                return self._ask(
+                    lambda admin: admin.describe_topics(names, request_timeout=ADMIN_REQUEST_SECONDS)[name]
+                )
+            except TopicMissing:
+                if time.monotonic() >= self._made.get(name, float("-inf")) + SPREAD_SECONDS_MAX:
+                    return None
+            time.sleep(0.1)
 
     def _is_gone(self, name: str) -> bool:
         return self._describe(name) is None
