@@ -69,7 +69,6 @@ class Messages(Model[State]):
         "late before closed": "what comes after its lifetime is never told for certain that it was not taken in",
         "memory outlives the end": "the summary of a closed run remembers, too",
         "results count once": "a child's result is taken in by an open child entry, once",
-        "run IDs follow from the parent": "a child's start that comes again means the run that it has begun",
     }
 
     def initial(self) -> State:
@@ -146,11 +145,9 @@ class Messages(Model[State]):
         remembered = state.remembered and not state.tidied
         if remembered and self.has("numbers are remembered"):
             answered = TAKEN
-        elif self.child and state.run != 0 and self.has("run IDs follow from the parent") and remembered:
-            answered = TAKEN
         elif state.inbox[offset] > EXPIRES and self._refuses_late(state):
             answered = LATE
-        elif state.run > 0 or (self.child and (state.run == 0 or not self.has("run IDs follow from the parent"))):
+        elif state.run > 0 or (self.child and state.run == 0):
             # The event is durable with this step, and x of the record says what was decided before it.
             run = state.run if state.run > 0 else 1
             taken = after._replace(times_taken=state.times_taken + 1, remembered=True, run=run, run_offset=offset)
