@@ -14,7 +14,7 @@ ARGS ?=
 SEEDS ?= 1000
 FIRST ?= 0
 
-.PHONY: help venv demo test lint format types imports pytest schemas reference properties bench crowd blocking million fan-out clean
+.PHONY: help venv demo test lint format types imports pytest schemas reference properties models bench crowd blocking million fan-out clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -58,6 +58,9 @@ reference: $(STAMP) ## Make the generated parts of docs/reference anew
 
 properties: $(STAMP) ## Random workflows: make properties SEEDS=10000 [FIRST=0]
 	$(BIN)/python -m tests.orchestrator.random_workflows $(FIRST) $(SEEDS)
+
+models: $(STAMP) ## Models of the protocol, in larger bounds than the tests: make models [ARGS="chunks stores"]
+	$(BIN)/python -m tests.protocol.bounds $(ARGS)
 
 bench: $(STAMP) ## Steps per second of a chain of activities: make bench LOG=kafka
 	$(BIN)/python -m benchmarks.chain --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
