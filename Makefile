@@ -72,6 +72,9 @@ simulate: $(STAMP) ## The whole system, simulated, with trouble: make simulate S
 nemesis: $(STAMP) ## Everything goes wrong on three brokers, under load: make nemesis MINUTES=10 [SEED=7]
 	$(BIN)/python -m tests.nemesis.scenario --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
+models: $(STAMP) ## Models of the protocol, in larger bounds than the tests: make models [ARGS="chunks stores"]
+	$(BIN)/python -m tests.protocol.bounds $(ARGS)
+
 mutants: $(STAMP) ## Small changes to the engine that no test notices: make mutants MODULE=writer | COUNT=600 SEED=1
 	nice $(BIN)/python -m tests.mutation --count $(COUNT) --seed $(SEED) $(addprefix --module ,$(MODULE)) $(ARGS)
 
