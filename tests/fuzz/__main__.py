@@ -1,0 +1,44 @@
+"""python -m tests.fuzz TARGET SEED [COUNT]       so many seeds from this one on
+python -m tests.fuzz all --seconds 900 [--first SEED]   every target in turn, with seeds that nobody has tried
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+import traceback
+from itertools import count
+
+from tests.fuzz.targets import TARGETS, command
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("target", choices=["all", *TARGETS])
+    parser.add_argument("first", type=int, nargs="?")
+    parser.add_argument("count", type=int, nargs="?", default=1)
+    parser.add_argument("--seconds", type=float, default=0.0)
+    given = parser.parse_args()
+    first = random.SystemRandom().randrange(10**9) if given.first is None else given.first
+    targets = list(TARGETS) if given.target == "all" else [given.target]
+    ends = time.monotonic() + given.seconds
+    failures = tried = 0
+    for seed in count(first):
+        if (time.monotonic() >= ends) if given.seconds else (seed >= first + given.count):
+            break
+        for target in targets:
+            tried += 1
+            try:
+                TARGETS[target](seed)
+            except Exception:
+                failures += 1
+                traceback.print_exc()
+                print(f"repeat it with: {command(target, seed)}", file=sys.stderr, flush=True)
+    print(f"{tried} seeds of {', '.join(targets)} from {first} on: {failures} failures")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

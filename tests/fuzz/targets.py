@@ -1,0 +1,16 @@
+"""Where bad input can come from, by name; each takes a seed and raises what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from tests.fuzz import inbox
+
+TARGETS: Final[dict[str, Callable[[int], None]]] = {
+    "inbox": inbox.check_seed,
+}
+
+
+def command(target: str, seed: int) -> str:
+    return f"python -m tests.fuzz {target} {seed}"
