@@ -2,6 +2,8 @@
 python -m tests.fuzz all --seconds 900 [--first SEED]   every target in turn, with seeds that nobody has tried
 """
 
+# ruff: noqa: T201
+
 from __future__ import annotations
 
 import argparse

@@ -8,10 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
-from odradek.schemas import records as r
-from odradek.schemas.codec import Codec
 from odradek.schemas.compiled import cached, encode_long, members
-from odradek.schemas.errors import NewerSchema, UnreadableRecord
 from odradek.schemas.records import SCHEMA_VERSION
 
 NOW_MS: Final = 1_800_000_000_000
@@ -25,7 +22,16 @@ TEXTS: Final = (
     "a:b", ":", "a/b", "default", "* * * * *", "@hourly", "{}", "%s", "__init__", "__temporal_x", "\u202e", "ODR-002",
 )  # fmt: skip
 BYTES: Final = (b"", b"\0", b"\xff", b"{}", b"[1", b'"text"', b"null", b"1" * 5000, b"[" * 3000, b'{"a":NaN}')
-ENCODINGS: Final = ("json/plain", "json/pydantic", "binary/plain", "binary/null", "null", "json/protobuf", "", "none/such")
+ENCODINGS: Final = (
+    "json/plain",
+    "json/pydantic",
+    "binary/plain",
+    "binary/null",
+    "null",
+    "json/protobuf",
+    "",
+    "none/such",
+)
 SPREAD: Final = 3
 """How many items a list or a map has at most."""
 
@@ -93,7 +99,12 @@ class Values:
         value = getattr(record, f.name)
         if dataclasses.is_dataclass(value) and self.chance.random() < 0.7:
             return dataclasses.replace(record, **{f.name: self._mutated(value)})
-        if isinstance(value, (tuple, list)) and value and dataclasses.is_dataclass(value[0]) and self.chance.random() < 0.7:
+        if (
+            isinstance(value, (tuple, list))
+            and value
+            and dataclasses.is_dataclass(value[0])
+            and self.chance.random() < 0.7
+        ):
             at = self.chance.randrange(len(value))
             items = [*value]
             items[at] = self._mutated(items[at])
@@ -144,7 +155,9 @@ def _number_replaced(chance: Random, value: bytes) -> bytes:
 
 
 def _foreign(chance: Random, value: bytes) -> bytes:
-    return chance.choice((b"", b"hello", b"{}", b'{"json": true}', b"\0\0\0\0\1" + value, b"\2\0\xff", chance.randbytes(64)))
+    return chance.choice(
+        (b"", b"hello", b"{}", b'{"json": true}', b"\0\0\0\0\1" + value, b"\2\0\xff", chance.randbytes(64))
+    )
 
 
 def _other_version(chance: Random, value: bytes) -> bytes:
@@ -155,12 +168,3 @@ def _other_version(chance: Random, value: bytes) -> bytes:
 _DAMAGES: Final[Sequence[Callable[[Random, bytes], bytes]]] = (
     _cut, _longer, _flipped, _flipped, _spliced, _number_replaced, _foreign, _other_version,
 )  # fmt: skip
-
-
-def read(codec: Codec, record_type: type, value: bytes) -> Any:
-    """The record, or None for bytes that are none. Anything but the coded errors is a finding."""
-    try:
-        return codec.decode(record_type, value)
-    except (UnreadableRecord, NewerSchema) as error:
-        assert str(error).startswith(error.code)
-        return None

@@ -226,6 +226,9 @@ class Outputs:
                 writer.emitted(effect.token)
 
     def _append_reply(self, partition: int, recipient: str, reply: r.ReplyRecord) -> None:
+        if not 0 <= partition < self._namespace.reply_partitions:
+            _log.error("an answer to %r is dropped: there is no partition %d of replies", recipient[:80], partition)
+            return
         try:
             self.appender.append(
                 self._topics.replies, partition, recipient.encode(), self._namespace.codec.encode(reply)

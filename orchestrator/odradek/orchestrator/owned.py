@@ -12,10 +12,11 @@ from odradek.log import Appender, Committed, Reader, Record
 from odradek.log.controls import Controls
 from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
+from odradek.orchestrator.admission import Admission, Culprits
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.shard import Shard
-from odradek.orchestrator.core.state import InboxItem, ShardConfig
+from odradek.orchestrator.core.state import ShardConfig
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.writer import Entry
 from odradek.orchestrator.outputs import Outputs
@@ -23,7 +24,7 @@ from odradek.orchestrator.rocks import RocksStore, StoreIdentity, discard_if_unf
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.orchestrator.steps import StepRunner
 from odradek.schemas import records as r
-from odradek.schemas.errors import UnreadableRecord
+from odradek.schemas.dead_letters import dead_letter
 
 _log = logging.getLogger("odradek.orchestrator.partition")
 
@@ -53,6 +54,8 @@ class Surroundings(Protocol):
 
     def shard_config(self, partition: int) -> ShardConfig: ...
 
+    def culprits(self, partition: int) -> Culprits: ...
+
     def commit(self, partition: int, position: Committed) -> None: ...
 
     def worker_partition(self, worker: str) -> int | None: ...
@@ -79,6 +82,7 @@ class OwnedPartition:
         self.shard: Shard | None = None
         self.store: Store | None = None
         self._topics = around.namespace.topics
+        self._admission = Admission(around.namespace, partition, around.culprits(partition))
         self._token = f"{around.settings.session_timeout_seconds:g}-{uuid.uuid4().hex}"
         self._claim = -1
         self._inbox_end = 0
@@ -190,18 +194,9 @@ class OwnedPartition:
     def take_inbox(self, records: Sequence[Record]) -> None:
         if self.shard is None or self.phase not in (Phase.CATCHING_UP, Phase.LIVE):
             return
-        codec = self.around.namespace.codec
-        items: list[InboxItem | tuple[int, fx.DeadLetter]] = []
-        for record in records:
-            try:
-                if not record.key or not record.value or b"\0" in record.key:
-                    raise UnreadableRecord("InboxRecord", "it has no workflow ID as its key, or no value")
-                body = codec.decode(r.InboxRecord, record.value)
-                items.append(InboxItem(record.offset, record.time_ms, record.key.decode(), body))
-            except (UnreadableRecord, UnicodeDecodeError) as error:
-                items.append((record.offset, fx.DeadLetter(record=_dead(record, "ODR-002", str(error)))))
         metrics.INBOX_RECORDS.labels(self._topics.namespace).inc(len(records))
-        self.shard.take(items, self.around.clock_ms())
+        now_ms = self.around.clock_ms()
+        self.shard.take(self._admission.take(records, now_ms), now_ms)
         self._caught_up()
 
     @property
@@ -300,6 +295,7 @@ class OwnedPartition:
                 self.around.read_archive(self, effect)
             case fx.InboxDone(x=x):
                 self._done_x = x
+                self.around.culprits(self.partition).forget_to(x)
                 self.around.commit(self.partition, Committed(x + 1, ""))
             case _:
                 self.around.outputs.carry_out(effect, shard.writer, self.partition)
@@ -323,9 +319,15 @@ class OwnedPartition:
                 self._topics.history, self.partition, lost.offset, self.around.clock_ms(), lost.key, lost.value
             )
             self.around.outputs.carry_out(
-                fx.DeadLetter(record=_dead(record, "ODR-002", lost.reason)), shard.writer, self.partition
+                fx.DeadLetter(record=self._dead(record, lost.reason)), shard.writer, self.partition
             )
         self._reported_loss = len(shard.lost_records)
+
+    def _dead(self, record: Record, reason: str) -> r.DeadLetterRecord:
+        return dead_letter(
+            self.around.namespace.record_bytes_max, "ODR-002", reason, record.topic, record.partition, record.offset,
+            record.time_ms, record.key, record.value,
+        )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------ the end
 
@@ -392,9 +394,3 @@ def _claim_of(record: Record) -> int | None:
     except ValueError:
         return None
     return parsed.claim if parsed else None
-
-
-def _dead(record: Record, code: str, reason: str) -> r.DeadLetterRecord:
-    return r.DeadLetterRecord(
-        code, reason, record.topic, record.partition, record.offset, record.time_ms, record.key, record.value
-    )

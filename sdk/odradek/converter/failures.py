@@ -34,6 +34,8 @@ from odradek.schemas.records import Failure, FailureKind, Payload
 
 CAUSES_MAX: Final = 20
 """Causes beyond this many are left out; a chain can be a circle."""
+CARRIED_MAX: Final = 100
+"""So deep may a failure be that goes from child to parent to parent: what it began with is left out beyond."""
 STACK_FRAMES_MAX: Final = 50
 HIDDEN_MESSAGE: Final = "Encoded failure"
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -74,7 +76,7 @@ class DefaultFailureConverter(FailureConverter):
 
     def _to_failure(self, exception: BaseException, converter: PayloadConverter, causes: int) -> Failure:
         if isinstance(exception, FailureError) and exception.failure is not None:
-            return exception.failure
+            return _shortened(exception.failure)
         cause = _cause(exception) if causes else None
         failure = dataclasses.replace(
             _described(exception, converter),
@@ -192,6 +194,20 @@ _ATTRIBUTES: Final[Mapping[type[FailureError], tuple[FailureKind, Mapping[str, s
     ),
 }
 """Facts of an error: name in ``Failure.attributes`` → name of the field."""
+
+
+def _shortened(failure: Failure) -> Failure:
+    chain, inner = [failure], failure.cause
+    while inner is not None:
+        chain.append(inner)
+        inner = inner.cause
+    if len(chain) <= CARRIED_MAX:
+        return failure
+    shortened = None
+    for link in reversed(chain[:CARRIED_MAX]):
+        shortened = dataclasses.replace(link, cause=shortened)
+    assert shortened is not None
+    return shortened
 
 
 def _cause(exception: BaseException) -> BaseException | None:

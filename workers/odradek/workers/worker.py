@@ -298,7 +298,13 @@ class _Parts:
         self._worker = worker
         self._share = 1.0
         self.execution.limits = self._limits(worker._queue_rate)
-        intake = Intake(namespace.codec, stats, self.sender.submit, repeats_remembered=settings.repeats_remembered)
+        intake = Intake(
+            namespace.codec,
+            stats,
+            self.sender.submit,
+            repeats_remembered=settings.repeats_remembered,
+            record_bytes_max=namespace.record_bytes_max,
+        )
         self.fetcher = Fetcher(
             homes,
             worker.task_queue,

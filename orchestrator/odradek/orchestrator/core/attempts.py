@@ -192,7 +192,7 @@ class Attempts(Decide):
         """Send the current attempt; the record that says so goes first, so that a takeover knows."""
         self.progress(live, activity, retry_at_ms=None, dispatched_ms=self.now_ms, attempt_scheduled_ms=self.now_ms)
         live.effects.append(self.task(live, activity.scheduled.seq))
-        self.touched[live.run.run_id] = live
+        self.touched[id(live)] = live
 
     def progress(self, live: LiveRun, activity: Activity, **changes: object) -> None:
         progress = activity.progress
@@ -255,7 +255,7 @@ class Attempts(Decide):
             told = self._notice(holder.worker, live.run.run_id, seq, activity.progress.attempt, reason)
             if told is not None:
                 live.effects.append(told)
-                self.touched[live.run.run_id] = live
+                self.touched[id(live)] = live
 
     def _tell(self, worker: str, run_id: str, seq: int, attempt: int, reason: str) -> None:
         told = self._notice(worker, run_id, seq, attempt, reason)

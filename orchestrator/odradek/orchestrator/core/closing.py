@@ -188,7 +188,7 @@ class Closing(ShardState):
         """Show where the run stands when the transition that is being made is durable; once, however often said."""
         self.show_nothing(live)
         live.effects.append(Show(record=self.visibility(live)))
-        self.touched[live.run.run_id] = live
+        self.touched[id(live)] = live
 
     @staticmethod
     def show_nothing(live: LiveRun) -> None:

@@ -179,7 +179,7 @@ class Decide(Transitions):
             started = dataclasses.replace(started, version=version)
         self.count("started", started.workflow_type)
         self.start(following, started)
-        self.touched.pop(following.run.run_id, None)
+        self.touched.pop(id(following), None)
         self.write_transition(following)
         return following
 
@@ -229,9 +229,9 @@ class Decide(Transitions):
                 self.replays += 1
                 self.replayed_events += live.run.event_count
             live.instance = instance
-            self.instances[live.run.run_id] = live
+            self.instances[id(live)] = live
         else:
-            self.instances.move_to_end(live.run.run_id)
+            self.instances.move_to_end(id(live))
         return instance
 
     def _make_instance(self, live: LiveRun) -> WorkflowInstance:
@@ -284,7 +284,7 @@ class Decide(Transitions):
         return closed.instance
 
     def drop_instance(self, live: LiveRun) -> None:
-        self.instances.pop(live.run.run_id, None)
+        self.instances.pop(id(live), None)
         if live.instance is not None:
             live.instance.close()
             live.instance = None
@@ -315,7 +315,7 @@ class Decide(Transitions):
             if run.started is not None:
                 self.count("parked", run.started.workflow_type)
                 self.show(live)
-            self.touched[run.run_id] = live
+            self.touched[id(live)] = live
         if self.config.parked_runs_fail_waits and not isinstance(error, TypePaused):
             self._fail_waits(live, error)
 
@@ -337,7 +337,7 @@ class Decide(Transitions):
             waiting.refusal = refused
             for request in self.waiters.pop(waiting.run.run_id, {}).values():
                 waiting.effects.append(self.reply(request, refused))
-                self.touched[waiting.run.run_id] = waiting
+                self.touched[id(waiting)] = waiting
             updates.refuse_waiters(self, waiting, refused)
             waiting = self._parent_here(waiting)
 
@@ -452,7 +452,7 @@ class Decide(Transitions):
             reply = self.reply(request, r.Accepted(live.run.run_id, already))
             reply.awaits_result = awaits_result
             live.effects.append(reply)
-            self.touched[live.run.run_id] = live
+            self.touched[id(live)] = live
 
     def answer_with(self, live: LiveRun, request: r.Request, body: Any) -> None:
         """Answer once the transition that is being made is durable."""

@@ -325,7 +325,7 @@ class Inputs(Attempts):
         if origin is not None:
             if origin.number < children.PARENT_CLOSED:
                 live.effects.append(children.answer(self.now_ms, origin, None))
-            self.touched[live.run.run_id] = live
+            self.touched[id(live)] = live
 
     def answered_before(
         self, wf: Workflow, request: r.Request, origin: r.MessageOrigin | None = None, run_id: str | None = None
@@ -543,7 +543,7 @@ class Inputs(Attempts):
             case "m":
                 live.effects.append(self.message(live, number))
                 live.push_message(number, self.now_ms)
-                self.touched[live.run.run_id] = live
+                self.touched[id(live)] = live
             case "s":
                 live.run.starts_at_ms = None
                 self.resume(live)

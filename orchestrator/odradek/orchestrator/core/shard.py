@@ -133,8 +133,9 @@ class Shard(Steps):
         if self.config.crashes_max and (not ended or self.config.retries_suspects):
             self.careful = Careful(self)
         for workflow_id in self._restored:
+            self.at = (workflow_id, -1)
             self._reassert(self.workflow(workflow_id), claims)
-        self._restored = {}
+        self._restored, self.at = {}, None
         if self.to_reassert == 0:
             self._settle()
         self.flush_store()
@@ -229,9 +230,11 @@ class Shard(Steps):
                 continue
             self.taken = item[0]
             if isinstance(item, InboxItem):
+                self.at = (item.workflow_id, item.offset)
                 take_one(item)
             else:
                 self._send_dead_letter(*item)
+        self.at = None
         self.flush()
 
     def _send_dead_letter(self, offset: int, letter: DeadLetter) -> None:
@@ -243,7 +246,7 @@ class Shard(Steps):
             self.writer.taken_to(self.decided_x())
 
         letter.on_stored = stored
-        self.writer.after_in_flight([letter])
+        self.writer.after_in_flight([letter, *letter.answers])
 
     def acked(self, entry: Entry, offset: int) -> None:
         """The log has acknowledged an append; call ``flush`` after a batch of these."""
@@ -265,6 +268,7 @@ class Shard(Steps):
     def _fire_due(self) -> None:
         while self.due_heap and self.due_heap[0][0] <= self.now_ms:
             due_ms, workflow_id = heappop(self.due_heap)
+            self.at = (workflow_id, -1)
             wf = self.workflow(workflow_id)
             if wf.stored_due != due_ms:  # what the store says may be out of date
                 self.dirty[b"t" + due_ms.to_bytes(8, "big") + workflow_id.encode()] = None
@@ -276,6 +280,7 @@ class Shard(Steps):
                 self._fire_now(workflow_id)
             else:
                 self.careful.run(wf, partial(self._fire_now, workflow_id))
+        self.at = None
 
     def _fire_now(self, workflow_id: str) -> None:
         wf = self.workflow(workflow_id)
@@ -293,10 +298,15 @@ class Shard(Steps):
         touched, self.touched = self.touched, {}
         for live in touched.values():
             if live.pending:
+                self.at = (
+                    live.run.workflow_id,
+                    live.run.inbox_offset if live.run.inbox_offset > live.inbox_written else -1,
+                )
                 self.write_transition(live)
             elif live.effects:
                 effects, live.effects = live.effects, []
                 self.writer.after_in_flight(effects)
+        self.at = None
         self.writer.taken_to(self.decided_x())
         self.writer.mark_if_idle()
         if len(self.workflows) > self.config.workflows_in_memory_max + 1000:

@@ -19,7 +19,7 @@ from odradek.orchestrator.core import keys, workflow
 from odradek.orchestrator.core.careful import Careful, Turns
 from odradek.orchestrator.core.closed_runs import ClosedRuns
 from odradek.orchestrator.core.store import Store
-from odradek.orchestrator.core.workflow import LiveRun, Workflow
+from odradek.orchestrator.core.workflow import Found, LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry, HistoryWriter
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
@@ -69,6 +69,8 @@ class ShardConfig:
     """A workflow whose code took its process down so often is parked; 0: none is."""
     retries_suspects: bool = False
     """They are run again, as if nothing was known of them."""
+    set_aside: Mapping[str, str] = field(default_factory=dict)
+    """Workflows over which this partition has failed, with the error: their runs are taken as damaged."""
     survived: set[int] = field(default_factory=set)
     """Claims of this very process, which has not died of them."""
     turns: Turns = field(default_factory=Turns)
@@ -107,11 +109,11 @@ class ShardState(ABC):
         self.store = store
         self.now_ms = 0
         self.workflows: OrderedDict[str, Workflow] = OrderedDict()
-        self.instances: OrderedDict[str, LiveRun] = OrderedDict()
-        """Runs whose code is in memory, the longest unused first."""
+        self.instances: OrderedDict[int, LiveRun] = OrderedDict()
+        """Runs whose code is in memory, the longest unused first. By ``id``: forged starts can share a run ID."""
         self.dirty: dict[bytes, bytes | None] = {}
-        self.touched: dict[str, LiveRun] = {}
-        """Runs for which this batch has something to write."""
+        self.touched: dict[int, LiveRun] = {}
+        """By ``id``: runs for which this batch has something to write."""
         self.waiters: dict[str, dict[str, r.Request]] = {}
         """Who waits for the result of a run or of an update, by run (and update) and request."""
         self.careful: Careful | None = None
@@ -140,6 +142,8 @@ class ShardState(ABC):
         self._decided: set[int] = set()
         self._holds = 0
         self.taken = -1
+        self.at: tuple[str, int] | None = None
+        """The workflow that is being worked on, and the inbox record (-1: none), for whoever asks what went wrong."""
         self.lost_records: list[LostRecord] = []
         self.transitions = 0
         self.replays = 0
@@ -208,7 +212,7 @@ class ShardState(ABC):
         return wf
 
     def _load(self, workflow_id: str) -> Workflow:
-        found: list[workflow.Found] = []
+        found: list[Found] = []
         damaged: dict[str, str] = {}
         for key, value in self.image(workflow_id):
             parsed = keys.parse(key)
@@ -219,15 +223,46 @@ class ShardState(ABC):
                 lost = LostRecord(workflow_id, offset, key, value[8:], str(error))
                 if lost not in self.lost_records:
                     self.lost_records.append(lost)
-                if parsed is not None:
+                if parsed is not None and parsed.kind != "x":
                     damaged[parsed.run_id] = f"{error} (offset {offset} of history partition {self.config.partition})"
                 continue
             if parsed is not None:
                 found.append((parsed, key, offset, record))
-        wf = workflow.resolve(workflow_id, found, self.config.codec.encode_events, damaged)
+        if workflow_id in self.config.set_aside:
+            why = f"ODR-167: the partition has failed over it: {self.config.set_aside[workflow_id]}"
+            damaged = {item[0].run_id: why for item in found if item[0].run_id} | damaged
+        wf = self._resolve(workflow_id, found, damaged)
         if wf.suspects:
             wf.suspects = {claim: n for claim, n in wf.suspects.items() if claim not in self.config.survived}
         return wf
+
+    def _resolve(self, workflow_id: str, found: list[Found], damaged: dict[str, str]) -> Workflow:
+        """What its records say; runs whose records can be read one by one and make no sense together are damaged."""
+        encode_events = self.config.codec.encode_events
+        try:
+            return workflow.resolve(workflow_id, found, encode_events, damaged)
+        except Exception as error:  # whatever contradictions lead it into
+            reason = f"its records contradict one another ({type(error).__name__}: {error})"
+        by_run: dict[str, list[Found]] = {}
+        for item in found:
+            by_run.setdefault(item[0].run_id, []).append(item)
+        bad = {run_id for run_id, items in by_run.items() if not self._makes_sense(workflow_id, items)} or {*by_run}
+        for run_id in bad:
+            self.lost_records += [
+                LostRecord(workflow_id, item[2], item[1], self.raw(item[1]) or b"", reason) for item in by_run[run_id]
+            ]
+        damaged = {run_id: reason for run_id in bad if run_id} | damaged
+        rest = [item for run_id, items in by_run.items() if run_id not in bad for item in items]
+        if self._makes_sense(workflow_id, rest):
+            return workflow.resolve(workflow_id, rest, encode_events, damaged)
+        return Workflow(workflow_id, damaged={run_id: reason for run_id in by_run if run_id} | damaged)
+
+    def _makes_sense(self, workflow_id: str, found: list[Found]) -> bool:
+        try:
+            workflow.resolve(workflow_id, found, self.config.codec.encode_events)
+        except Exception:
+            return False
+        return True
 
     def image(self, workflow_id: str) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values (offset before the record) of one workflow, as the store has them."""
