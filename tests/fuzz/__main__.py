@@ -8,12 +8,32 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 
 from tests.fuzz.targets import TARGETS, command
+
+SECONDS_MAX = 30
+"""A seed that takes longer hangs."""
+
+
+@contextmanager
+def within(seconds: int) -> Iterator[None]:
+    def give_up(*_: object) -> None:
+        raise TimeoutError(f"no end within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def main() -> int:
@@ -33,7 +53,8 @@ def main() -> int:
         for target in targets:
             tried += 1
             try:
-                TARGETS[target](seed)
+                with within(SECONDS_MAX):
+                    TARGETS[target](seed)
             except Exception:
                 failures += 1
                 traceback.print_exc()

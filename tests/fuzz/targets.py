@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tests.fuzz import inbox
+from tests.fuzz import history, inbox
 
 TARGETS: Final[dict[str, Callable[[int], None]]] = {
+    "history": history.check_seed,
     "inbox": inbox.check_seed,
 }
 

@@ -129,6 +129,7 @@ class OwnedPartition:
         self.shard = Shard(config, self.store)
         self.shard.worker_partition = around.worker_partition
         self.shard.unserved_ms = around.unserved_ms
+        self.shard.inbox_end = log.offsets(self._topics.inbox, self.partition).end
         self.shard.paused_types, self.shard.paused_queues = around.controls.types, around.controls.queues
         begin = log.offsets(self._topics.history, self.partition).begin
         self.phase = Phase.RESTORING
@@ -309,7 +310,8 @@ class OwnedPartition:
             return
         gap, self._gap = self._gap, None
         self.around.reader.unassign(self._topics.history, self.partition)
-        self.shard.writer.gap_read([(record.offset, record.key or b"", _claim_of(record)) for record in gap])
+        found = [(record.offset, record.key or b"", keys.claim_of(record.key or b"")) for record in gap]
+        self.shard.writer.gap_read(found)
         self.shard.flush()
         self.drain()
 
@@ -381,16 +383,3 @@ class OwnedPartition:
         except Exception:
             _log.debug("the store is closed without a stamp", exc_info=True)
             return StoreIdentity("", 0, 0)
-
-
-def _claim_of(record: Record) -> int | None:
-    key = record.key or b""
-    if key.startswith((keys.MARK, keys.CHECKPOINT)):
-        return int(key.rpartition(b"\0")[2])
-    if key.startswith(keys.CLAIM):
-        return None
-    try:
-        parsed = keys.parse(key)
-    except ValueError:
-        return None
-    return parsed.claim if parsed else None

@@ -16,10 +16,10 @@ from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.careful import CAREFUL_MS, Careful
 from odradek.orchestrator.core.effects import DeadLetter, SendMessage, SendTask, Show
 from odradek.orchestrator.core.run import NO_CLAIM
-from odradek.orchestrator.core.state import FOREVER_MS, HORIZON_MS, InboxItem, LostRecord, ShardConfig
+from odradek.orchestrator.core.state import HORIZON_MS, InboxItem, LostRecord, ShardConfig
 from odradek.orchestrator.core.steps import Steps
 from odradek.orchestrator.core.store import Store
-from odradek.orchestrator.core.workflow import LiveRun, Workflow
+from odradek.orchestrator.core.workflow import FOREVER_MS, LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry, HistoryWriter, LateRecord, chain_then
 from odradek.schemas import records as r
 from odradek.schemas.errors import UnreadableRecord
@@ -87,14 +87,14 @@ class Shard(Steps):
         """Take the watermarks of a record whose claim is the one in its key: foreign bytes must not move them."""
         with suppress(UnreadableRecord):
             claim, v, x, y = self.config.codec.watermarks(value)
-            if key.endswith(b"\0%d" % claim) and max(v, y) <= offset:
+            if keys.claim_of(key) == claim and max(v, y) <= offset and x < self.inbox_end:
                 self.v0, self.x0, self.y0 = max(self.v0, v), max(self.x0, x), max(self.y0, y)
 
     def _restore_end(self, key: bytes, value: bytes) -> None:
         with suppress(UnreadableRecord):
             body = self.config.codec.decode(r.HistoryRecord, value).body if key.startswith(keys.MARK) else None
             if isinstance(body, r.Mark) and body.number == ENDED:
-                self._note_end(int(key.rpartition(b"\0")[2]))
+                self._note_end(keys.claim_of(key) or 0)
 
     def _note_end(self, claim: int) -> None:
         self._ended_claim = max(claim, self._ended_claim)

@@ -24,11 +24,11 @@ from odradek.orchestrator.core.writer import Entry, HistoryWriter
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 from odradek.schemas.errors import UnreadableRecord
+from odradek.schemas.limits import NUMBER_MAX
 from odradek.workflow.definition import Definition
 
 HORIZON_MS = 60_000
 """Due times further away than this are kept in the store only."""
-FOREVER_MS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,8 @@ class ShardState(ABC):
         self._decided: set[int] = set()
         self._holds = 0
         self.taken = -1
+        self.inbox_end = 1 << 62
+        """At the claim: no record of before can speak of more. The host says."""
         self.at: tuple[str, int] | None = None
         """The workflow that is being worked on, and the inbox record (-1: none), for whoever asks what went wrong."""
         self.lost_records: list[LostRecord] = []
@@ -238,9 +240,8 @@ class ShardState(ABC):
 
     def _resolve(self, workflow_id: str, found: list[Found], damaged: dict[str, str]) -> Workflow:
         """What its records say; runs whose records can be read one by one and make no sense together are damaged."""
-        encode_events = self.config.codec.encode_events
         try:
-            return workflow.resolve(workflow_id, found, encode_events, damaged)
+            return self._resolve_or_raise(workflow_id, found, damaged)
         except Exception as error:  # whatever contradictions lead it into
             reason = f"its records contradict one another ({type(error).__name__}: {error})"
         by_run: dict[str, list[Found]] = {}
@@ -254,15 +255,24 @@ class ShardState(ABC):
         damaged = {run_id: reason for run_id in bad if run_id} | damaged
         rest = [item for run_id, items in by_run.items() if run_id not in bad for item in items]
         if self._makes_sense(workflow_id, rest):
-            return workflow.resolve(workflow_id, rest, encode_events, damaged)
+            return self._resolve_or_raise(workflow_id, rest, damaged)
         return Workflow(workflow_id, damaged={run_id: reason for run_id in by_run if run_id} | damaged)
 
     def _makes_sense(self, workflow_id: str, found: list[Found]) -> bool:
         try:
-            workflow.resolve(workflow_id, found, self.config.codec.encode_events)
+            self._resolve_or_raise(workflow_id, found, {})
         except Exception:
             return False
         return True
+
+    def _resolve_or_raise(self, workflow_id: str, found: list[Found], damaged: dict[str, str]) -> Workflow:
+        wf = workflow.resolve(workflow_id, found, self.config.codec.encode_events, damaged)
+        run = None if wf.live is None else wf.live.run
+        if run is not None and run.inbox_offset > max(self.taken, self.inbox_end):
+            raise ValueError(f"it has taken in inbox offset {run.inbox_offset}, which does not exist")
+        if run is not None and max(run.n, run.time_ms) > NUMBER_MAX:
+            raise ValueError(f"its transition {run.n} at {run.time_ms} ms leaves no room for another")
+        return wf
 
     def image(self, workflow_id: str) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values (offset before the record) of one workflow, as the store has them."""

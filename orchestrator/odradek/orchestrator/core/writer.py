@@ -181,7 +181,7 @@ class HistoryWriter:
 
     def mark_if_idle(self) -> None:
         """Write a mark if somebody waits for x and no other append is going to carry it."""
-        if self._waiting_for_x and not self.in_flight and not self.fenced:
+        if self._waiting_for_x and self._waiting_for_x[0][0] <= self.x and not self.in_flight and not self.fenced:
             self.mark()
 
     def mark(self) -> Entry:
