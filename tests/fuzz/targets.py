@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tests.fuzz import history, inbox
+from tests.fuzz import history, inbox, tasks
 
 TARGETS: Final[dict[str, Callable[[int], None]]] = {
     "history": history.check_seed,
     "inbox": inbox.check_seed,
+    "tasks": tasks.check_seed,
 }
 
 

@@ -272,6 +272,7 @@ class _Parts:
             stats,
             outcomes.instead_of_large,
             worker._clock.now_ms,
+            topic=namespace.topics.tasks(worker.task_queue),
         )
         self.around = Surroundings(
             worker_id, converter, settings, self.sender, worker._client, loop, now_ms=worker._clock.now_ms
