@@ -110,8 +110,7 @@ class Outputs:
                 assert dead is not None
                 metrics.DEAD_LETTERS.labels(self._topics.namespace, dead.topic).inc()
                 _log.error(
-                    "%s: %s (%s, partition %d, offset %d)",
-                    dead.code,
+                    "%s (%s, partition %d, offset %d)",
                     dead.reason,
                     dead.topic,
                     dead.partition,

@@ -16,6 +16,8 @@ from odradek.schemas.compiled import cached, members
 
 NUMBER_MAX: Final = 1 << 58
 """Sums of a few such numbers are 64-bit integers yet; as milliseconds it is nine million years."""
+TIME_MS_MAX: Final = 253_402_300_799_999
+"""The end of the year 9999: a later time is none in Python."""
 NESTED_MAX: Final = 200
 """Causes of one failure: far below what Python's stack allows in whatever is done with them, and above what is written.
 """
