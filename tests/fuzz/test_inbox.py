@@ -18,8 +18,9 @@ from odradek.orchestrator.admission import STRIKES, Admission, Culprits
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.state import InboxItem
 from odradek.schemas import records as r
+from odradek.schemas.dead_letters import KEY_BYTES_KEPT
 from odradek.schemas.limits import NESTED_MAX, NUMBER_MAX, problem
-from tests.fuzz.inbox import CODEC, NAMESPACE, World, check_seed
+from tests.fuzz.inbox import ADMISSION, CODEC, NAMESPACE, World, check_seed
 from tests.fuzz.records import NOW_MS, Values
 
 FUZZED = settings(derandomize=True, deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
@@ -116,6 +117,15 @@ def test_a_record_that_fills_its_topic() -> None:
     assert len(letter.value) <= 64 * 1024
     assert len(CODEC.encode(letter)) < NAMESPACE.record_bytes_max
     assert admitted[1].answers[0].body.code == "ODR-105"
+
+
+def test_a_key_that_fills_its_topic() -> None:
+    """The key stands in the letter, and would stand beside it."""
+    key = b"k" * (NAMESPACE.record_bytes_max - 100)
+    ((_, dead),) = ADMISSION.take([Record("test.inbox", 0, 0, NOW_MS, key, b"garbage")], NOW_MS)  # type: ignore[misc]
+    assert dead.record is not None
+    assert len(dead.record.key or b"") <= KEY_BYTES_KEPT
+    assert len(CODEC.encode(dead.record)) < NAMESPACE.record_bytes_max // 2
 
 
 @pytest.mark.parametrize("offset", [7, 8])

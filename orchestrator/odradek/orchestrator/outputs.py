@@ -19,6 +19,7 @@ from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS
 from odradek.orchestrator.core.writer import HistoryWriter
 from odradek.schemas import records as r
+from odradek.schemas.dead_letters import KEY_BYTES_KEPT
 from odradek.schemas.topics import Topics, is_abroad
 
 _log = logging.getLogger("odradek.orchestrator.outputs")
@@ -116,7 +117,8 @@ class Outputs:
                     dead.partition,
                     dead.offset,
                 )
-                self._append(effect, writer, self._topics.dead_letter, 0, dead.key, codec.encode(dead))
+                letter_key = dead.key if len(dead.key or b"") <= KEY_BYTES_KEPT else None
+                self._append(effect, writer, self._topics.dead_letter, 0, letter_key, codec.encode(dead))
             case _:
                 raise AssertionError(effect)
 

@@ -9,6 +9,8 @@ from odradek.schemas.records import DeadLetterRecord
 REASON_CHARACTERS_MAX: Final = 4000
 VALUE_BYTES_KEPT: Final = 64 * 1024
 """How much is kept of a value that does not fit as a whole."""
+KEY_BYTES_KEPT: Final = 1000
+"""And of a key, then. A longer one is no key of the letter's own record either."""
 _SURROUNDINGS_BYTES: Final = 32 * 1024
 """What a letter says beside key and value, at most, and what its own record costs."""
 
@@ -32,7 +34,7 @@ def dead_letter(
     value_bytes = None
     kept_key = key
     if len(key or b"") + len(value or b"") > room:
-        kept_key = key[: room // 2] if key is not None else None
+        kept_key = key[:KEY_BYTES_KEPT] if key is not None else None
         if value is not None:
             value_bytes, value = len(value), value[: min(VALUE_BYTES_KEPT, room // 2)]
     return DeadLetterRecord(code, reason, topic, partition, offset, time_ms, kept_key, value, value_bytes)

@@ -22,9 +22,9 @@ _JSON: Final = "json/plain"
 
 
 def event_to_json(event: Event) -> dict[str, Any]:
-    shown = _record_to_json(event)
+    shown = record_to_json(event)
     del shown["body"], shown["time_ms"]
-    body = _record_to_json(event.body)
+    body = record_to_json(event.body)
     return {"type": type(event.body).__name__, "time": _time_to_json(event.time_ms), **shown, "body": body}
 
 
@@ -67,7 +67,8 @@ def payload_from_json(shown: Mapping[str, Any]) -> Payload:
 # -------------------------------------------------------------------------------------------------------- records
 
 
-def _record_to_json(record: Any) -> dict[str, Any]:
+def record_to_json(record: Any) -> dict[str, Any]:
+    """Of any record; what is in a union does not say its type."""
     shown = {}
     record_type: Any = type(record)
     for field, _ in _fields(record_type):
@@ -81,7 +82,7 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, Payload):
         return payload_to_json(value)
     if dataclasses.is_dataclass(value):
-        return _record_to_json(value)
+        return record_to_json(value)
     if isinstance(value, Mapping):
         return {name: _to_json(item) for name, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
