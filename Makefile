@@ -13,8 +13,10 @@ ARGS ?=
 # Random workflows: how many, and from which one on.
 SEEDS ?= 1000
 FIRST ?= 0
+# How long to look for bad input that does harm.
+MINUTES ?= 10
 
-.PHONY: help venv demo test lint format types imports pytest schemas reference properties bench crowd blocking million fan-out clean
+.PHONY: help venv demo test lint format types imports pytest schemas reference properties fuzz bench crowd blocking million fan-out clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -58,6 +60,9 @@ reference: $(STAMP) ## Make the generated parts of docs/reference anew
 
 properties: $(STAMP) ## Random workflows: make properties SEEDS=10000 [FIRST=0]
 	$(BIN)/python -m tests.orchestrator.random_workflows $(FIRST) $(SEEDS)
+
+fuzz: $(STAMP) ## Bad input for everything that reads: make fuzz MINUTES=60 [FIRST=0]
+	$(BIN)/python -m tests.fuzz all --seconds $$(($(MINUTES) * 60)) $(if $(filter-out 0,$(FIRST)),--first $(FIRST))
 
 bench: $(STAMP) ## Steps per second of a chain of activities: make bench LOG=kafka
 	$(BIN)/python -m benchmarks.chain --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)

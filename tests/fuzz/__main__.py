@@ -40,10 +40,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("target", choices=["all", *TARGETS])
     parser.add_argument("first", type=int, nargs="?")
+    parser.add_argument("--first", dest="first_of_all", type=int)
     parser.add_argument("count", type=int, nargs="?", default=1)
     parser.add_argument("--seconds", type=float, default=0.0)
     given = parser.parse_args()
-    first = random.SystemRandom().randrange(10**9) if given.first is None else given.first
+    named = given.first if given.first is not None else given.first_of_all
+    first = random.SystemRandom().randrange(10**9) if named is None else named
+    print(f"seeds from {first} on", file=sys.stderr)
     targets = list(TARGETS) if given.target == "all" else [given.target]
     ends = time.monotonic() + given.seconds
     failures = tried = 0

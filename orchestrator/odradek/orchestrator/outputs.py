@@ -148,7 +148,11 @@ class Outputs:
                 partitions = self._queue_partitions[queue] = ensure_queue(self._namespace, queue)
             except (LogError, ValueError) as error:
                 if is_abroad(queue) and isinstance(error, (TopicMissing, ValueError)):
-                    self._refuse_task(effect, task, writer, error)
+                    reason = (
+                        f'ODR-129: activity "{task.activity_type}" is for task queue "{queue}", and that namespace '
+                        f"does not exist on this log ({error}): correct its name, or have it made"
+                    )
+                    self._refuse_task(effect, task, writer, reason)
                 else:
                     self._hold_task(effect, writer, home, queue, error)
                 return
@@ -156,7 +160,12 @@ class Outputs:
         key = f"{task.run_id}:{task.seq}".encode()
         value = self._namespace.codec.encode(task)
         elsewhere = partial(self._hold_task, effect, writer, home, queue) if is_abroad(queue) else None
-        self._append(effect, writer, self._topics.tasks(queue), crc32(key) % partitions, key, value, elsewhere)
+        topic = self._topics.tasks(queue)
+        try:
+            self._append_or_raise(effect, writer, topic, crc32(key) % partitions, key, value, elsewhere)
+        except RecordTooLarge as error:
+            reason = f'ODR-105: activity "{task.activity_type}" cannot be sent to its queue: {error}'
+            self._refuse_task(effect, task, writer, reason)
 
     def _hold_task(self, effect: fx.SendTask, writer: HistoryWriter, home: int, queue: str, error: Exception) -> None:
         """Its topic takes it later, perhaps; nothing else waits with it."""
@@ -167,13 +176,9 @@ class Outputs:
         self._queue_partitions.pop(queue, None)
         self._blocked.append((effect, writer, home))
 
-    def _refuse_task(self, effect: fx.SendTask, task: r.TaskRecord, writer: HistoryWriter, error: Exception) -> None:
+    def _refuse_task(self, effect: fx.SendTask, task: r.TaskRecord, writer: HistoryWriter, reason: str) -> None:
         """No worker can ever get it: the activity fails, as a message to a namespace that does not exist does."""
-        reason = (
-            f'ODR-129: activity "{task.activity_type}" is for task queue "{task.task_queue}", and that namespace does '
-            f"not exist on this log ({error}): correct its name, or have it made"
-        )
-        failure = r.Failure(r.FailureKind.APPLICATION, reason, "ODR-129", non_retryable=True)
+        failure = r.Failure(r.FailureKind.APPLICATION, reason, reason[:7], non_retryable=True)
         now_ms = int(time.time() * 1000)
         result = r.ActivityResult(task.run_id, task.seq, task.attempt, "", now_ms, None, failure)
         value = self._namespace.codec.encode(r.InboxRecord(now_ms, result))

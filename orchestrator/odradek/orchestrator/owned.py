@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Protocol
 
-from odradek.log import Appender, Committed, Reader, Record
+from odradek.log import Appender, Committed, Reader, Record, RecordTooLarge
 from odradek.log.controls import Controls
 from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
@@ -277,7 +277,11 @@ class OwnedPartition:
             except Exception as failure:
                 self.around.partition_failed(self, failure)
 
-        self.around.history.append(self._topics.history, self.partition, entry.key, entry.value, appended)
+        try:
+            self.around.history.append(self._topics.history, self.partition, entry.key, entry.value, appended)
+        except RecordTooLarge:
+            shard.at = (entry.key.partition(b"\0")[0].decode(), -1)  # nothing else of this partition is to blame
+            raise
 
     def _carry_out(self, effect: fx.Effect) -> None:
         shard = self.shard

@@ -14,8 +14,8 @@ from typing import Any, Final
 from odradek.schemas import records as r
 from odradek.schemas.compiled import cached, members
 
-NUMBER_MAX: Final = 1 << 58
-"""Sums of a few such numbers are 64-bit integers yet; as milliseconds it is nine million years."""
+NUMBER_MAX: Final = 86_399_999_999_999_999
+"""Python's longest ``timedelta`` in milliseconds; sums of a few such numbers are 64-bit integers yet."""
 TIME_MS_MAX: Final = 253_402_300_799_999
 """The end of the year 9999: a later time is none in Python."""
 NESTED_MAX: Final = 200

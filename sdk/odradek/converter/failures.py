@@ -255,9 +255,14 @@ def _read_application(failure: Failure, converter: PayloadConverter) -> FailureE
         *converter.from_payloads(failure.details),
         type=failure.type or None,
         non_retryable=failure.non_retryable,
-        next_retry_delay=None if delay_ms is None else timedelta(milliseconds=delay_ms),
+        next_retry_delay=None if delay_ms is None else _delay(delay_ms),
         category=_member(ApplicationErrorCategory, failure.category) or ApplicationErrorCategory.UNSPECIFIED,
     )
+
+
+def _delay(milliseconds: int) -> timedelta:
+    longest = timedelta.max // _MILLISECOND
+    return timedelta(milliseconds=max(-longest, min(milliseconds, longest)))
 
 
 def _read_cancelled(failure: Failure, converter: PayloadConverter) -> FailureError:

@@ -19,6 +19,7 @@ from odradek.orchestrator.core.instance import CLOSING, WorkflowBug, WorkflowDea
 from odradek.orchestrator.core.parked import refusal
 from odradek.orchestrator.core.paused import TYPE_PAUSED, TypePaused, as_parked, refuse_paused
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM, Remembered, Run, fold, inherited
+from odradek.orchestrator.core.sizes import closing_that_fits
 from odradek.orchestrator.core.successors import with_successor
 from odradek.orchestrator.core.transitions import Transitions
 from odradek.orchestrator.core.versions import UnknownWorkflowType, code_of, following_version
@@ -131,7 +132,7 @@ class Decide(Transitions):
             self.retire(live, seq)
         if live.steps:
             self.cancel_steps(live)
-        self.record(live, with_successor(run, closing, max(self.now_ms, run.time_ms)))
+        self.record(live, self._with_successor(run, closing))
         self.show_nothing(live)
         wf = self.workflow(run.workflow_id)
         wf.live = None
@@ -148,6 +149,13 @@ class Decide(Transitions):
         if run.started is not None:
             self.count(run.status, run.started.workflow_type)
             self.durations.append(("workflow", run.started.workflow_type, (run.time_ms - run.started_ms) / 1000))
+
+    def _with_successor(self, run: Run, closing: Any) -> Any:
+        closing = with_successor(run, closing, max(self.now_ms, run.time_ms))
+        if getattr(closing, "next", None) is None or isinstance(closing, r.RunContinued):
+            return closing
+        size = len(self.config.codec.encode_events([r.Event(run.n, self.now_ms, closing)]))
+        return closing_that_fits(closing, size, self.config.event_bytes_max)
 
     def check_length(self, live: LiveRun) -> None:
         """A run that grows without end is warned of, and ended before it can no longer be replayed."""
