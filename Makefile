@@ -62,7 +62,7 @@ properties: $(STAMP) ## Random workflows: make properties SEEDS=10000 [FIRST=0]
 	$(BIN)/python -m tests.orchestrator.random_workflows $(FIRST) $(SEEDS)
 
 fuzz: $(STAMP) ## Bad input for everything that reads: make fuzz MINUTES=60 [FIRST=0]
-	$(BIN)/python -m tests.fuzz all --seconds $$(($(MINUTES) * 60)) $(if $(filter-out 0,$(FIRST)),--first $(FIRST))
+	$(BIN)/python -m tests.fuzz all $(filter-out 0,$(FIRST)) --seconds $$(($(MINUTES) * 60))
 
 bench: $(STAMP) ## Steps per second of a chain of activities: make bench LOG=kafka
 	$(BIN)/python -m benchmarks.chain --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)

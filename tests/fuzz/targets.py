@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tests.fuzz import everywhere, history, inbox, tasks
+from tests.fuzz import commands, everywhere, history, inbox, tasks
 
 TARGETS: Final[dict[str, Callable[[int], None]]] = {
+    "commands": commands.check_seed,
     "everywhere": everywhere.check_seed,
     "history": history.check_seed,
     "inbox": inbox.check_seed,

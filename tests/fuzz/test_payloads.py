@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from random import Random
 from typing import Any
 
@@ -11,9 +12,12 @@ import zstandard
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from odradek import common
 from odradek.contrib.compression import DECOMPRESSED_BYTES_MAX, ENCODING, CompressionCodec
 from odradek.converter import ConverterError, DataConverter, PayloadUnreadable
-from odradek.schemas.records import Failure, Payload
+from odradek.orchestrator.core.backoff import next_delay_ms
+from odradek.schemas.limits import problem
+from odradek.schemas.records import Failure, Payload, RetryPolicy
 from tests.fuzz.records import Values
 from tests.fuzz.test_inbox import FUZZED
 
@@ -98,3 +102,25 @@ def test_a_frame_that_says_less_than_it_holds() -> None:
             decode(Payload(ENCODING, data, {}))
     with pytest.raises(PayloadUnreadable, match="ODR-"):
         decode(Payload(ENCODING, whole, {f"{ENCODING}/encoding": b"\xff"}))
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 60, 10**18])
+@pytest.mark.parametrize("coefficient", [1.0, 2.0, 1e6, 1e308])
+def test_a_backoff_that_grows_without_end(coefficient: float, attempt: int) -> None:
+    policy = RetryPolicy(1000, coefficient)
+    delay_ms, _ = next_delay_ms(policy, attempt, Failure("application", ""))
+    assert delay_ms is not None
+    assert 1000 <= delay_ms <= 100_000
+
+
+@pytest.mark.parametrize("interval", [timedelta(), -timedelta(days=1), timedelta.max])
+def test_a_policy_without_retries_may_say_anything_else(interval: timedelta) -> None:
+    policy = common.RetryPolicy(interval, float("nan"), maximum_attempts=1)
+    assert problem(policy.to_record()) is None
+
+
+def test_numbers_that_no_record_can_hold() -> None:
+    with pytest.raises(ValueError, match="ODR-048"):
+        common.RetryPolicy(maximum_attempts=2**63).to_record()
+    with pytest.raises(ValueError, match="at most"):
+        common.Priority(priority_key=2**63)
