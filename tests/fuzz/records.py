@@ -16,7 +16,7 @@ INTEGERS: Final = (
     0, 1, -1, 2, 3, 5, 100, 4095, 4096, -2, -4096, 2**31 - 1, 2**31, -(2**31), 2**53, 2**62, 2**63 - 1, -(2**63),
     NOW_MS, NOW_MS - 1, NOW_MS + 1000, -NOW_MS, 2 * NOW_MS,
 )  # fmt: skip
-FLOATS: Final = (0.0, -0.0, 1.0, -1.0, 1.5, 1e308, -1e308, 5e-324, float("inf"), float("-inf"), float("nan"))
+FLOATS: Final = (0.0, 1.0, -1.0, 1.5, 1e308, -1e308, 5e-324, float("inf"), float("-inf"), float("nan"))
 TEXTS: Final = (
     "", " ", "a", "\0", "a\0b", "\n", "ä€🙂", "\uffff", "x" * 300, "y" * 70_000, "null", "-1", "1e999", "../../etc",
     "a:b", ":", "a/b", "default", "* * * * *", "@hourly", "{}", "%s", "__init__", "__temporal_x", "\u202e", "ODR-002",

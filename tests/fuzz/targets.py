@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tests.fuzz import commands, everywhere, history, inbox, tasks
+from tests.fuzz import commands, everywhere, history, inbox, replays, tasks
 
 TARGETS: Final[dict[str, Callable[[int], None]]] = {
     "commands": commands.check_seed,
     "everywhere": everywhere.check_seed,
     "history": history.check_seed,
     "inbox": inbox.check_seed,
+    "replays": replays.check_seed,
     "tasks": tasks.check_seed,
 }
 
