@@ -54,6 +54,8 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.chance = Random(seed)
+        self.foreign: set[int] = set()
+        """Offsets of the history where others wrote."""
         self.partition = Partition(WORKFLOWS, history_events_max=2000, replays_each_activation=False)
         self.partition.codec = CODEC
         self.owner = FuzzedOwner(self.partition)
@@ -128,12 +130,35 @@ class World:
             item = self.item()
             if item is not None:
                 self.partition.inbox.append(item)
+            if self.chance.random() < 0.05:
+                self.foreign.add(self.partition.land(*self.foreign_history()))
             if self.chance.random() < 0.3:
-                self.owner.run()
+                self.go_on()
                 self.values.known = self.known()
             if self.chance.random() < 0.1:
                 self.owner.pass_time(self.chance.choice((1, 61, 3601)))
+        self.go_on()
+
+    def go_on(self) -> None:
+        """As the host does: who meets something that looks like a claim claims again."""
         self.owner.run()
+        while not self.owner.alive:
+            self.owner = FuzzedOwner(self.partition)
+            self.owner.run()
+
+    def foreign_history(self) -> tuple[bytes, bytes]:
+        """What somebody writes between the owner's own records."""
+        chance = self.chance
+        name, number = chance.choice((*VICTIMS, "new-0")), chance.choice((b"0", b"1", b"5", b"x", b"99999999999"))
+        run_id = chance.choice(self.values.known["run_id"]).encode()
+        key = chance.choice(
+            (
+                b"\0claim\0x", b"\0claim\0\xff", b"\0mark\0" + number, b"\0checkpoint\0" + number, b"garbage", b"\0",
+                b"\0".join((name.encode(), run_id, chance.choice((b"c1", b"p1", b"s0", b"x0", b"c")), number)),
+            )
+        )  # fmt: skip
+        value = CODEC.encode(self.values.of(r.HistoryRecord))
+        return key, damaged(chance, value) if chance.random() < 0.5 else value
 
     def check(self) -> None:
         """The healthy ones complete: one with this owner, the other with the next, which reads the history."""
@@ -143,16 +168,22 @@ class World:
             self.owner.pass_time(61)
         self.owner = FuzzedOwner(self.partition)
         self.owner.run()
-        assert not self.owner.shard.lost_records, self.owner.shard.lost_records
+        suspicious = {*VICTIMS, "new-0"} if self.foreign else set()
+        lost = [
+            record
+            for record in self.owner.shard.lost_records
+            if record.offset not in self.foreign and record.workflow_id not in suspicious
+        ]
+        assert not lost, lost
         assert self.completed(second) == [second, "go"]
 
     def completed(self, name: str) -> Any:
         self.partition.send(
             name, r.SignalWorkflow("tell", [self.partition.payload("go")], request=self.partition.request())
         )
-        self.owner.run()
+        self.go_on()
         self.owner.pass_time(2)
-        assert self.owner.alive, self.owner.fenced
+        self.go_on()
         waits = self.partition.request()
         self.partition.send(name, r.AwaitResult(waits))
         self.owner.run()

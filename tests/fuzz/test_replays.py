@@ -37,7 +37,7 @@ async def test_an_input_that_nobody_deferred() -> None:
         await REPLAYER.replay_workflow(longer(r.DeferredApplied(0)))
 
 
-@pytest.mark.parametrize("body", [r.ActivityCompleted(99, None, 1, 0, ""), r.TimerFired(99), r.ChildStarted(99, "run")])
+@pytest.mark.parametrize("body", [r.ActivityCompleted(99, None, 1, 0, ""), r.ChildStarted(99, "run")])
 async def test_the_end_of_what_was_never_begun(body: r.EventBody) -> None:
     """As that of something which the code has given up: it decides nothing."""
     assert (await REPLAYER.replay_workflow(longer(body))).replay_failure is None

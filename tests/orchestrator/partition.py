@@ -254,9 +254,7 @@ class Owner:
     def _read(self, offset: int) -> tuple[int, bytes, int | None]:
         record = self.partition.history[offset]
         assert record is not None
-        key = record[0]
-        parsed = keys.parse(key) if not key.startswith(keys.CLAIM) else None
-        return offset, key, parsed.claim if parsed else None
+        return offset, record[0], keys.claim_of(record[0])
 
     def pass_time(self, seconds: float) -> None:
         self.partition.now_ms += int(seconds * 1000)
