@@ -13,10 +13,11 @@ ARGS ?=
 # Random workflows: how many, and from which one on.
 SEEDS ?= 1000
 FIRST ?= 0
-# How long to look for bad input that does harm.
+# The nemesis, and bad input: for how long, and from which seed; 0: one that is chosen, and printed.
 MINUTES ?= 10
+SEED ?= 0
 
-.PHONY: help venv demo test lint format types imports pytest schemas reference properties fuzz bench crowd blocking million fan-out clean
+.PHONY: help venv demo test lint format types imports pytest schemas reference properties simulate models nemesis fuzz mutants bench crowd blocking million fan-out takeover overload clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -64,6 +65,12 @@ properties: $(STAMP) ## Random workflows: make properties SEEDS=10000 [FIRST=0]
 fuzz: $(STAMP) ## Bad input for everything that reads: make fuzz MINUTES=60 [FIRST=0]
 	$(BIN)/python -m tests.fuzz all $(filter-out 0,$(FIRST)) --seconds $$(($(MINUTES) * 60))
 
+simulate: $(STAMP) ## The whole system, simulated, with trouble: make simulate SEEDS=10000 [FIRST=0]
+	$(BIN)/python -W ignore -m tests.simulation $(FIRST) $(SEEDS)
+
+nemesis: $(STAMP) ## Everything goes wrong on three brokers, under load: make nemesis MINUTES=10 [SEED=7]
+	$(BIN)/python -m tests.nemesis.scenario --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
 bench: $(STAMP) ## Steps per second of a chain of activities: make bench LOG=kafka
 	$(BIN)/python -m benchmarks.chain --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
 
@@ -76,8 +83,14 @@ blocking: $(STAMP) ## One endless task among 100,000 short ones, workers that co
 million: $(STAMP) ## A million activities through one queue: make million ARGS="--activities 20000"
 	$(BIN)/python -m benchmarks.million --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
 
+overload: $(STAMP) ## Ten times what a fleet can do, a flood for one workflow, timers due in an outage: make overload ARGS="--parts storm"
+	$(BIN)/python -m benchmarks.overload --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
+
 fan-out: $(STAMP) ## Ten thousand activities from one workflow and back
 	$(BIN)/python -m benchmarks.fan_out --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
+
+takeover: $(STAMP) ## Until a new owner serves, with its store, a copy in Redis, or neither: make takeover ARGS="--workflows 100000"
+	$(BIN)/python -m benchmarks.takeover --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
 
 clean: ## Delete what can be made again, .venv included
 	rm -rf $(VENV) .demo .odradek dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -80,3 +80,59 @@ class FanOut:
         limit = timedelta(minutes=30)
         calls = (workflow.execute_activity(echo, value, start_to_close_timeout=limit) for _ in range(width))
         return sum(got == value for got in await asyncio.gather(*calls))
+
+
+@workflow.defn
+class Patient:
+    """Waits for a word, for a year at most."""
+
+    def __init__(self) -> None:
+        self._word = ""
+
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.wait_condition(lambda: bool(self._word), timeout=timedelta(days=365))
+        return self._word
+
+    @workflow.signal
+    def say(self, word: str) -> None:
+        self._word = word
+
+
+@workflow.defn
+class Customer:
+    """Takes signals for ever, and tells how many it has had."""
+
+    @workflow.init
+    def __init__(self, had: int = 0) -> None:
+        self.had = had
+        self._over = False
+
+    @workflow.run
+    async def run(self, had: int = 0) -> int:
+        await workflow.wait_condition(lambda: self._over or workflow.info().is_continue_as_new_suggested())
+        if not self._over:
+            workflow.continue_as_new(self.had)
+        return self.had
+
+    @workflow.signal
+    def order(self, text: str) -> None:
+        self.had += 1
+
+    @workflow.signal
+    def leave(self) -> None:
+        self._over = True
+
+    @workflow.query
+    def orders(self) -> int:
+        return self.had
+
+
+@workflow.defn
+class Alarm:
+    """Sleeps until ``due_ms`` by the wall clock; how many milliseconds after that it was woken."""
+
+    @workflow.run
+    async def run(self, due_ms: int) -> float:
+        await asyncio.sleep(max(0.0, due_ms / 1000 - workflow.time()))
+        return workflow.time() * 1000 - due_ms

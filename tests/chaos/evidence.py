@@ -22,6 +22,8 @@ class Evidence:
         self.namespace: Namespace = open_namespace(log, name)
         self.topics = self.namespace.topics
         self.histories = [self.read(self.topics.history, p) for p in range(self.namespace.partitions)]
+        self.workflow_ids: dict[str, str] = {}
+        """Of the archived runs, by run ID."""
         self.archived = self._archived()
 
     def read(self, topic: str, partition: int) -> list[Record]:
@@ -62,6 +64,7 @@ class Evidence:
         parts: dict[str, dict[int, list[r.Event]]] = defaultdict(dict)
         for record in self.decoded(self.topics.archive, r.ArchiveRecord):
             events = list(record.events)
+            self.workflow_ids[record.run_id] = record.workflow_id
             known = parts[record.run_id].setdefault(record.part, events)
             assert known == events, f"two histories of run {record.run_id} are archived"
         return {run_id: [e for number in sorted(found) for e in found[number]] for run_id, found in parts.items()}

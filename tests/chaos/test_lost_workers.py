@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -133,7 +134,7 @@ async def test_an_outage_of_the_broker_gives_up_nobody(broker: LocalBroker, shop
         broker.pause()
         await asyncio.sleep(OUTAGE_SECONDS)
         broker.resume()
-        await handle.describe()
+        await handle.describe(rpc_timeout=timedelta(seconds=60))
         await asyncio.sleep(5)
         assert retried(shop) == []
         assert await all_end(shop, handle) == [1] * 20

@@ -22,7 +22,7 @@ def test_payloads_are_shown_to_those_who_have_the_converter(spawn: Callable[...,
         *named, "workflow", "start", "Quick", "--id", "q", "--queue", "orders", "--input", '"a1"', "--wait"
     )
     assert done.stdout == '"CHARGED A1"\n', done.stderr
-    assert "CHARGED A1" in run_command(*named, "workflow", "history", "q").stdout
+    assert "CHARGED A1" in run_command(*named, "workflow", "history", "q", "--values").stdout
     assert run_command(*named, "workflow", "result", "q").stdout == '"CHARGED A1"\n'
     unread = run_command("--log", log, "workflow", "history", "q")
     assert "CHARGED" not in unread.stdout

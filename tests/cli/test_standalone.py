@@ -24,7 +24,8 @@ def test_from_start_to_result(fleet: Fleet) -> None:
     listed = json.loads(fleet.run("activity", "list", "--query", "ActivityId = 'pay-1'", "--json").stdout)
     assert [(one["activity_id"], one["status"]) for one in listed] == [("pay-1", "completed")]
     assert "pay-2" in fleet.run("activity", "list").stdout
-    told = json.loads(fleet.run("activity", "describe", "pay-2", "--json").stdout)
+    assert json.loads(fleet.run("activity", "describe", "pay-2", "--json").stdout)["result"] is None
+    told = json.loads(fleet.run("activity", "describe", "pay-2", "--json", "--values").stdout)
     assert (told["attempt"], told["ordering_key"], told["result"]) == (1, "Ada", "charged A2")
     assert "pay-" not in fleet.run("workflow", "list").stdout
 

@@ -47,7 +47,10 @@ def test_history_is_a_story_and_json(fleet: Fleet) -> None:
     fleet.start("Order", "order-2", "--input", '"A2"')
     fleet.run("workflow", "signal", "order-2", "approve", "--input", '"Bob"')
     fleet.run("workflow", "result", "order-2")
-    story = fleet.run("workflow", "history", "order-2").stdout
+    blind = fleet.run("workflow", "history", "order-2").stdout
+    assert "A2" not in blind
+    assert "→ <json, 12 bytes>" in blind
+    story = fleet.run("workflow", "history", "order-2", "--values").stdout
     for words in ("Workflow started", "Signal received", "approve", "Activity completed", "charge", '→ "charged A2"'):
         assert words in story
     events = json.loads(fleet.run("workflow", "history", "order-2", "--json").stdout)["events"]

@@ -17,6 +17,7 @@ from odradek.schemas.records import (
     InboxRecord,
     ReplyBody,
     ReplyRecord,
+    Request,
     RunOutcome,
     StartWorkflow,
 )
@@ -51,6 +52,7 @@ class FakeOrchestrator:
         self.copies: Counter[str] = Counter()
         self.lost_copies = 0
         """So many copies of each request are overlooked before one is answered."""
+        self._late: ReplyBody | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fake-orchestrator", daemon=True)
 
@@ -61,6 +63,10 @@ class FakeOrchestrator:
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join()
+
+    def answer_late(self, answer: ReplyBody) -> None:
+        """Answer everything that was seen so far, whether or not it was answered then."""
+        self._late = answer
 
     def bodies(self, kind: type) -> list[Any]:
         return [body for _, body in self.seen if isinstance(body, kind)]
@@ -75,6 +81,10 @@ class FakeOrchestrator:
                 assert record.value is not None
                 body = self.namespace.codec.decode(InboxRecord, record.value).body
                 self._take(appender, record.key.decode(), body)
+            if self._late is not None:
+                for _, body in self.seen:
+                    self._append(appender, body.request, self._late)
+                self._late = None
             appender.poll()
         reader.close()
         appender.close()
@@ -86,6 +96,9 @@ class FakeOrchestrator:
         if self.copies[request.id] <= self.lost_copies or request.reply_partition < 0:
             return
         for answer in self.script(workflow_id, body):
-            value = self.namespace.codec.encode(ReplyRecord(request.recipient, request.id, answer))
-            key = request.recipient.encode()
-            appender.append(self.namespace.topics.replies, request.reply_partition, key, value)
+            self._append(appender, request, answer)
+
+    def _append(self, appender: Any, request: Request, answer: ReplyBody) -> None:
+        value = self.namespace.codec.encode(ReplyRecord(request.recipient, request.id, answer))
+        key = request.recipient.encode()
+        appender.append(self.namespace.topics.replies, request.reply_partition, key, value)

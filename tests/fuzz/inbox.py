@@ -46,6 +46,10 @@ class FuzzedOwner(Owner):
                 CODEC.encode(r.ReplyRecord(recipient, request_id, body))
             case fx.Archive(record=archived, blocks=blocks):
                 CODEC.encode_with_events(archived, blocks)
+            case fx.DeadLetter(record=letter):
+                assert letter is not None
+                assert letter.reason.startswith(letter.code)
+                CODEC.encode(letter)
         super().emit(effect)
 
 

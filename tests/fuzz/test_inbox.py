@@ -53,20 +53,28 @@ def test_the_healthy_complete_whatever_stands_beside_them(seed: int) -> None:
 def test_one_bad_record(body: Any, workflow_id: str) -> None:
     """It is taken in, or it is a dead letter with a code and whoever asked is told."""
     world = World(0)
-    admitted = admit(workflow_id, body)
-    if isinstance(admitted, InboxItem):
-        world.partition.inbox.append(admitted._replace(offset=len(world.partition.inbox)))
-        world.owner.run()
-        world.owner.pass_time(3601)
-    else:
-        letter = admitted[1]
+    letter = arrive(world, workflow_id, body)
+    if letter is not None:
         assert letter.record is not None
         assert letter.record.code == "ODR-164"
         request = getattr(body, "request", None)
-        answered = [answer.body.code for answer in letter.answers if isinstance(answer, fx.Reply)]
         wanted = request is not None and problem(request) is None and request.reply_partition >= 0
-        assert answered == (["ODR-164"] if wanted else [])
+        assert [one.body.code for one in letter.answers if isinstance(one, fx.Reply)] == (["ODR-164"] if wanted else [])
+        told = [one for one in world.partition.emitted if one in letter.answers]
+        assert told == list(letter.answers)
+    world.owner.pass_time(3601)
     world.check()
+
+
+def arrive(world: World, workflow_id: str, body: Any) -> fx.DeadLetter | None:
+    """What becomes of it, once the owner has taken it in."""
+    item = admit(workflow_id, body)
+    assert isinstance(item, InboxItem)
+    partition = world.partition
+    before = len(partition.emitted)
+    partition.inbox.append(item._replace(offset=len(partition.inbox)))
+    world.owner.run()
+    return next((one for one in partition.emitted[before:] if isinstance(one, fx.DeadLetter)), None)
 
 
 def test_two_workflows_of_one_run_id() -> None:
@@ -92,9 +100,15 @@ def admit(workflow_id: str, body: Any, *, culprits: Culprits | None = None, offs
 
 def test_who_sent_a_message_that_cannot_be_is_told() -> None:
     """A parent does not wait for a child that was never started."""
-    admitted = admit("child", r.StartWorkflow(REQUEST, "Kid", "queue", start_delay_ms=-1, origin=ORIGIN))
-    reply, answer = admitted[1].answers
+    letter = arrive(World(0), "child", r.StartWorkflow(REQUEST, "Kid", "queue", start_delay_ms=-1, origin=ORIGIN))
+    assert letter is not None
+    reply, answer = letter.answers
+    assert isinstance(reply, fx.Reply)
     assert (reply.request_id, reply.body.code) == ("request", "ODR-164")
+    assert isinstance(answer, fx.SendMessage)
+    assert answer.record is not None
+    assert isinstance(answer.record.body, r.MessageAnswer)
+    assert answer.record.body.failure is not None
     assert (answer.workflow_id, answer.record.body.failure.type) == ("victim-0", "ODR-164")
 
 
@@ -102,8 +116,10 @@ def test_failures_that_are_nested_without_end() -> None:
     failure = None
     for _ in range(NESTED_MAX + 1):
         failure = r.Failure("application", "", cause=failure)
-    admitted = admit("victim-0", r.ActivityResult("run", 1, 1, "worker", 0, failure=failure))
-    assert "nested" in admitted[1].record.reason
+    letter = arrive(World(0), "victim-0", r.ActivityResult("run", 1, 1, "worker", 0, failure=failure))
+    assert letter is not None
+    assert letter.record is not None
+    assert "nested" in letter.record.reason
     assert sys.getrecursionlimit() > 2 * NESTED_MAX
 
 

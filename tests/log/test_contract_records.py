@@ -121,6 +121,37 @@ def test_a_paused_partition_keeps_its_position(bench: Bench) -> None:
     reader.close()
 
 
+def test_a_pause_loses_nothing_of_what_was_fetched_ahead(bench: Bench) -> None:
+    topic = bench.topic(1)
+    values = [b"%d" % number for number in range(300)]
+    bench.append(topic, *((b"k", value) for value in values))
+    reader = bench.log.reader()
+    reader.assign(topic, 0, 0)
+    seen = [r.value for r in reader.poll(5, 7)]
+    for _ in range(5):
+        reader.pause(topic, 0)
+        assert reader.poll(0.05) == []
+        assert reader.position(topic, 0) == len(seen)
+        reader.resume(topic, 0)
+        seen += [r.value for r in reader.poll(5, 7)]
+    while len(seen) < len(values):
+        seen += [r.value for r in reader.poll(5)]
+    assert seen == values
+    reader.close()
+
+
+def test_a_partition_that_was_paused_is_read_when_it_is_assigned_again(bench: Bench) -> None:
+    topic = bench.topic(1)
+    bench.append(topic, (b"k", b"a"))
+    reader = bench.log.reader()
+    reader.assign(topic, 0, 0)
+    reader.pause(topic, 0)
+    reader.unassign(topic, 0)
+    reader.assign(topic, 0, 0)
+    assert [r.value for r in _read_some(bench, reader, 1)] == [b"a"]
+    reader.close()
+
+
 def test_an_empty_partition_is_read_in_no_time(bench: Bench) -> None:
     """The position of an empty partition is its end, and polling it waits no longer than asked."""
     topic = bench.topic()

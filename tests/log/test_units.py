@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import ListOffsetsResultInfo, OffsetSpec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +19,7 @@ from odradek.log import (
     LogError,
     LogUnavailable,
     OffsetOutOfRange,
+    Offsets,
     RecordTooLarge,
     TopicCreationRefused,
     TopicMissing,
@@ -25,6 +30,7 @@ from odradek.log.assignment import assign
 from odradek.log.compaction import Entry, Pass, Rules, plan
 from odradek.log.errors import AddressInvalid
 from odradek.log.groups import Group
+from odradek.log.kafka import KafkaLog
 from odradek.log.memory import MemoryLog
 from odradek.log.partitioning import murmur2
 from odradek.schemas.topics import TopicSpec
@@ -246,3 +252,36 @@ def test_errors_survive_pickling(error: LogError) -> None:
     assert str(again) == str(error)
     assert vars(again) == vars(error)
     assert str(error).startswith("ODR-01")
+
+
+@pytest.mark.parametrize(
+    "code", [KafkaError.OFFSET_NOT_AVAILABLE, KafkaError.KAFKA_STORAGE_ERROR, KafkaError.NOT_LEADER_FOR_PARTITION]
+)
+def test_what_passes_while_brokers_change_places_is_asked_again(code: int) -> None:
+    """A leader that does not know yet how far it may answer will know, and one whose disk has failed is replaced."""
+    log = KafkaLog("127.0.0.1:9", {})
+    answers: list[Future[int]] = [Future(), Future()]
+    answers[0].set_exception(KafkaException(KafkaError(code)))
+    answers[1].set_result(7)
+    assert log._ask(lambda _: answers.pop(0)) == 7
+    log.close()
+
+
+class Answering(KafkaLog):
+    """The offsets that its brokers answer with, one request after the other."""
+
+    def __init__(self, *offsets: int) -> None:
+        super().__init__("127.0.0.1:9", {})
+        self._offsets = list(offsets)
+
+    def _ask_offsets(self, asked: dict[TopicPartition, OffsetSpec]) -> dict[TopicPartition, Future[Any]]:
+        answer: Future[Any] = Future()
+        answer.set_result(ListOffsetsResultInfo(self._offsets.pop(0), -1, 0))
+        return dict.fromkeys(asked, answer)
+
+
+def test_an_offset_that_no_broker_has_answered_with_is_asked_for_again() -> None:
+    """Where a broker has gone the client answers -1001, without an error: a partition would seem to be empty."""
+    log = Answering(5, -1001, 7)
+    assert log.offsets("topic", 0) == Offsets(5, 7)
+    log.close()

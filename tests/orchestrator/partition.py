@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from odradek.converter import DataConverter
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.shard import Shard
-from odradek.orchestrator.core.state import InboxItem, ShardConfig
+from odradek.orchestrator.core.state import InboxItem, Room, ShardConfig
 from odradek.orchestrator.core.store import MemoryStore, Store
 from odradek.orchestrator.core.writer import Entry
 from odradek.schemas import records as r
@@ -32,7 +32,7 @@ class Partition:
         self.now_ms = 1_800_000_000_000
         self.hosted = {Definition.of(cls).name: Definition.of(cls) for cls in workflows}
         self.converter = DataConverter.default
-        self.limits = {"record_bytes_max": 4_000_000, "replays_each_activation": True, **limits}
+        self.limits = {"record_bytes_max": 4_000_000, "replays_each_activation": True, "room": Room(), **limits}
         self.codec = Codec()
         self._ids = itertools.count()
         self.tokens = itertools.count()
@@ -63,6 +63,11 @@ class Partition:
         self.inbox.append(item)
         return item
 
+    def bodies(self, kind: type) -> list[Any]:
+        """What of this kind has been sent to workflows."""
+        bodies = (item.record.body for item in self.inbox if isinstance(item.record, r.InboxRecord))
+        return [body for body in bodies if isinstance(body, kind)]
+
     def request(self, request_id: str | None = None) -> r.Request:
         return r.Request(request_id or f"request-{next(self._ids)}", NEVER_MS, "client", 0)
 
@@ -82,6 +87,13 @@ class Partition:
         outcome = next(body for body in self.replies(request) if isinstance(body, r.RunOutcome))
         assert outcome.status == "completed", outcome
         return self.converter.payload_converter.from_payload(outcome.result) if outcome.result else None
+
+    def gap(self, first: int, end: int) -> Iterator[tuple[int, bytes, int | None]]:
+        """What a writer is told of the records from ``first`` up to ``end`` that compaction has left."""
+        for offset in range(first, end):
+            record = self.history[offset]
+            if record is not None:
+                yield offset, record[0], keys.claim_of(record[0])
 
     def compact(self) -> None:
         """What the cleaner does: only the last record of a key stays; older tombstones go."""
@@ -129,13 +141,15 @@ class Owner:
             if record is not None:
                 self.shard.restore(at, *record)
         self.shard.begin(offset, partition.now_ms)
+        while not self.shard.load(3):
+            pass
         self.inbox_at = self.shard.x0 + 1
         self.inbox_end = len(partition.inbox)
         self.live = False
 
     def step(self) -> bool:
         """Read, land, acknowledge and emit everything that is there; False if nothing was."""
-        return any([self.read(), self.land_all(), self.emit_all()])
+        return any([self.read(), self.go_on(), self.land_all(), self.emit_all()])
 
     def run(self) -> None:
         while self.alive and self.step():
@@ -151,6 +165,12 @@ class Owner:
             self.shard.go_live(self.partition.now_ms)
             return True
         return bool(items)
+
+    def go_on(self) -> bool:
+        """Give those that wait for their turn one."""
+        waits = bool(self.shard.intake.backlog)
+        self.shard.go_on(self.partition.now_ms)
+        return waits
 
     def send(self) -> None:
         """Hand the shard's appends to the producer, which has not landed them yet."""
@@ -178,7 +198,7 @@ class Owner:
                 self.alive, self.fenced = False, reason
                 return
             case fx.ReadGap(first=first, end=end):
-                self.shard.writer.gap_read([self._read(at) for at in range(first, end)])
+                self.shard.writer.gap_read(list(partition.gap(first, end)))
                 self.shard.flush()
                 return
             case fx.InboxDone():
@@ -193,11 +213,8 @@ class Owner:
             case fx.CancelStep(step=step):
                 self.cancelled_steps.append(step)
                 return
-            case fx.Archive(record=record, blocks=blocks, on_stored=on_stored):
-                assert record is not None
-                assert on_stored is not None
-                partition.archive.append((record, blocks))
-                on_stored(0, len(partition.archive) - 1)
+            case fx.Archive() | fx.DeadLetter():
+                self.keep(effect)
             case fx.SendMessage(workflow_id=workflow_id, record=record):
                 assert record is not None
                 partition.send(workflow_id, record.body)
@@ -208,6 +225,14 @@ class Owner:
         partition.emitted.append(effect)
         if effect.token is not None:
             self.shard.writer.emitted(effect.token)
+
+    def keep(self, effect: fx.Archive | fx.DeadLetter) -> None:
+        archive = self.partition.archive
+        if isinstance(effect, fx.Archive):
+            assert effect.record is not None
+            archive.append((effect.record, effect.blocks))
+        if effect.on_stored is not None:
+            effect.on_stored(0, len(archive) - 1)
 
     def work(self, task: r.TaskRecord) -> None:
         """Do the activity at once, as a worker would."""
@@ -250,11 +275,6 @@ class Owner:
             failure = r.Failure(r.FailureKind.ACTIVITY, "Activity task failed", attributes=facts, cause=cause)
         ended = r.StepEnded(step.seq, call.activity, result, step.attempt, partition.now_ms, failure)
         self.shard.steps_ended([(step, ended)], partition.now_ms)
-
-    def _read(self, offset: int) -> tuple[int, bytes, int | None]:
-        record = self.partition.history[offset]
-        assert record is not None
-        return offset, record[0], keys.claim_of(record[0])
 
     def pass_time(self, seconds: float) -> None:
         self.partition.now_ms += int(seconds * 1000)

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from random import Random
 from typing import Any
 
 from odradek import workflow
 from odradek.common import RetryPolicy
+from odradek.converter import DataConverter
 from odradek.exceptions import ApplicationError, FailureError
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.instance import COMMANDS, WorkflowInstance
+from odradek.orchestrator.core.state import Room
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 from odradek.workflow.definition import Definition
@@ -29,13 +31,19 @@ KINDS = (
     "sleep", "act", "act", "act", "step", "step", "chance", "seq", "gather", "group", "race", "completed", "timeout",
     "shield", "await", "locked", "queue", "cancel", "cleanup", "catch", "child", "barrier",
 )  # fmt: skip
+LEAVES = KINDS[:7]
 CANCELLATION_TYPES = [str(kind) for kind in workflow.ActivityCancellationType]
 COMMAND_TYPES = COMMANDS.__args__
 
 
 def node(chance: Random, depth: int) -> Node:
     """A random program: a tree of what asyncio and workflows can do."""
-    kind = chance.choice(KINDS if depth else KINDS[:7])
+    kind = chance.choice(KINDS if depth else LEAVES)
+    return shaped(kind, chance, lambda: node(chance, depth - 1))
+
+
+def shaped(kind: str, chance: Random, below: Callable[[], Node]) -> Node:
+    """A program of this kind; ``below`` makes what stands inside of it."""
     if kind in ("sleep", "await"):
         return [kind, chance.randrange(1, 20)]
     if kind in ("act", "step"):
@@ -43,8 +51,8 @@ def node(chance: Random, depth: int) -> Node:
     if kind in ("chance", "queue"):
         return [kind, chance.randrange(1, 4)]
     if kind in ("seq", "gather", "group", "race", "completed", "barrier"):
-        return [kind, [node(chance, depth - 1) for _ in range(chance.randrange(1, 4))]]
-    return [kind, node(chance, depth - 1), chance.randrange(1, 20)]
+        return [kind, [below() for _ in range(chance.randrange(1, 4))]]
+    return [kind, below(), chance.randrange(1, 20)]
 
 
 @workflow.defn
@@ -233,9 +241,7 @@ class World:
         self.seed = seed
         self.chance = Random(seed)
         self.takeovers = takeovers
-        self.partition = Partition(
-            [Program], instances_in_memory_max=memory, chunk_bytes=self.chance.choice([200, 2048])
-        )
+        self.partition = Partition([Program], room=Room(instances=memory), chunk_bytes=self.chance.choice([200, 2048]))
         self.program = node(self.chance, 3)
         self.owner = self._owner()
         self.seen = 0
@@ -349,17 +355,17 @@ class World:
         histories = self.histories()
         assert any(workflow_id == "main" for workflow_id, _ in histories)
         for (workflow_id, run_id), events in histories.items():
-            assert replayed(self.partition, workflow_id, run_id, events) == recorded(events), workflow_id
+            assert replayed(Program, workflow_id, run_id, events) == recorded(events), workflow_id
 
 
 def recorded(events: Sequence[r.Event]) -> list[bytes]:
     return [encoded(event.body) for event in events if isinstance(event.body, COMMAND_TYPES)]
 
 
-def replayed(partition: Partition, workflow_id: str, run_id: str, events: Sequence[r.Event]) -> list[bytes]:
-    converter = partition.converter
+def replayed(code: type, workflow_id: str, run_id: str, events: Sequence[r.Event]) -> list[bytes]:
+    converter = DataConverter.default
     instance = WorkflowInstance(
-        Definition.of(Program), workflow_id, run_id, "test", converter.payload_converter, converter.failure_converter
+        Definition.of(code), workflow_id, run_id, "test", converter.payload_converter, converter.failure_converter
     )
     made: list[bytes] = []
     apply = instance.apply

@@ -19,6 +19,7 @@ from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.children import child_run_id
 from odradek.orchestrator.core.run import UPDATE_CANNOT_END
 from odradek.orchestrator.core.shard import Shard
+from odradek.orchestrator.core.state import Room
 from odradek.orchestrator.core.store import MemoryStore, Store
 from odradek.orchestrator.core.writer import Entry
 from odradek.schemas import records as r
@@ -129,7 +130,8 @@ class SimulatedOwner:
             self._take_over(offset)
         else:
             self.shard.acked(entry, offset)
-            self.shard.flush()
+            if not self.loading:
+                self.shard.flush()
         self.settle()
 
     def _take_over(self, offset: int) -> None:
@@ -141,7 +143,16 @@ class SimulatedOwner:
                 shard.restore(at, *record)
         shard.begin(offset, self.now_ms)
         self.shard = shard
-        self.inbox_at, self.inbox_end = shard.x0 + 1, len(partition.inbox)
+
+    @property
+    def loading(self) -> bool:
+        return self.shard is not None and self.shard.to_load is not None
+
+    def load(self) -> None:
+        assert self.shard is not None
+        if self.shard.load(1):
+            self.inbox_at, self.inbox_end = self.shard.x0 + 1, len(self.world.partition.inbox)
+        self.settle()
 
     def read(self, count: int) -> None:
         assert self.shard is not None
@@ -155,7 +166,12 @@ class SimulatedOwner:
 
     def tick(self) -> None:
         assert self.shard is not None
-        self.shard.tick(self.now_ms)
+        self.shard.tick(self.now_ms, self.world.random.choice((1, 200)))
+        self.settle()
+
+    def go_on(self) -> None:
+        assert self.shard is not None
+        self.shard.go_on(self.now_ms)
         self.settle()
 
     def checkpoint(self) -> None:
@@ -181,8 +197,9 @@ class SimulatedOwner:
             case fx.Fenced():
                 self.die()
             case fx.ReadGap(first=first, end=end):
-                writer.gap_read([world.read(offset) for offset in range(first, end)])
-                self.shard.flush()
+                writer.gap_read(list(world.partition.gap(first, end)))
+                if not self.loading:
+                    self.shard.flush()
             case fx.ReadArchive(parts=parts, on_read=on_read):
                 blocks = b"".join(world.partition.archive[part.offset][1] for part in parts)
                 on_read(list(Codec().decode_events(blocks)))
@@ -215,9 +232,9 @@ class World:
             [Trip, Household],
             chunk_bytes=chunk_bytes,
             record_bytes_max=record_bytes,
-            workflows_in_memory_max=2,
-            instances_in_memory_max=2,
+            room=Room(2, 2),
             crashes_max=1000,  # notes are made at every takeover, and none parks a run
+            inputs_per_turn=self.random.choice((1, 2, 100)),
         )
         self.owners: list[SimulatedOwner] = []
         self.orphans: list[list[Entry]] = []
@@ -322,13 +339,6 @@ class World:
         for _ in range(self.random.choice((1, 1, 1, 2))):
             self.partition.send(workflow_id, body)
 
-    def read(self, offset: int) -> tuple[int, bytes, int | None]:
-        record = self.partition.history[offset]
-        if record is None:
-            return offset, b"\0mark\0gone", None
-        parsed = None if record[0].startswith(b"\0") else keys.parse(record[0])
-        return offset, record[0], parsed.claim if parsed else None
-
     # ------------------------------------------------------------------------------------------ chance
 
     def run(self, steps: int) -> None:
@@ -373,8 +383,10 @@ class World:
             moves += [owner.land] * 3
         if owner.landed:
             moves += [owner.acknowledge] * 3
-        if owner.shard is not None:
-            moves += [lambda: owner.read(self.random.randrange(1, 5)), owner.tick]
+        if owner.loading:
+            moves.append(owner.load)
+        elif owner.shard is not None:
+            moves += [lambda: owner.read(self.random.randrange(1, 5)), owner.tick, owner.go_on]
             if self.random.random() < 0.1:
                 moves.append(owner.checkpoint)
         self.random.choice(moves)()
@@ -407,7 +419,10 @@ class World:
                 owner.land()
             while owner.landed:
                 owner.acknowledge()
+            while owner.loading:
+                owner.load()
             owner.read(100)
+            owner.go_on()
             while self.tasks:
                 self.work(self.tasks.pop(0))
             self.partition.now_ms += 500

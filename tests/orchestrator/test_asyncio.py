@@ -17,6 +17,7 @@ import pytest
 
 from odradek import workflow
 from odradek.exceptions import ApplicationError
+from odradek.orchestrator.core.state import Room
 from odradek.schemas import records as r
 from tests.orchestrator.asyncio_workflows import GOOD, Ways, histories, run_to_the_end
 from tests.orchestrator.partition import Owner, Partition
@@ -45,7 +46,7 @@ EXPECTED: dict[str, Any] = {
 @pytest.mark.parametrize("way", GOOD)
 @pytest.mark.parametrize("kept", [True, False], ids=["in memory", "replayed each time"])
 def test_a_way_of_asyncio(way: str, kept: bool) -> None:
-    partition = Partition([Ways], **({} if kept else {"instances_in_memory_max": 0}))
+    partition = Partition([Ways], **({} if kept else {"room": Room(instances=0)}))
     owner = Owner(partition)
     owner.activities = {"echo": lambda value: value, "undo": lambda value: None}
     result, _ = run_to_the_end(partition, owner, way)

@@ -11,6 +11,7 @@ import pytest
 
 from odradek import workflow
 from odradek.exceptions import ActivityError, ApplicationError, CancelledError, is_cancelled_exception
+from odradek.orchestrator.core.state import Room
 from odradek.schemas import records as r
 from tests.orchestrator.partition import Owner, Partition
 
@@ -303,7 +304,7 @@ def test_a_task_timeout_says_how_long_a_step_of_the_code_may_take_and_ends_no_ru
 @pytest.mark.parametrize("way", ["cleans_up", "shields", "waits_for_the_end"])
 def test_a_cancelled_run_replays(way: str) -> None:
     """Dropped from memory at any moment, it comes back to where it was."""
-    partition = Partition([Ways], instances_in_memory_max=0)
+    partition = Partition([Ways], room=Room(instances=0))
     owner = Owner(partition)
     owner.activities = None
     partition.start("w", "Ways", way)

@@ -32,6 +32,7 @@ from odradek.exceptions import (
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.children import child_run_id
 from odradek.orchestrator.core.describe import describe
+from odradek.orchestrator.core.state import Room
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 from odradek.workflow import ChildWorkflowCancellationType, ChildWorkflowConfig, ParentClosePolicy
@@ -124,7 +125,7 @@ def test_parent_gets_the_results_of_its_children() -> None:
 
 
 def test_default_id_of_a_child_is_the_same_in_a_replay() -> None:
-    partition, owner = run(Family, Double, instances_in_memory_max=0)
+    partition, owner = run(Family, Double, room=Room(instances=0))
     request = partition.start("parent", "Family", 1)
     owner.run()
     assert partition.result(request)[:2] == [2, 4]
@@ -360,7 +361,7 @@ def test_child_whose_id_may_not_be_used_again() -> None:
 
 
 def sent(partition: Partition, kind: type) -> list[Any]:
-    return [item.record.body for item in partition.inbox if isinstance(item.record.body, kind)]
+    return partition.bodies(kind)
 
 
 def test_start_that_comes_again_is_answered_as_the_first_time() -> None:
@@ -519,7 +520,7 @@ def test_cancellation_that_nobody_catches_cancels_parent_and_child(how: str) -> 
 
 def test_result_that_reaches_a_parked_parent_is_kept_for_it() -> None:
     """Without its code the parent records how its child ended, and acts on it when the code is there."""
-    partition, owner = run(Family, Double, instances_in_memory_max=0)
+    partition, owner = run(Family, Double, room=Room(instances=0))
     family, double = partition.hosted["Family"], partition.hosted.pop("Double")
     request = partition.start("parent", "Family", 20)
     owner.run()

@@ -14,6 +14,7 @@ from odradek import workflow
 from odradek.exceptions import ApplicationError, ChildWorkflowError
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.children import child_run_id
+from odradek.orchestrator.core.state import Room
 from odradek.orchestrator.core.store import MemoryStore
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
@@ -91,7 +92,7 @@ class CarefulOwner(Owner):
 
 def converse(crash_after: list[int], chance: random.Random) -> Partition:
     """One conversation; the owner dies after each of these numbers of moves."""
-    partition = Partition([Parent, Child], chunk_bytes=400, instances_in_memory_max=2, workflows_in_memory_max=2)
+    partition = Partition([Parent, Child], chunk_bytes=400, room=Room(2, 2))
     partition.start("parent", "Parent")
     store = MemoryStore()
     owner = CarefulOwner(partition, store)

@@ -26,6 +26,7 @@ from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.schemas.errors import NewerSchema
 from odradek.schemas.records import (
+    ActivityCompleted,
     ActivityScheduled,
     DeadLetterRecord,
     NamespaceFacts,
@@ -214,7 +215,8 @@ def test_a_version_that_nobody_may_write_yet_is_bad_input() -> None:
     log, namespace = opened()
     appender = log.appender()
     for partition in range(namespace.partitions):
-        appender.append(namespace.topics.inbox, partition, b"wf", b"\x04\x00\x00")
+        key = next(f"wf-{n}" for n in range(99) if namespace.partition(f"wf-{n}") == partition)
+        appender.append(namespace.topics.inbox, partition, key.encode(), b"\x04\x00\x00")
     appender.close()
     served = orchestrator(namespace)
     thread, failures = in_thread(served)
@@ -334,4 +336,19 @@ async def test_a_queue_that_forgets_too_soon_is_warned_of(
     warned = [record.message for record in caplog.records if "ODR-147" in record.message]
     assert len(warned) == 1
     assert "topic default.tasks.forgetful keeps tasks for 1.0 h" in warned[0]
-    assert "retention.ms to 518400000" in warned[0]
+
+
+async def test_a_task_is_issued_again_when_its_topic_is_about_to_delete_it(odradek_env: WorkflowEnvironment) -> None:
+    """Half of the retention has passed, and no worker has been there."""
+    log, client = odradek_env.client.connection.log, odradek_env.client
+    log.create_topics([TopicSpec("default.tasks.brief", 1, "delete", retention_ms=2000)])
+    async with Worker(client, task_queue="brief", workflows=[Counting]):
+        handle = await client.start_workflow(Counting.run, 1, id="brief", task_queue="brief")
+        deadline = time.monotonic() + 20
+        while log.offsets("default.tasks.brief", 0).end < 2:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        async with Worker(client, task_queue="brief", activities=[count]):
+            await handle.result()
+        bodies = [event.body for event in (await handle.fetch_history()).events]
+    assert [body.attempt for body in bodies if isinstance(body, ActivityCompleted)] == [1]

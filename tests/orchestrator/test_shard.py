@@ -15,6 +15,7 @@ from odradek.common import RetryPolicy
 from odradek.exceptions import ActivityError, ApplicationError
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.shard import Shard
+from odradek.orchestrator.core.state import Room
 from odradek.orchestrator.core.store import MemoryStore
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
@@ -328,7 +329,7 @@ def test_a_timer_that_became_due_while_nobody_owned_the_partition_fires_at_takeo
 
 def test_timers_of_workflows_that_are_not_in_memory_fire() -> None:
     """Far due times stand in the store only."""
-    partition = Partition([Sleeper], workflows_in_memory_max=0, instances_in_memory_max=0)
+    partition = Partition([Sleeper], room=Room(0, 0))
     owner = Owner(partition)
     requests = [partition.start(f"s{n}", "Sleeper", 300.0 + n) for n in range(1200)]
     owner.run()
@@ -433,6 +434,22 @@ def test_retries_wait_longer_each_time_and_stop_at_the_maximum() -> None:
     fail(partition)
     owner.run()
     assert partition.result(request) == "ApplicationError: broken, maximum-attempts-reached"
+
+
+@pytest.mark.parametrize("room", [Room(), Room(0, 0)], ids=["kept", "evicted"])
+def test_a_task_that_nobody_begins_is_issued_again_as_its_queue_demands(room: Room) -> None:
+    """And is one attempt, whose tasks expire before that."""
+    partition = Partition([Stubborn], room=room)
+    owner = Owner(partition, activities=False)
+    Stubborn.limits = {"start_to_close_timeout": timedelta(seconds=4)}
+    owner.shard.dispatch_expiry_ms = {"queue": 10_000}.__getitem__
+    partition.start("s", "Stubborn")
+    owner.run()
+    for seconds, expected in ((9, 1), (2, 2), (9, 2), (2, 3)):
+        owner.pass_time(seconds)
+        assert len(tasks(partition)) == expected
+    assert {task.attempt for task in tasks(partition)} == {1}
+    assert tasks(partition)[1].expires_ms == partition.now_ms - 11_000 + 10_000
 
 
 def test_a_retry_in_progress_survives_a_takeover_and_is_dispatched_once_more_at_most() -> None:
@@ -664,8 +681,7 @@ def test_a_signal_between_workflows_is_taken_in_once_across_takeovers() -> None:
     request = partition.start("caller", "Caller", "target")
     owner.run()
     assert partition.result(request) == "taken in"
-    messages = [item for item in partition.inbox if isinstance(item.record.body, r.SignalWorkflow)]
-    partition.send("target", messages[0].record.body)  # the log delivers it once more, to another owner
+    partition.send("target", partition.bodies(r.SignalWorkflow)[0])  # the log delivers it once more, to another owner
     successor = Owner(partition)
     query = partition.request()
     partition.send("target", r.QueryWorkflow(query, "heard"))
@@ -742,12 +758,43 @@ def test_x_waits_for_a_dead_letter() -> None:
     assert owner.shard.writer.x == 0
 
 
-def restored(partition: Partition) -> Shard:
+def test_a_takeover_keeps_to_the_room_that_there_is() -> None:
+    """However many workflows wait; and what was put aside meanwhile is not forgotten."""
+    partition = Partition([Waiter], room=Room(20, 5), replays_each_activation=False)
+    owner = Owner(partition)
+    for number in range(300):
+        partition.start(f"w{number}", "Waiter", 1)
+    for _ in range(2):
+        owner.run()
+        owner.shard.checkpoint(partition.now_ms)
+    owner.run()
+    shard = not_loaded(partition)
+    most = 0
+    while not shard.load(10):
+        most = max(most, len(shard.workflows))
+    assert 20 <= most <= 50
+    successor = Owner(partition)
+    requests = [partition.request() for _ in range(300)]
+    for number, request in enumerate(requests):
+        partition.send(f"w{number}", r.AwaitResult(request))
+        signal(partition, f"w{number}", "go")
+    successor.run()
+    assert [partition.result(request) for request in requests] == [["go"]] * 300
+
+
+def not_loaded(partition: Partition) -> Shard:
     shard = Shard(partition.config(), MemoryStore())
     for offset, record in enumerate(partition.history):
         if record is not None:
             shard.restore(offset, *record)
     shard.begin(len(partition.history), partition.now_ms)
+    return shard
+
+
+def restored(partition: Partition) -> Shard:
+    shard = not_loaded(partition)
+    while not shard.load(3):
+        pass
     return shard
 
 
@@ -777,7 +824,7 @@ def test_a_compacted_history_restores_to_the_same_state() -> None:
 
 
 def test_the_code_of_a_run_is_dropped_from_memory_and_comes_back_by_replay() -> None:
-    partition = Partition([Waiter], instances_in_memory_max=1)
+    partition = Partition([Waiter], room=Room(instances=1))
     owner = Owner(partition)
     requests = [partition.start(f"w{n}", "Waiter", 2) for n in range(5)]
     owner.run()

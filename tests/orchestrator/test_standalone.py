@@ -13,6 +13,7 @@ import pytest
 from odradek import workflow
 from odradek.common.standalone import StandaloneOptions, workflow_id_of, workflow_type_of
 from odradek.orchestrator.core import effects as fx
+from odradek.orchestrator.core.state import Room
 from odradek.orchestrator.core.store import MemoryStore
 from odradek.orchestrator.registry import Registry
 from odradek.schemas import records as r
@@ -186,7 +187,7 @@ class Ordering:
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
-        self.partition = Standalone(chunk_bytes=400, instances_in_memory_max=2, workflows_in_memory_max=2)
+        self.partition = Standalone(chunk_bytes=400, room=Room(2, 2))
         self.done: list[int] = []
         self.tasks: list[r.TaskRecord] = []
         self.known: set[tuple[str, int, int]] = set()

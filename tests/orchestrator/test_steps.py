@@ -13,6 +13,7 @@ from odradek.common import RetryPolicy
 from odradek.exceptions import ActivityError, ApplicationError
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.instance import WorkflowInstance
+from odradek.orchestrator.core.state import Room
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 from odradek.workflow.definition import Definition
@@ -210,7 +211,7 @@ def test_a_takeover_runs_the_step_once_though_a_signal_came_first() -> None:
 
 
 def test_a_run_dropped_from_memory_still_gets_the_end_of_its_step() -> None:
-    partition, owner = opened(instances_in_memory_max=0)
+    partition, owner = opened(room=Room(instances=0))
     owner.hold_steps = True
     request = partition.start("talking", "Talking")
     owner.run()

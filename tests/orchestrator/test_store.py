@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from odradek import workflow
+from odradek.client import Client, RequestPolicy
 from odradek.orchestrator.core.store import MemoryStore, Store
-from odradek.orchestrator.rocks import RocksStore, StoreIdentity, discard_if_unfit, open_store, stamp
+from odradek.orchestrator.rocks import (
+    RocksStore,
+    StoreFailed,
+    StoreIdentity,
+    discard_if_unfit,
+    open_store,
+    stamp,
+)
+from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.worker import Worker
 from tests.orchestrator.partition import Owner, Partition
 from tests.orchestrator.test_shard import Sleeper, Waiter, signal
 
 NOW = StoreIdentity("topic", 3, 10_000_000)
 AGE_MS_MAX = 1_800_000
+ASK_AGAIN = RequestPolicy(retry_seconds=0.1, retry_seconds_max=0.1)
 
 
 @pytest.fixture(params=["memory", "rocks"])
@@ -73,6 +86,61 @@ def test_a_damaged_store_is_made_anew(tmp_path: Path) -> None:
     assert isinstance(store, RocksStore)
     store.write({b"a": b"b"})
     store.close()
+
+
+def test_a_store_that_is_deleted_in_use_is_made_anew(tmp_path: Path) -> None:
+    """Whoever uses it is told, and closing it takes no time."""
+    store = RocksStore(tmp_path / "partition-1")
+    store.write({b"a": b"b"})
+    shutil.rmtree(tmp_path / "partition-1")
+    with pytest.raises(StoreFailed, match=r"ODR-157.*partition-1 cannot be used: .*No such file"):
+        store.flush()
+    store.close()
+    anew = open_store(tmp_path, 1)
+    assert anew.get(b"a") is None
+    anew.close()
+
+
+def test_where_no_store_can_be_made_memory_will_do(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("no folder")
+    assert isinstance(open_store(tmp_path / "store", 1), MemoryStore)
+
+
+@workflow.defn
+class Adder:
+    def __init__(self) -> None:
+        self._sum = 0
+
+    @workflow.run
+    async def run(self, goal: int) -> int:
+        await workflow.wait_condition(lambda: self._sum >= goal)
+        return self._sum
+
+    @workflow.signal
+    def add(self, number: int) -> None:
+        self._sum += number
+
+
+async def test_deleting_the_stores_in_use_stops_nobody(tmp_path: Path) -> None:
+    """The partition is claimed anew and goes on from the log, and the orchestrator ends in order."""
+    settings = OrchestratorSettings(
+        store=tmp_path, checkpoint_seconds=0.02, store_flush_seconds=0.02, claim_again_seconds=0.02
+    )
+    address = f"memory://{tmp_path.name}"
+    async with (
+        await Client.connect(address, namespace="stores", request_policy=ASK_AGAIN) as client,
+        Worker(client, task_queue="stores", workflows=[Adder], orchestrator_settings=settings),
+    ):
+        handle = await client.start_workflow(Adder.run, 2, id="adder", task_queue="stores")
+        for _ in range(2):
+            _delete_content(tmp_path)
+            await handle.signal(Adder.add, 1)
+        assert await handle.result() == 2
+
+
+def _delete_content(folder: Path) -> None:
+    for entry in folder.iterdir():
+        shutil.rmtree(entry, ignore_errors=True)
 
 
 def test_a_restart_reads_only_what_the_store_lacks(tmp_path: Path) -> None:

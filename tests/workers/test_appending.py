@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,36 @@ async def test_nothing_is_fetched_while_too_many_answers_wait_for_the_log(monkey
         assert worker._parts.fetcher._sent_count < 200
         outage[0] = False
         await until(lambda: orchestrator.committed().offset == 500)
+
+
+async def test_nothing_is_fetched_while_answers_of_too_many_bytes_wait_for_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Results that the log does not acknowledge fill no memory: those of what had been fetched before are the last."""
+    append, held = MemoryAppender.append, deque[tuple[Any, ...]]()
+    outage = [True]
+
+    def unheard(self: Any, topic: str, *record: Any) -> None:
+        if topic.endswith(".inbox") and outage[0]:
+            held.append((self, topic, *record))
+        else:
+            append(self, topic, *record)
+
+    monkeypatch.setattr(MemoryAppender, "append", unheard)
+    orchestrator = Orchestrator()
+    settings = replace(QUICK, unacknowledged_bytes_max=20_000, prefetch_count_max=10)
+    async with orchestrator.worker(quick, settings=settings, max_concurrent_activities=5) as worker:
+        orchestrator.send(*(orchestrator.task("quick", "x" * 1000) for _ in range(500)))
+        await until(lambda: worker._parts and worker._parts.sender.is_congested)
+        assert worker._parts is not None
+        parts = worker._parts
+        await until(lambda: parts.sender.unacknowledged == parts.fetcher._sent_count)
+        assert 20 <= parts.fetcher._sent_count <= 20 + 10 + 5 + 1
+        outage[0] = False
+        while held:
+            append(*held.popleft())
+        await until(lambda: orchestrator.committed().offset == 500)
+        assert parts.sender._outstanding_bytes == 0
 
 
 async def test_it_works_on_a_file_too(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ async def test_while_redis_is_away_each_keeps_to_its_share(
     async with orchestrator.worker(quick, **options):
         await orchestrator.value(orchestrator.start("quick"))
         local_redis.kill()
-        with caplog.at_level(logging.INFO, "odradek.workers.shared"):
+        with caplog.at_level(logging.INFO, "odradek.redis"):
             for task in [orchestrator.start("quick") for _ in range(50)]:
                 await orchestrator.value(task)
             await asyncio.sleep(0)

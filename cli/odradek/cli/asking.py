@@ -34,7 +34,7 @@ def _reach(address: str, servers: str) -> None:
     reasons = []
     for server in servers.rstrip("/").split(","):
         host, _, port = server.rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not port.isdigit() or "@" in host:  # opening it says what is wrong with it
             return
         try:
             socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()

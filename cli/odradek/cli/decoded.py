@@ -1,4 +1,4 @@
-"""Payloads of records as people can read them: through codec and storage of the converter that was named."""
+"""Payloads of records as people can read them, through codec and storage of the converter that was named; or masked."""
 
 from __future__ import annotations
 
@@ -28,6 +28,16 @@ def hidden(records: T) -> T:
     """The same with each payload's size in the place of what it holds."""
     found: T = _replaced(records, lambda payload: Payload(payload.encoding, f"{len(payload.data)} bytes".encode()))
     return found
+
+
+def masked(records: T) -> T:
+    """The same with no value in it that a person could read: only encodings and sizes are left."""
+    replaced: T = _replaced(records, mask)
+    return replaced
+
+
+def mask(payload: Payload) -> Payload:
+    return dataclasses.replace(payload, encoding=payload.encoding.removesuffix("/plain"))
 
 
 def _payloads(value: Any) -> Iterator[Payload]:

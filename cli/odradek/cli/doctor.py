@@ -28,7 +28,7 @@ def doctor(common: Common, as_json: bool) -> int:
     namespace's workers topic, and removes it.
     """
     messages.set_up(common, quiet=True)
-    address = common.address
+    address = common.shown_address
     from odradek.cli.checkup import Level, check_up
 
     findings = []

@@ -29,8 +29,8 @@ class Common:
 
     log: str | None = None
     namespace: str = "default"
-    log_config: dict[str, str] = field(default_factory=dict)
-    schema_registry: str | None = None
+    log_config: dict[str, str] = field(default_factory=dict, repr=False)
+    schema_registry: str | None = field(default=None, repr=False)
     converter: str | None = None
     interceptor: list[str] = field(default_factory=list)
     verbose: bool = False
@@ -43,6 +43,11 @@ class Common:
         if self.log is None:
             raise AddressMissing(DEV_LOG if DEV_FILE.exists() else None)
         return self.log if "://" in self.log else f"kafka://{self.log}"
+
+    @property
+    def shown_address(self) -> str:
+        """The same for people: an address that wrongly holds credentials is not repeated."""
+        return self.address if "@" not in self.address else f"{self.address.partition('://')[0]}://…@…"
 
     def data_converter(self) -> DataConverter:
         """What payloads are read and written with. Raises ``ModuleUnusable``."""

@@ -43,6 +43,13 @@ Examples:
     show_envvar=True,
     help="Folder for the local stores, a cache of the log: restarts are quick with it. Default: in memory.",
 )
+@click.option(
+    "--redis",
+    envvar="ODRADEK_REDIS",
+    show_envvar=True,
+    metavar="URL",
+    help="Where copies of the stores are kept: machines that have no store yet take over quickly with them.",
+)
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes on this host.")
 @click.option(
     "--session-timeout",
@@ -53,7 +60,7 @@ Examples:
 @click.option("--hand-over-timeout", type=Number(0, 3600), metavar="SECONDS", help="Default: 5.")
 @click.option("--checkpoint", type=Number(0.01, 3600), metavar="SECONDS", help="Default: 1.")
 @click.option("--retention", type=Number(0.001), metavar="DAYS", help="Of summaries of closed runs. Default: 7.")
-@click.option("--max-workflows", type=click.IntRange(1), help="Open workflows held in memory. Default: 50000.")
+@click.option("--max-workflows", type=click.IntRange(1), help="Workflows in memory, about 6 KiB each. Default: 50000.")
 @click.option("--max-instances", type=click.IntRange(1), help="Of them with running code. Default: 20000.")
 @click.option(
     "--deadlock-timeout",
@@ -72,6 +79,7 @@ def orchestrator(
     common: Common,
     modules: tuple[str, ...],
     store: Path | None,
+    redis: str | None,
     processes: int,
     session_timeout: float | None,
     hand_over_timeout: float | None,
@@ -103,6 +111,7 @@ def orchestrator(
         found.need("workflows")
     given = {
         "store": store,
+        "redis": redis,
         "session_timeout_seconds": session_timeout,
         "hand_over_timeout_seconds": hand_over_timeout,
         "checkpoint_seconds": checkpoint,

@@ -22,6 +22,11 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
+def values_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--values``: without it no payload is shown, since screens and CI logs are read by many."""
+    return click.option("--values", is_flag=True, help="Show what payloads hold, not only their sizes.")(function)
+
+
 def console() -> Console:
     from rich.console import Console
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from odradek.client import PendingWait, WorkflowExecution, WorkflowExecutionDescription
 
 
+HIDDEN = "(shown with --values)"
+
+
 def run_row(run: WorkflowExecution) -> list[str]:
     status = status_word(run) + (" (parked)" if run.parked else "")
     return [status, run.workflow_type, run.id, local_text(run.start_time), local_text(run.close_time), run.run_id]
@@ -36,14 +39,16 @@ def run_json(run: WorkflowExecution) -> dict[str, Any]:
     }
 
 
-def description_json(run: WorkflowExecutionDescription, memo: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def description_json(
+    run: WorkflowExecutionDescription, memo: Mapping[str, Any], now: datetime, *, values: bool
+) -> dict[str, Any]:
     return {
         **run_json(run),
         "standing": standing(run, now),
         "first_run_id": run.first_execution_run_id,
         "history_events": run.history_length,
         "history_bytes": run.history_size,
-        "waits": [_wait_json(wait) for wait in run.waits],
+        "waits": [_wait_json(wait, values=values) for wait in run.waits],
         "memo": dict(memo),
         "summary": run.recorded_summary or None,
         "details": run.recorded_details or None,
@@ -147,7 +152,7 @@ def _parked_json(run: WorkflowExecution) -> dict[str, Any] | None:
     }
 
 
-def _wait_json(wait: PendingWait) -> dict[str, Any]:
+def _wait_json(wait: PendingWait, *, values: bool) -> dict[str, Any]:
     return {
         "kind": wait.kind,
         "name": wait.name,
@@ -161,5 +166,5 @@ def _wait_json(wait: PendingWait) -> dict[str, Any]:
         "due_time": time_text(wait.due_time),
         "worker": wait.worker or None,
         "last_failure": _failure(wait) or None,
-        "heartbeat_details": list(wait.heartbeat_details),
+        "heartbeat_details": list(wait.heartbeat_details) if values else [HIDDEN for _ in wait.heartbeat_details],
     }

@@ -12,7 +12,7 @@ import click
 
 from odradek.cli.inputs import input_option, seconds_option
 from odradek.cli.options import Common, pass_common
-from odradek.cli.output import json_option, local_text, print_json, print_table, time_text
+from odradek.cli.output import json_option, local_text, print_json, print_table, time_text, values_option
 from odradek.cli.workflow import ask, run_id_option, timeout_option
 
 if TYPE_CHECKING:
@@ -166,17 +166,20 @@ def listed_json(one: ActivityExecution) -> dict[str, Any]:
 @click.argument("activity_id", metavar="ID")
 @run_id_option
 @timeout_option
+@values_option
 @json_option
 @pass_common
-def describe(common: Common, activity_id: str, run_id: str | None, timeout: timedelta | None, as_json: bool) -> None:
-    """Where an activity without a workflow stands."""
+def describe(
+    common: Common, activity_id: str, run_id: str | None, timeout: timedelta | None, values: bool, as_json: bool
+) -> None:
+    """Where an activity without a workflow stands. Its result and heartbeat details are shown with --values."""
 
     async def asking(client: Client) -> dict[str, Any]:
         handle = client.get_activity_handle(activity_id, run_id=run_id)
         told = await handle.describe(
-            include_outcome=True, include_heartbeat_details=True, include_last_failure=True, rpc_timeout=timeout
+            include_outcome=True, include_heartbeat_details=values, include_last_failure=True, rpc_timeout=timeout
         )
-        return await described_json(told)
+        return await described_json(told, values=values)
 
     facts = ask(common, asking)
     if as_json:
@@ -186,7 +189,7 @@ def describe(common: Common, activity_id: str, run_id: str | None, timeout: time
         print_table(["fact", "value"], [[name.replace("_", " "), str(value)] for name, value in shown.items()])
 
 
-async def described_json(told: ActivityExecutionDescription) -> dict[str, Any]:
+async def described_json(told: ActivityExecutionDescription, *, values: bool) -> dict[str, Any]:
     failure, last = await told.outcome_failure(), await told.last_failure()
     return {
         **listed_json(told),
@@ -194,12 +197,12 @@ async def described_json(told: ActivityExecutionDescription) -> dict[str, Any]:
         "state": None if told.run_state is None else told.run_state.name.lower().replace("_", "-"),
         "next_attempt": time_text(told.next_attempt_schedule_time),
         "last_failure": None if last is None else str(last),
-        "heartbeat_details": await told.heartbeat_details() or None,
+        "heartbeat_details": (await told.heartbeat_details() or None) if values else None,
         "worker": told.last_worker_identity,
         "ordering_key": told.ordering_key,
         "paused": told.pause_reason,
         "cancel_requested": told.canceled_reason,
-        "result": await told.result(),
+        "result": await told.result() if values else None,
         "failure": None if failure is None else str(failure),
         "summary": told.summary,
     }

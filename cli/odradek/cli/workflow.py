@@ -17,7 +17,7 @@ from odradek.cli.asking import connected
 from odradek.cli.errors import NeedsConfirmation
 from odradek.cli.inputs import input_option, json_value, seconds_option
 from odradek.cli.options import Common, Group, pass_common
-from odradek.cli.output import json_option, local_text, print_json, print_rich, print_table
+from odradek.cli.output import json_option, local_text, print_json, print_rich, print_table, values_option
 from odradek.cli.replay import replay
 
 if TYPE_CHECKING:
@@ -171,19 +171,22 @@ def list_(common: Common, query: str | None, limit: int, as_json: bool) -> None:
 @click.argument("workflow_id", metavar="ID")
 @run_id_option
 @timeout_option
+@values_option
 @json_option
 @pass_common
-def show(common: Common, workflow_id: str, run_id: str | None, timeout: timedelta | None, as_json: bool) -> None:
-    """Where a workflow stands, in words, and its facts."""
-    from odradek.cli.run_view import description_json, facts_table, waits_table
+def show(
+    common: Common, workflow_id: str, run_id: str | None, timeout: timedelta | None, values: bool, as_json: bool
+) -> None:
+    """Where a workflow stands, in words, and its facts. Memo and heartbeat details are shown with --values."""
+    from odradek.cli.run_view import HIDDEN, description_json, facts_table, waits_table
     from odradek.cli.standing import standing
 
     async def showing(client: Client) -> None:
         description = await handle_of(client, workflow_id, run_id).describe(rpc_timeout=timeout)
-        memo = dict(await description.memo())
+        memo = dict(await description.memo()) if values else dict.fromkeys(description.memo_payloads, HIDDEN)
         now = datetime.now().astimezone()
         if as_json:
-            print_json(description_json(description, memo, now))
+            print_json(description_json(description, memo, now, values=values))
             return
         click.echo(standing(description, now))
         print_rich(facts_table(description, memo))
@@ -361,11 +364,14 @@ def confirm_several(workflow_ids: list[str], *, yes: bool) -> None:
 @click.argument("workflow_id", metavar="ID")
 @run_id_option
 @timeout_option
+@values_option
 @json_option
 @pass_common
-def history(common: Common, workflow_id: str, run_id: str | None, timeout: timedelta | None, as_json: bool) -> None:
-    """What has happened in a run, event by event. The JSON form can be replayed."""
-    from odradek.cli.decoded import decoded
+def history(
+    common: Common, workflow_id: str, run_id: str | None, timeout: timedelta | None, values: bool, as_json: bool
+) -> None:
+    """What has happened in a run, event by event. The JSON form can be replayed, and holds all payloads."""
+    from odradek.cli.decoded import decoded, masked
     from odradek.cli.history_view import history_table
     from odradek.client import WorkflowHistory
 
@@ -373,7 +379,7 @@ def history(common: Common, workflow_id: str, run_id: str | None, timeout: timed
     if as_json:
         click.echo(found.to_json(), nl=False)
     else:
-        events = asyncio.run(decoded(found.events, common.data_converter()))
+        events = asyncio.run(decoded(found.events, common.data_converter())) if values else masked(found.events)
         print_rich(history_table(WorkflowHistory(found.workflow_id, events, run_id=found.run_id)))
 
 

@@ -12,7 +12,6 @@ from threading import Lock
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -22,9 +21,9 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from odradek.log.errors import LogUnavailable, TopicCreationRefused, TopicMissing
-from odradek.log.interface import Committed, Log, MembershipListener, Offsets, Standing, TopicInfo
+from odradek.log.interface import Log, MembershipListener, Offsets, Standing, TopicInfo
 from odradek.log.kafka_clients import KafkaAppender, KafkaReader
-from odradek.log.kafka_membership import KafkaMembership
+from odradek.log.kafka_membership import KafkaMembership, committed_of_group
 from odradek.log.kafka_settings import CLIENT_RECORD_BYTES_MAX, client_logger, common_settings, error_of
 from odradek.schemas.topics import TopicSpec
 
@@ -46,6 +45,13 @@ _PASSING: Final = frozenset(
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.FENCED_LEADER_EPOCH,
         KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.KAFKA_STORAGE_ERROR,
+        KafkaError.LISTENER_NOT_FOUND,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.NOT_CONTROLLER,
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -56,6 +62,11 @@ _PASSING: Final = frozenset(
         KafkaError._ALL_BROKERS_DOWN,
     }
 )
+
+_NOT_HEARD_OF: Final = KafkaError(
+    KafkaError.LEADER_NOT_AVAILABLE, "the broker that was asked does not know the topic yet, or has gone"
+)
+"""One broker knows a topic that was just made, and another one does not."""
 
 
 class KafkaLog(Log):
@@ -103,17 +114,21 @@ class KafkaLog(Log):
             self._await(partial(self._is_gone, name), f'topic "{name}" to go')
 
     def topic(self, name: str) -> TopicInfo | None:
-        found = self._describe(name)
-        if found is None:
-            return None
+        deadline = time.monotonic() + ADMIN_SECONDS_MAX
         resource = ConfigResource(ResourceType.TOPIC, name)
-        entries = self._ask(
-            lambda admin: admin.describe_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)[resource]
-        )
-        config = {key: entry.value for key, entry in entries.items() if entry.value is not None}
-        largest = min(int(config.get("max.message.bytes", CLIENT_RECORD_BYTES_MAX)), self._client_record_bytes_max)
-        replication = min((len(partition.replicas) for partition in found.partitions), default=None)
-        return TopicInfo(name, str(found.topic_id), len(found.partitions), largest, config, replication)
+        while (found := self._describe(name)) is not None:
+            try:
+                entries = self._ask(
+                    lambda admin: admin.describe_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)[resource]
+                )
+            except TopicMissing:
+                self._give_up_or_wait(_NOT_HEARD_OF, deadline)
+                continue
+            config = {key: entry.value for key, entry in entries.items() if entry.value is not None}
+            largest = min(int(config.get("max.message.bytes", CLIENT_RECORD_BYTES_MAX)), self._client_record_bytes_max)
+            replication = min((len(partition.replicas) for partition in found.partitions), default=None)
+            return TopicInfo(name, str(found.topic_id), len(found.partitions), largest, config, replication)
+        return None
 
     def topics(self, prefix: str) -> list[str]:
         deadline = time.monotonic() + ADMIN_SECONDS_MAX
@@ -147,13 +162,9 @@ class KafkaLog(Log):
         numbers = [p.id for p in found.partitions]
         begins = self._list_offsets(topic, numbers, OffsetSpec.earliest())
         ends = self._list_offsets(topic, numbers, OffsetSpec.latest())
-        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for number in numbers])
-        answer = self._ask(
-            lambda admin: admin.list_consumer_group_offsets([asked], request_timeout=ADMIN_REQUEST_SECONDS)[group]
+        committed = self._make(
+            lambda: committed_of_group(self._servers, self._config, group, topic, numbers, ADMIN_SECONDS_MAX)
         )
-        committed = {
-            tp.partition: Committed(tp.offset, tp.metadata or "") for tp in answer.topic_partitions if tp.offset >= 0
-        }
         return {n: Standing(begins[n].offset, ends[n].offset, committed.get(n)) for n in numbers}
 
     def close(self) -> None:
@@ -237,10 +248,15 @@ class KafkaLog(Log):
             trouble: KafkaError | None = None
             for position, future in self._ask_offsets(asked).items():
                 try:
-                    found[position.partition] = self._result(future)
+                    answer = self._result(future)
+                    if answer.offset < 0:  # the broker that it was asked of has gone meanwhile, and no error says so
+                        trouble = _NOT_HEARD_OF
+                        continue
+                    found[position.partition] = answer
                     missing.discard(position.partition)
                 except TopicMissing:
-                    raise TopicMissing(topic, position.partition) from None
+                    trouble = _NOT_HEARD_OF
+                    self._check_there(topic, position.partition)
                 except _Passing as passing:
                     trouble = passing.error
                     self._check_there(topic, position.partition)

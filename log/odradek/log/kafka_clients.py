@@ -130,6 +130,7 @@ class KafkaReader(Reader):
         self._positions: dict[str, dict[int, int]] = {}
         self._trouble: LogError | None = None
         self._located: set[str] = set()
+        self._paused: set[tuple[str, int]] = set()
 
     def assign(self, topic: str, partition: int, offset: int) -> None:
         self._locate(topic)
@@ -149,12 +150,16 @@ class KafkaReader(Reader):
 
     def unassign(self, topic: str, partition: int) -> None:
         if self._positions.get(topic, {}).pop(partition, None) is not None:
+            if (topic, partition) in self._paused:  # or it would be paused still when it is assigned again
+                self.resume(topic, partition)
             self._consumer.incremental_unassign([TopicPartition(topic, partition)])
 
     def pause(self, topic: str, partition: int) -> None:
+        self._paused.add((topic, partition))
         self._consumer.pause([TopicPartition(topic, partition)])
 
     def resume(self, topic: str, partition: int) -> None:
+        self._paused.discard((topic, partition))
         self._consumer.resume([TopicPartition(topic, partition)])
 
     def poll(self, timeout_seconds: float, records_max: int = 1000) -> list[Record]:

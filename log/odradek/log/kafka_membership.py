@@ -113,18 +113,7 @@ class KafkaMembership(Membership):
             self._consumer.poll(0.01)
 
     def committed(self, partitions: Iterable[int], timeout_seconds: float = 10) -> dict[int, Committed]:
-        asked = [TopicPartition(self._topic, p) for p in partitions]
-        deadline = time.monotonic() + timeout_seconds
-        while asked:
-            try:
-                answers = self._consumer.committed(asked, max(0.1, deadline - time.monotonic()))
-            except KafkaException as exception:
-                if time.monotonic() >= deadline or not _passes(error_of(exception)):
-                    raise LogUnavailable(f"kafka://{self._servers}", error_of(exception).str()) from None
-                time.sleep(0.05)
-                continue
-            return {tp.partition: Committed(tp.offset, tp.metadata or "") for tp in answers if tp.offset >= 0}
-        return {}
+        return committed_by(self._consumer, self._servers, self._topic, partitions, timeout_seconds)
 
     def close(self) -> None:
         if self._closed:
@@ -183,6 +172,40 @@ class KafkaMembership(Membership):
             return
         numbers = _numbers(offsets)
         _logger.warning('commit of partitions %s of group "%s" dropped: %s', numbers, self._group, error.str())
+
+
+def committed_of_group(
+    servers: str, config: Mapping[str, str], group: str, topic: str, partitions: Iterable[int], timeout_seconds: float
+) -> dict[int, Committed]:
+    """Without becoming a member. Raises ``LogUnavailable``.
+
+    The admin client would be simpler, but takes the process down when the group's coordinator has just moved
+    (librdkafka issue 5040).
+    """
+    settings = membership_settings(servers, config, group, session_ms=10_000)
+    consumer = Consumer(settings, logger=client_logger)
+    try:
+        return committed_by(consumer, servers, topic, partitions, timeout_seconds)
+    finally:
+        consumer.close()
+
+
+def committed_by(
+    consumer: Consumer, servers: str, topic: str, partitions: Iterable[int], timeout_seconds: float
+) -> dict[int, Committed]:
+    """What the consumer's group has committed, of the partitions that it has committed anything of."""
+    asked = [TopicPartition(topic, p) for p in partitions]
+    deadline = time.monotonic() + timeout_seconds
+    while asked:
+        try:
+            answers = consumer.committed(asked, max(0.1, deadline - time.monotonic()))
+        except KafkaException as exception:
+            if time.monotonic() >= deadline or not _passes(error_of(exception)):
+                raise LogUnavailable(f"kafka://{servers}", error_of(exception).str()) from None
+            time.sleep(0.05)
+            continue
+        return {tp.partition: Committed(tp.offset, tp.metadata or "") for tp in answers if tp.offset >= 0}
+    return {}
 
 
 def _numbers(partitions: Iterable[TopicPartition]) -> list[int]:

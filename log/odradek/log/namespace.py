@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from odradek.log.errors import LogError, LogUnavailable, TopicMissing
-from odradek.log.interface import Log, Reader, Record
+from odradek.log.interface import Log, Reader, Record, TopicInfo
 from odradek.log.partitioning import partition_of
 from odradek.schemas.codec import Codec
 from odradek.schemas.errors import NewerSchema, UnreadableRecord
@@ -120,8 +120,8 @@ def open_namespace(log: Log, name: str, *, schema_registry: str | None = None) -
     )
 
 
-def ensure_queue(namespace: Namespace, queue: str) -> int:
-    """The partition count of a task queue's topic, which is made if it does not exist yet.
+def ensure_queue(namespace: Namespace, queue: str) -> TopicInfo:
+    """A task queue's topic, which is made if it does not exist yet.
 
     Raises ``TopicMissing`` for the inbox of another namespace that the queue is of, when there is no such namespace.
     """
@@ -139,7 +139,7 @@ def ensure_queue(namespace: Namespace, queue: str) -> int:
         info = namespace.log.topic(name)
     if info is None:
         raise TopicMissing(name)
-    return info.partitions
+    return info
 
 
 def _registry_url(given: str | None) -> str | None:

@@ -18,7 +18,7 @@ def open_log(address: str, config: Mapping[str, str] | None = None) -> Log:
     """
     scheme, separator, rest = address.partition("://")
     if not separator:
-        raise AddressInvalid(address, "it has no scheme")
+        raise AddressInvalid(address if "@" not in address else "…@…", "it has no scheme")
     if scheme == "kafka":
         return _open_kafka(rest, config or {})
     if scheme == "sqlite":

@@ -12,13 +12,11 @@ from typing import Any, Final
 from odradek.common.identifiers import WORKFLOW_ID_BYTES_MAX
 from odradek.log import Record
 from odradek.log.namespace import Namespace
-from odradek.orchestrator.core import children
 from odradek.orchestrator.core import effects as fx
+from odradek.orchestrator.core.rejected import rejected
 from odradek.orchestrator.core.state import InboxItem
 from odradek.schemas import records as r
-from odradek.schemas.dead_letters import dead_letter
-from odradek.schemas.errors import UnreadableRecord
-from odradek.schemas.limits import problem
+from odradek.schemas.errors import SchemaError, UnreadableRecord
 
 _log = logging.getLogger("odradek.orchestrator.admission")
 
@@ -66,7 +64,7 @@ class Culprits:
 
 
 class Admission:
-    """Of one partition, for one claim."""
+    """Of one partition, for one claim. What a record says is looked at when its turn comes, by the shard."""
 
     def __init__(self, namespace: Namespace, partition: int, culprits: Culprits) -> None:
         self._namespace = namespace
@@ -75,7 +73,7 @@ class Admission:
         self._value_bytes_max = namespace.record_bytes_max - min(MARGIN_BYTES, namespace.record_bytes_max // 8)
 
     def take(self, records: Sequence[Record], now_ms: int) -> list[Admitted]:
-        """Each record as an item for the shard, or as a dead letter. Raises ``NewerSchema``."""
+        """Each record as an item for the shard, or as a dead letter."""
         return [self._take(record, now_ms) for record in records]
 
     def _take(self, record: Record, now_ms: int) -> Admitted:
@@ -85,60 +83,46 @@ class Admission:
             return self._set_aside(record, "ODR-002", str(reason))
         try:
             workflow_id = key.decode()
-            decoded = self._namespace.codec.decode(r.InboxRecord, value)
-        except (UnreadableRecord, UnicodeDecodeError) as error:
-            return self._set_aside(record, "ODR-002", str(error))
-        found = self._problem(record, key, decoded, len(value))
+        except UnicodeDecodeError as error:
+            return self._set_aside(record, "ODR-002", str(UnreadableRecord("InboxRecord", str(error))))
+        found = self._problem(record.offset, key, len(value))
         if found is None:
-            return InboxItem(record.offset, record.time_ms, workflow_id, decoded)
+            return InboxItem(record.offset, record.time_ms, workflow_id, value)
         code, reason_given = found
-        return self._set_aside(record, code, f"{code}: {reason_given}", decoded.body, now_ms)
+        return self._set_aside(record, code, f"{code}: {reason_given}", self._body(value), now_ms)
 
-    def _problem(self, record: Record, key: bytes, decoded: r.InboxRecord, value_bytes: int) -> tuple[str, str] | None:
-        if self._culprits.offsets and record.offset in self._culprits.offsets:
-            why = self._culprits.offsets[record.offset]
-            return "ODR-166", f"an orchestrator failed over this {type(decoded.body).__name__}, twice: {why}"
-        if self._namespace.partition_of(key) != self._partition:
-            right = self._namespace.partition_of(key)
+    def _problem(self, offset: int, key: bytes, value_bytes: int) -> tuple[str, str] | None:
+        if self._culprits.offsets and offset in self._culprits.offsets:
+            return "ODR-166", f"an orchestrator failed over this record, twice: {self._culprits.offsets[offset]}"
+        right = self._namespace.partition_of(key)
+        if right != self._partition:
             return "ODR-165", (
                 f"a record of workflow {key[:80]!r} stands in partition {self._partition}, and belongs into {right}: "
                 "its sender must place records by murmur2 of the workflow ID, as Kafka's Java clients do"
             )
-        wrong = problem(decoded)
-        if wrong is None and len(key) > WORKFLOW_ID_BYTES_MAX:
-            wrong = f"its workflow ID has {len(key)} bytes, and may have {WORKFLOW_ID_BYTES_MAX}"
-        if wrong is not None:
-            return "ODR-164", f"no {type(decoded.body).__name__} can be so: {wrong}"
+        if len(key) > WORKFLOW_ID_BYTES_MAX:
+            return "ODR-164", f"its workflow ID has {len(key)} bytes, and may have {WORKFLOW_ID_BYTES_MAX}"
         if value_bytes > self._value_bytes_max:
             return "ODR-105", (
-                f"this {type(decoded.body).__name__} has {value_bytes} bytes, and what is to stand in a history may "
-                f"have {self._value_bytes_max}: pass a reference to where the data stands instead"
+                f"this record has {value_bytes} bytes, and what is to stand in a history may have "
+                f"{self._value_bytes_max}: pass a reference to where the data stands instead"
             )
         return None
+
+    def _body(self, value: bytes) -> Any:
+        """What it says, for whoever asked; None if it cannot be read."""
+        if len(value) > self._namespace.record_bytes_max:
+            return None  # a batch that was compressed may swell
+        try:
+            return self._namespace.codec.decode(r.InboxRecord, value).body
+        except SchemaError:
+            return None
 
     def _set_aside(
         self, record: Record, code: str, reason: str, body: Any = None, now_ms: int = 0
     ) -> tuple[int, fx.DeadLetter]:
-        letter = dead_letter(
-            self._namespace.record_bytes_max,
-            code,
-            reason,
-            record.topic,
-            record.partition,
-            record.offset,
-            record.time_ms,
-            record.key,
-            record.value,
-        )
-        return record.offset, fx.DeadLetter(record=letter, answers=self._answers(body, code, reason, now_ms))
-
-    def _answers(self, body: Any, code: str, reason: str, now_ms: int) -> list[fx.Reply | fx.SendMessage]:
-        """What whoever asked is told, as far as the record says who that is."""
-        answers: list[fx.Reply | fx.SendMessage] = []
-        request, origin = getattr(body, "request", None), getattr(body, "origin", None)
-        refusal = r.Refused(code, reason)
-        if request is not None and problem(request) is None and request.reply_partition >= 0:
-            answers.append(fx.Reply(None, request.reply_partition, request.recipient, request.id, refusal))
-        if origin is not None and problem(origin) is None and origin.number < children.PARENT_CLOSED:
-            answers.append(children.answer(now_ms, origin, refusal))
-        return answers
+        letter = rejected(
+            self._namespace.topics.namespace, self._partition, record.offset, record.time_ms, record.key, record.value,
+            code, reason, self._namespace.record_bytes_max, body, now_ms,
+        )  # fmt: skip
+        return record.offset, letter

@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from odradek.activity.interceptors import Interceptor
@@ -25,6 +26,7 @@ from odradek.log.namespace import Namespace, read_to_end
 from odradek.orchestrator import metrics
 from odradek.orchestrator.admission import Culprits
 from odradek.orchestrator.archives import ArchiveReads
+from odradek.orchestrator.copies import Copies
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.careful import Turns
 from odradek.orchestrator.core.decide import HISTORY_LONG
@@ -32,12 +34,13 @@ from odradek.orchestrator.core.effects import RunStep
 from odradek.orchestrator.core.instance import PAYLOAD_BYTES_MAX, Deadlocked
 from odradek.orchestrator.core.rest import Rest, at_rest
 from odradek.orchestrator.core.shard import Shard
-from odradek.orchestrator.core.state import ShardConfig
+from odradek.orchestrator.core.state import Room, ShardConfig
 from odradek.orchestrator.deadlocks import DeadlockDetector
 from odradek.orchestrator.leases import Leases
 from odradek.orchestrator.outputs import Outputs
 from odradek.orchestrator.owned import OwnedPartition, Phase
 from odradek.orchestrator.registry import Registry
+from odradek.orchestrator.rocks import StoreFailed
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.orchestrator.steps import StepRunner
 from odradek.orchestrator.unserved import UnservedQueues
@@ -49,6 +52,8 @@ _log = logging.getLogger("odradek.orchestrator")
 
 MEMBERSHIP_SECONDS: Final = 0.05
 READ_AGAIN_SECONDS: Final = 1.0
+DUE_PER_TURN_MIN: Final = 4
+"""Of one partition."""
 RECORD_MARGIN_BYTES: Final = 64 * 1024
 EVENT_RECORD_BYTES: Final = 1024 * 1024 - RECORD_MARGIN_BYTES
 """Events that need more are spread over several records: larger ones are refused, or read slowly, where a copy of the
@@ -109,8 +114,10 @@ class Orchestrator:
             interceptors=interceptors,
             loop=steps_loop,
         )
+        self.copies: Copies[OwnedPartition] | None = None
         self._deadlocks = DeadlockDetector(self.settings.deadlock_timeout_seconds)
         self._turns = Turns()
+        self._room = Room()
         self._survived: dict[int, set[int]] = {}
         self._culprits: dict[int, Culprits] = {}
         self._stop = threading.Event()
@@ -164,6 +171,8 @@ class Orchestrator:
         self.history: Appender = log.appender()
         self.outputs = Outputs(self.namespace, self._outputs_failed)
         self._archives = ArchiveReads(self.namespace, self._wake)
+        if self.settings.redis:
+            self.copies = Copies(self.settings.redis, self._topics.namespace, self._wake)
         end = log.offsets(self._topics.workers, 0).end
         self._take_leases(
             read_to_end(log, self._topics.workers, 0)
@@ -179,7 +188,9 @@ class Orchestrator:
         unserved = UnservedQueues(
             self._topics.namespace, self.unserved_ms, self.clock_ms, self.settings.unserved_warn_seconds
         )
-        self._watch = Watch(self.namespace, self._serving, self.settings.watch_seconds, unserved)
+        self._watch = Watch(
+            self.namespace, self._serving, self.settings.watch_seconds, unserved, self.outputs.look_at_queues
+        )
         self._watch.start()
         _log.info("orchestrator %s serves namespace %s (%s)", self.id, self._topics.namespace, log.address)
 
@@ -192,6 +203,8 @@ class Orchestrator:
                 self._drop(partition)
             self.steps.close()
             self._archives.close()
+            if self.copies is not None:
+                self.copies.close()
             self._farewell()
             self.outputs.appender.close()
             self.history.close()
@@ -221,11 +234,18 @@ class Orchestrator:
         self._read(acked)
         if self._archives.done:
             self._take_archives()
+        if self.copies is not None:
+            self._take_opened(self.copies)
+        for owned in self._loading:
+            self._guarded(owned, owned.load)
         now_ms = self.clock_ms()
-        if now_ms != self._ticked_ms:
+        congested = self._is_congested
+        self._take_turns(now_ms, congested)
+        if now_ms != self._ticked_ms and not congested:
             self._ticked_ms = now_ms
+            due_max = max(DUE_PER_TURN_MIN, self.settings.due_per_turn // max(1, len(self.owned)))
             for owned in list(self.owned.values()):
-                self._guarded(owned, owned.tick, now_ms)
+                self._guarded(owned, owned.tick, now_ms, due_max)
         if self._deadlocks.found:
             self._report_deadlocks()
         self._settle_trouble()
@@ -242,12 +262,12 @@ class Orchestrator:
 
         For acknowledgements while appends are in flight, else for records.
         """
-        if self.history.in_flight + self.outputs.appender.in_flight > self.settings.in_flight_max:
+        if self._is_congested:
             if self.history.poll(0.005):
                 self._after_acks()
             return
         waiting = self.history.in_flight
-        idle = not waiting and not acked and not self.steps.has_news
+        idle = not (waiting or acked or self.steps.has_news or self._loading or self._has_backlog)
         if idle and self._clock.is_wanted_to_skip and self._skip_time():
             return
         records = self._poll(self._idle_seconds() if idle else 0)
@@ -255,6 +275,37 @@ class Orchestrator:
             self._take(records)
         elif waiting and not acked and self.history.poll(0.001):
             self._after_acks()
+
+    @property
+    def _loading(self) -> list[OwnedPartition]:
+        return [owned for owned in self.owned.values() if owned.phase is Phase.LOADING]
+
+    @property
+    def _is_congested(self) -> bool:
+        """More is on its way to the log than may be: nothing that makes more is done."""
+        settings = self.settings
+        if self.history.in_flight + self.outputs.appender.in_flight > settings.in_flight_max:
+            return True
+        in_flight_bytes = sum(owned.bytes_in_flight for owned in self.owned.values())
+        return in_flight_bytes + self.outputs.bytes_in_flight > settings.in_flight_bytes_max
+
+    @property
+    def _has_backlog(self) -> bool:
+        return any(owned.has_backlog for owned in self.owned.values())
+
+    def _take_turns(self, now_ms: int, congested: bool) -> None:
+        """What has been read and waits, and how far the inboxes may be read ahead of it."""
+        records = held_bytes = 0
+        for owned in list(self.owned.values()):
+            if owned.has_backlog and not congested:
+                self._guarded(owned, owned.go_on, now_ms)
+            ahead = owned.ahead
+            records += ahead[0]
+            held_bytes += ahead[1]
+        free_records = self.settings.inbox_ahead_records_max - records
+        free_bytes = self.settings.inbox_ahead_bytes_max - held_bytes
+        for owned in self.owned.values():
+            owned.pace(free_records, free_bytes)
 
     def _skip_time(self) -> bool:
         """Let the clock move to where time brings something about, if nothing else can; whether it did."""
@@ -345,6 +396,14 @@ class Orchestrator:
             if owned.phase is not Phase.VOID:
                 self._guarded(owned, effect.on_read, events)
 
+    def _take_opened(self, copies: Copies[OwnedPartition]) -> None:
+        while copies.done:
+            owned, store = copies.done.popleft()
+            if not isinstance(store, Exception):
+                self._guarded(owned, owned.restore, store)
+            elif owned.phase is not Phase.VOID:
+                self.partition_failed(owned, store)
+
     def _after_acks(self) -> None:
         acked, self.acked = self.acked, {}
         for owned in acked.values():
@@ -367,7 +426,7 @@ class Orchestrator:
                 self._newer = error
                 self._stop.set()
                 return
-            case LogUnavailable():
+            case LogUnavailable() | StoreFailed():
                 owned.end(str(error))
             case _:
                 at = owned.shard.at if owned.shard is not None else None
@@ -394,7 +453,7 @@ class Orchestrator:
         self.outputs.send_held()
         for owned in leaving:
             if owned.phase is Phase.LIVE:
-                self._guarded(owned, owned.checkpoint, self.clock_ms())
+                self._guarded(owned, partial(owned.checkpoint, last=True), self.clock_ms())
         self._settle(leaving, deadline)
         for owned in leaving:
             if owned.phase is Phase.LIVE and owned.settled and owned.shard is not None:
@@ -424,6 +483,12 @@ class Orchestrator:
         if partition in self.owned:
             self._drop(partition)
         self.owned[partition] = OwnedPartition(self, partition)
+        self._share_room()
+
+    def _share_room(self) -> None:
+        parts = max(1, len(self.owned))
+        self._room.workflows = -(-self.settings.workflows_in_memory_max // parts)
+        self._room.instances = -(-self.settings.instances_in_memory_max // parts)
 
     def _claim_later(self, partition: int) -> None:
         self.owned.pop(partition, None)
@@ -434,6 +499,7 @@ class Orchestrator:
         owned = self.owned.pop(partition, None)
         if owned is not None:
             owned.close()
+            self._share_room()
 
     # ------------------------------------------------------------------------------------------ trouble
 
@@ -600,8 +666,7 @@ class Orchestrator:
             min(PAYLOAD_BYTES_MAX, record_bytes - RECORD_MARGIN_BYTES // 8),
             event_bytes_max=record_bytes - RECORD_MARGIN_BYTES // 8,
             summary_retention_ms=int(self.settings.summary_retention_seconds * 1000),
-            workflows_in_memory_max=self.settings.workflows_in_memory_max,
-            instances_in_memory_max=self.settings.instances_in_memory_max,
+            room=self._room,
             workers_lost_max=self.settings.workers_lost_max,
             history_events_max=self.settings.history_events_max,
             history_bytes_max=self.settings.history_bytes_max,
@@ -611,6 +676,7 @@ class Orchestrator:
             crashes_max=self.settings.crashes_max,
             retries_suspects=self.settings.retries_suspects,
             set_aside=self.culprits(partition).workflows,
+            inputs_per_turn=self.settings.inputs_per_turn,
             survived=self._survived.setdefault(partition, set()),
             turns=self._turns,
             versions=self.registry.versions,
@@ -629,3 +695,6 @@ class Orchestrator:
 
     def unserved_ms(self, queue: str) -> int | None:
         return self._leases.unserved_ms(queue)
+
+    def dispatch_expiry_ms(self, queue: str) -> int:
+        return self.outputs.dispatch_expiry_ms(queue)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from odradek.log import Appender, AppendFailed, LogError, RecordTooLarge, TopicMissing
+from odradek.log import Appender, AppendFailed, LogError, OnAppended, RecordTooLarge, TopicInfo, TopicMissing
 from odradek.log.namespace import Namespace, ensure_queue
 from odradek.orchestrator import metrics
 from odradek.orchestrator.abroad import Abroad, Waiting
@@ -28,6 +28,17 @@ HOLD_SECONDS: Final = 2.0
 """How long an output may wait for a newer one that takes its place: short runs are shown and answered once."""
 
 
+EXPIRY_HOURS_WARNED: Final = 12.0
+"""Of tasks that are dropped and issued again so soon, people are told: a backlog of that age is never worked off."""
+LOOK_AGAIN_SECONDS: Final = 30.0
+"""After the topic of a queue was not there."""
+
+
+class _Queue(NamedTuple):
+    partitions: int
+    expiry_ms: int
+
+
 class _Held(NamedTuple):
     until: float
     effect: fx.Output
@@ -42,12 +53,14 @@ class Outputs:
         self._namespace = namespace
         self._topics: Topics = namespace.topics
         self._on_failure = on_failure
-        self._queue_partitions: dict[str, int] = {}
+        self._queues: dict[str, _Queue] = {}
+        self._unknown_queues: dict[str, float] = {}
         self._blocked: list[tuple[fx.Output, HistoryWriter, int]] = []
         self._held: dict[str, _Held] = {}
         """Outputs that may wait, by what they are about, the oldest first."""
         self._abroad = Abroad(namespace, self._deliver, self._refuse)
         self.appender: Appender = namespace.log.appender()
+        self.bytes_in_flight = 0
 
     @property
     def idle(self) -> bool:
@@ -61,6 +74,7 @@ class Outputs:
         self._held.clear()
         self._abroad.clear()
         self.appender = self._namespace.log.appender()
+        self.bytes_in_flight = 0
 
     def carry_out(self, effect: fx.Output, writer: HistoryWriter, home: int) -> None:
         """Send one output of partition ``home``, at once or a little later; its token is released when it is out."""
@@ -142,10 +156,10 @@ class Outputs:
 
     def _send_task(self, effect: fx.SendTask, task: r.TaskRecord, writer: HistoryWriter, home: int) -> None:
         queue = task.task_queue
-        partitions = self._queue_partitions.get(queue)
-        if partitions is None:
+        known = self._queues.get(queue)
+        if known is None:
             try:
-                partitions = self._queue_partitions[queue] = ensure_queue(self._namespace, queue)
+                known = self._note_queue(queue, ensure_queue(self._namespace, queue))
             except (LogError, ValueError) as error:
                 if is_abroad(queue) and isinstance(error, (TopicMissing, ValueError)):
                     reason = (
@@ -156,13 +170,12 @@ class Outputs:
                 else:
                     self._hold_task(effect, writer, home, queue, error)
                 return
-            self._check_retention(queue)
         key = f"{task.run_id}:{task.seq}".encode()
         value = self._namespace.codec.encode(task)
         elsewhere = partial(self._hold_task, effect, writer, home, queue) if is_abroad(queue) else None
         topic = self._topics.tasks(queue)
         try:
-            self._append_or_raise(effect, writer, topic, crc32(key) % partitions, key, value, elsewhere)
+            self._append_or_raise(effect, writer, topic, crc32(key) % known.partitions, key, value, elsewhere)
         except RecordTooLarge as error:
             reason = f'ODR-105: activity "{task.activity_type}" cannot be sent to its queue: {error}'
             self._refuse_task(effect, task, writer, reason)
@@ -173,7 +186,7 @@ class Outputs:
             'ODR-074: tasks for queue "%s" wait, since its topic cannot be made or written to: %s. Create it with '
             '"odradek topics create --queue %s", or correct the name', queue, error, queue,
         )  # fmt: skip
-        self._queue_partitions.pop(queue, None)
+        self._queues.pop(queue, None)
         self._blocked.append((effect, writer, home))
 
     def _refuse_task(self, effect: fx.SendTask, task: r.TaskRecord, writer: HistoryWriter, reason: str) -> None:
@@ -184,19 +197,41 @@ class Outputs:
         value = self._namespace.codec.encode(r.InboxRecord(now_ms, result))
         self._append(effect, writer, self._topics.inbox, task.inbox_partition, task.workflow_id.encode(), value)
 
-    def _check_retention(self, queue: str) -> None:
-        """A task is issued again after ``DISPATCH_EXPIRY_MS``: its topic must keep it for longer."""
+    def dispatch_expiry_ms(self, queue: str) -> int:
+        """After how long a task that nobody has begun is issued again: half of the time for which its topic keeps it.
+
+        Asks the log when a queue is first heard of.
+        """
+        known = self._queues.get(queue)
+        if known is None and time.monotonic() >= self._unknown_queues.get(queue, 0.0):
+            known = self._look_at(queue)
+            if known is None:
+                self._unknown_queues[queue] = time.monotonic() + LOOK_AGAIN_SECONDS
+        return DISPATCH_EXPIRY_MS if known is None else known.expiry_ms
+
+    def look_at_queues(self) -> None:
+        """See whether their retention has changed. May be called from another thread."""
+        for queue in list(self._queues):
+            self._look_at(queue)
+
+    def _look_at(self, queue: str) -> _Queue | None:
         try:
             info = self._namespace.log.topic(self._topics.tasks(queue))
-        except LogError:
-            return
-        kept_ms = int(info.config.get("retention.ms", -1)) if info is not None else -1
-        if 0 <= kept_ms < 2 * DISPATCH_EXPIRY_MS:
+        except (LogError, ValueError):
+            return None
+        return None if info is None else self._note_queue(queue, info)
+
+    def _note_queue(self, queue: str, info: TopicInfo) -> _Queue:
+        kept_ms = int(info.config.get("retention.ms", -1))
+        before = self._queues.get(queue)
+        now = self._queues[queue] = _Queue(info.partitions, kept_ms // 2 if kept_ms > 0 else DISPATCH_EXPIRY_MS)
+        if now != before and now.expiry_ms <= EXPIRY_HOURS_WARNED * 3_600_000:
             _log.warning(
-                "ODR-147: topic %s keeps tasks for %.1f h, and one that nobody has begun is issued again after %.0f h: "
-                'until then it may be gone. Set its retention.ms to %d or more, as "odradek topics create" does',
-                self._topics.tasks(queue), kept_ms / 3_600_000, DISPATCH_EXPIRY_MS / 3_600_000, 2 * DISPATCH_EXPIRY_MS,
+                "ODR-147: topic %s keeps tasks for %.1f h: one that no worker has begun within half of that is issued "
+                "again, behind the others. Set its retention.ms to more than twice the longest backlog",
+                info.name, now.expiry_ms / 1_800_000,
             )  # fmt: skip
+        return now
 
     def _deliver(self, message: Waiting, to: Namespace) -> None:
         """Append a message to the inbox of its workflow, in whichever namespace that is."""
@@ -235,16 +270,26 @@ class Outputs:
         if not 0 <= partition < self._namespace.reply_partitions:
             _log.error("an answer to %r is dropped: there is no partition %d of replies", recipient[:80], partition)
             return
+        encode, topic, key = self._namespace.codec.encode, self._topics.replies, recipient.encode()
         try:
-            self.appender.append(
-                self._topics.replies, partition, recipient.encode(), self._namespace.codec.encode(reply)
-            )
+            self._append_counted(topic, partition, key, encode(reply))
         except RecordTooLarge as error:
             _log.error("an answer is too large to be sent: %s", error)
             refused = r.Refused("ODR-105", f"ODR-105: the answer is too large to be sent: {error}")
-            smaller = r.ReplyRecord(recipient, reply.request_id, refused)
-            value = self._namespace.codec.encode(smaller)
-            self.appender.append(self._topics.replies, partition, recipient.encode(), value)
+            self._append_counted(topic, partition, key, encode(r.ReplyRecord(recipient, reply.request_id, refused)))
+
+    def _append_counted(
+        self, topic: str, partition: int, key: bytes | None, value: bytes, then: OnAppended | None = None
+    ) -> None:
+        size = len(value)
+
+        def appended(offset: int | None, error: Exception | None) -> None:
+            self.bytes_in_flight -= size
+            if then is not None:
+                then(offset, error)
+
+        self.appender.append(topic, partition, key, value, appended)
+        self.bytes_in_flight += size
 
     def _append(
         self,
@@ -295,4 +340,4 @@ class Outputs:
             if token is not None:
                 writer.emitted(token)
 
-        self.appender.append(topic, partition, key, value, appended)
+        self._append_counted(topic, partition, key, value, appended)

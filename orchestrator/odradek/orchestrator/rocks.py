@@ -1,6 +1,7 @@
 """The local store of one partition on disk (RocksDB). A cache of the log: its write-ahead log is off, Kafka is the log.
 
-It is thrown away when it does not fit the log any more, or when it may have missed tombstones.
+It is thrown away when it does not fit the log any more, or when it may have missed tombstones. Where the disk fails
+(it is full, the folder was deleted) the partition is claimed anew, and served from memory if nothing can be written.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import json
 import logging
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from rocksdict import Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 from odradek.orchestrator.core.store import MemoryStore, Store
 
-_IDENTITY = b"i"
+_IDENTITY, _META = b"i", b"m"
 _log = logging.getLogger("odradek.orchestrator.store")
 
 
@@ -30,25 +32,47 @@ class StoreIdentity:
     time_ms: int
 
 
+class StoreFailed(Exception):
+    """The disk of a local store does not do what it should; nothing is lost, as the log has everything."""
+
+    code = "ODR-157"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.code}: the local store {self.path} cannot be used: {self.reason}. Look at its disk; what it holds "
+            f"is a copy of the log, and may be deleted."
+        )
+
+
 class RocksStore:
-    """Ordered keys and values in one directory; owned by one process at a time."""
+    """Ordered keys and values in one directory; owned by one process at a time. Raises ``StoreFailed``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
         self._options = WriteOptions()
         self._options.disable_wal = True  # type: ignore[method-assign, assignment]
-        self._db = Rdict(str(path), _options())
-        self._db.set_write_options(self._options)
+        self.has_failed = False
+        self._open()
 
     def get(self, key: bytes) -> bytes | None:
-        found: bytes | None = self._db.get(key)
+        try:
+            found: bytes | None = self._db.get(key)
+        except Exception as error:  # rocksdict raises bare ones
+            raise self._failed(error) from error
         return found
 
     def scan(self, first: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         options = ReadOptions()
         options.set_iterate_upper_bound(end)
-        yield from self._db.items(read_opt=options, from_key=first)
+        try:
+            yield from self._db.items(read_opt=options, from_key=first)
+        except Exception as error:
+            raise self._failed(error) from error
 
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         batch = WriteBatch(raw_mode=True)
@@ -57,22 +81,50 @@ class RocksStore:
                 batch.delete(key)
             else:
                 batch.put(key, value)
-        self._db.write(batch, self._options)
+        try:
+            self._db.write(batch, self._options)
+        except Exception as error:
+            raise self._failed(error) from error
 
     def flush(self) -> None:
-        """Bring what is written onto the disk: a killed process resumes from the last flush."""
-        self._db.flush()
+        try:
+            self._db.flush()
+        except Exception as error:
+            raise self._failed(error) from error
 
     def clear(self) -> None:
-        self._db.close()
+        with contextlib.suppress(Exception):
+            self._db.close()
         shutil.rmtree(self.path, ignore_errors=True)
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._db = Rdict(str(self.path), _options())
-        self._db.set_write_options(self._options)
+        self._open()
 
     def close(self) -> None:
-        self._db.flush()
-        self._db.close()
+        """It is closed even when this raises; what could not be written is missing, and is read from the log."""
+        try:
+            if not self.has_failed:
+                self.flush()
+        finally:
+            if self.has_failed:
+                # RocksDB waits a second for itself then, and nobody should wait with it.
+                threading.Thread(target=self._abandon, daemon=True).start()
+            else:
+                self._db.close()
+
+    def _abandon(self) -> None:
+        with contextlib.suppress(Exception):
+            self._db.close()
+
+    def _open(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._db = Rdict(str(self.path), _options())
+        except Exception as error:
+            raise self._failed(error) from error
+        self._db.set_write_options(self._options)
+
+    def _failed(self, error: Exception) -> StoreFailed:
+        self.has_failed = True
+        return StoreFailed(str(self.path), str(error))
 
 
 def _options() -> Options:
@@ -86,24 +138,28 @@ def _options() -> Options:
 
 
 def open_store(directory: Path | None, partition: int) -> Store:
-    """The partition's store; in memory when there is no directory, or when another process holds it."""
+    """The partition's store; in memory where there is no directory, another process holds it, or its disk fails."""
     if directory is None:
         return MemoryStore()
     path = directory / f"partition-{partition}"
     try:
         return RocksStore(path)
-    except Exception as error:  # rocksdict raises a bare Exception
-        if "lock" in str(error).lower():
-            _log.warning("the store %s is held by another process: this partition is rebuilt in memory", path)
+    except StoreFailed as error:
+        if "lock" in error.reason.lower():
+            _log.warning("the store %s is in use elsewhere: this partition is rebuilt in memory", path)
             return MemoryStore()
-        _log.warning("the store %s cannot be read (%s): it is made anew from the log", path, error)
-        shutil.rmtree(path, ignore_errors=True)
+        _log.warning("%s It is made anew from the log", error)
+    shutil.rmtree(path, ignore_errors=True)
+    try:
         return RocksStore(path)
+    except StoreFailed as error:
+        _log.warning("%s This partition is rebuilt in memory", error)
+        return MemoryStore()
 
 
 def discard_if_unfit(store: Store, now: StoreIdentity, history_end: int, age_ms_max: int) -> None:
     """Empty a store that reflects another topic, more than the log holds, or a time too long ago."""
-    raw, meta = store.get(_IDENTITY), store.get(b"m")
+    raw, meta = store.get(_IDENTITY), store.get(_META)
     if raw is None or meta is None:
         store.clear()
         return
@@ -112,8 +168,14 @@ def discard_if_unfit(store: Store, now: StoreIdentity, history_end: int, age_ms_
         then = StoreIdentity(**json.loads(raw))
         reason = _unfit(then, now, int(meta.split()[0]), history_end, age_ms_max)
     if reason:
-        _log.warning("the local store is made anew from the log: %s", reason)
+        _log.warning("a store is made anew from the log: %s", reason)
         store.clear()
+
+
+def position_of(store: Store) -> int:
+    """The last offset of the history that it reflects; -1: none."""
+    meta = store.get(_META)
+    return -1 if meta is None else int(meta.split()[0])
 
 
 def _unfit(then: StoreIdentity, now: StoreIdentity, position: int, history_end: int, age_ms_max: int) -> str:

@@ -16,6 +16,8 @@ class OrchestratorSettings:
 
     store: Path | None = None
     """Where local stores are kept; None: in memory, rebuilt from the log at each start."""
+    redis: str | None = None
+    """``redis://host:6379/0``: where copies of the stores are, for machines that have none; None: nowhere."""
     session_timeout_seconds: float = 10.0
     poll_seconds: float = 0.05
     """The longest wait when nothing happens."""
@@ -39,9 +41,22 @@ class OrchestratorSettings:
     """An activity that so many workers were lost with, one after the other, is not tried again; 0: always."""
     in_flight_max: int = 20_000
     """Appends and outputs on their way; above it the inbox is not read."""
+    in_flight_bytes_max: int = 256 * 1024 * 1024
+    """The same in bytes."""
     records_per_poll: int = 1000
+    inbox_ahead_records_max: int = 200_000
+    """Inbox records that wait in this process: for the turn of their workflow, or for its last append. One partition
+    may have half of it to itself; a partition with more is not read on until some have been taken in."""
+    inbox_ahead_bytes_max: int = 256 * 1024 * 1024
+    """The same in bytes."""
+    inputs_per_turn: int = 100
+    """Inputs of one workflow that are taken in before the others of its partition have their turn."""
+    due_per_turn: int = 100
+    """Workflows with timers or other limits due that have their turn before new records are read."""
     workflows_in_memory_max: int = 50_000
+    """Open and lately closed ones, about 6 KiB each; the partitions of the process have equal parts of it."""
     instances_in_memory_max: int = 20_000
+    """Of them, those with running code."""
     steps_concurrent_max: int = 1000
     """Steps and local activities that run at a time; the others wait."""
     step_threads_max: int = 32

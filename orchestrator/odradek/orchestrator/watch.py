@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -17,6 +18,7 @@ from odradek.orchestrator.unserved import UnservedQueues
 
 _log = logging.getLogger("odradek.orchestrator.watch")
 
+QUEUES_SECONDS: Final = 300.0
 JOIN_SECONDS: Final = 5.0
 """At the end; a log that does not answer must not hold the hand-over up."""
 
@@ -24,7 +26,8 @@ JOIN_SECONDS: Final = 5.0
 class Watch:
     """Sets the gauges of inbox lag and of what open runs wait for, until it is stopped.
 
-    ``serving`` is called in this watch's thread: the partitions that are live here, with their shards.
+    Both are called in this watch's thread. ``serving``: the partitions that are live here, with their shards.
+    ``look_at_queues``: reads again what may have changed about the topics of task queues.
     """
 
     def __init__(
@@ -33,10 +36,13 @@ class Watch:
         serving: Callable[[], Iterable[tuple[int, Shard]]],
         interval_seconds: float,
         unserved: UnservedQueues,
+        look_at_queues: Callable[[], None],
     ) -> None:
         self._namespace = namespace
         self._serving = serving
         self._unserved = unserved
+        self._look_at_queues = look_at_queues
+        self._queues_due = time.monotonic() + QUEUES_SECONDS
         self._interval_seconds = interval_seconds
         self._shown: set[int] = set()
         self._stop = threading.Event()
@@ -67,6 +73,9 @@ class Watch:
         topics = self._namespace.topics
         lags = self._namespace.log.lag(topics.orchestrators, topics.inbox) if serving else {}
         self._show({partition: lag for partition, lag in lags.items() if partition in serving})
+        if time.monotonic() >= self._queues_due:
+            self._queues_due = time.monotonic() + QUEUES_SECONDS
+            self._look_at_queues()
 
     def _count(self, shards: Iterable[Shard]) -> None:
         activities = timers = 0

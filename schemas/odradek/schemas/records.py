@@ -59,6 +59,10 @@ class Payload:
     data: bytes
     metadata: dict[str, bytes] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Without the data: records are shown in logs and tracebacks, and values have no business there."""
+        return f"Payload({self.encoding!r}, <{len(self.data)} bytes>, {self.metadata!r})"
+
 
 @record
 class Failure:

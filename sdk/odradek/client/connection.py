@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import threading
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
@@ -17,11 +18,11 @@ from typing import Any
 from odradek.client.exchange import Answer, Closed, Exchange, Expired, RequestBody
 from odradek.client.policy import RequestPolicy
 from odradek.client.pump import Pump
-from odradek.client.refusals import closed, no_answer, record_too_large
+from odradek.client.refusals import closed, no_answer, no_room, record_too_large
 from odradek.log import AppendQueueFull, Log, RecordTooLarge, open_log
 from odradek.log.clock import WALL, Clock
 from odradek.log.namespace import Namespace, open_namespace
-from odradek.schemas.records import InboxRecord, Request, StartWorkflow
+from odradek.schemas.records import AwaitResult, AwaitUpdate, InboxRecord, Request, StartWorkflow
 
 RECORD_OVERHEAD_BYTES = 100
 """What a broker counts beside key and value, with room to spare."""
@@ -240,6 +241,32 @@ class Lane:
         return renewed
 
     async def _answer(self, exchange: Exchange, question: Question) -> Answer:
+        """Once there is room for the request. A question for what may take long needs none."""
+        if isinstance(question.body, AwaitResult | AwaitUpdate):
+            return await self._exchanged(exchange, question)
+        size, room = len(exchange.key) + len(exchange.value) + RECORD_OVERHEAD_BYTES, self._pump.room
+        if not room.enter(size):
+            question = await self._wait_for_room(question, size)
+        try:
+            return await self._exchanged(exchange, question)
+        finally:
+            lifetime_seconds = max(self.policy.lifetime_seconds, question.timeout_seconds or 0)
+            self._pump.leave_room(exchange, size, lifetime_seconds)
+
+    async def _wait_for_room(self, question: Question, size: int) -> Question:
+        """What is left of the question's time. Raises ``RPCError``."""
+        began, seconds = time.monotonic(), question.timeout_seconds
+        try:
+            await self._pump.room.wait(size, seconds)
+        except TimeoutError:
+            asked_seconds = question.asked_seconds or seconds or 0
+            raise no_room(question.workflow_id, question.body, self.policy, asked_seconds) from None
+        if seconds is None:
+            return question
+        left_seconds = max(0.001, seconds - (time.monotonic() - began))
+        return replace(question, timeout_seconds=left_seconds, asked_seconds=question.asked_seconds or seconds)
+
+    async def _exchanged(self, exchange: Exchange, question: Question) -> Answer:
         self._pump.register(exchange)
         # In this order: what is registered before the connection closes is told of it, what comes later sees it here.
         if self._pump.closed_reason:

@@ -89,6 +89,7 @@ class Exchange:
         "partition",
         "renew",
         "request_id",
+        "sent",
         "stage",
         "topic",
         "value",
@@ -112,6 +113,8 @@ class Exchange:
         """Nobody answers it: the acknowledgement of the append is all there is."""
         self.stage = 0
         self.in_flight = False
+        self.sent = False
+        """Some append of it has been begun."""
         self.durable = False
         """Some append of it has been acknowledged."""
         self.error: Exception | None = None

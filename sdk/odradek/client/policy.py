@@ -22,10 +22,17 @@ class RequestPolicy:
     """How long an orchestrator may take a request in, and remembers its ID; a longer ``rpc_timeout`` prolongs it."""
     payload_bytes_max: int = PAYLOAD_BYTES_MAX
     """Of one argument, or one other value, as encoded."""
+    requests_max: int = 10_000
+    """Requests of one connection that have no answer yet and may still be taken in, those included whose callers have
+    given up; further calls wait for a place. Waiting for a result, or for the outcome of an update, takes none."""
+    request_bytes_max: int = 64 * 1024 * 1024
+    """The same in bytes."""
     close_timeout_seconds: float = 5
     """How long closing waits until what was appended is durable."""
 
     def __post_init__(self) -> None:
+        if self.requests_max < 1:
+            raise ValueError(f"requests_max is {self.requests_max}: a connection needs room for 1 request at least")
         if not 0 < self.retry_seconds <= self.retry_seconds_max:
             raise ValueError(
                 f"retry_seconds is {self.retry_seconds} and retry_seconds_max {self.retry_seconds_max}: "

@@ -21,6 +21,7 @@ from typing import Final
 
 from odradek.client.exchange import APPENDED, EXPIRED, Answer, Closed, Exchange, is_first_of_two, settle_all
 from odradek.client.policy import RequestPolicy
+from odradek.client.room import Room
 from odradek.log import Appender, AppendFailed, Log, LogError, OffsetOutOfRange, Reader, Record
 from odradek.schemas.codec import Codec
 from odradek.schemas.errors import SchemaError
@@ -44,6 +45,7 @@ class Pump:
         self._close_seconds = policy.close_timeout_seconds
         self._read_seconds = min(READ_SECONDS_MAX, policy.retry_seconds / 4, policy.rpc_timeout_seconds / 4)
         self._timeout_seconds = policy.rpc_timeout_seconds
+        self.room = Room(policy.requests_max, policy.request_bytes_max)
         self._addressed = {recipient.encode(), EVERYBODY.encode()}
         self._exchanges: dict[str, Exchange] = {}
         # Queues of (due, request ID), each of one constant delay, so that the first is always due first. Only the ID
@@ -89,7 +91,7 @@ class Pump:
     def send(self, exchange: Exchange) -> None:
         """Append the request. Raises ``AppendQueueFull`` and ``RecordTooLarge``."""
         with self._appending:
-            exchange.in_flight = True
+            exchange.in_flight = exchange.sent = True
             try:
                 on_appended = partial(self._on_appended, exchange)
                 self._appender.append(exchange.topic, exchange.partition, exchange.key, exchange.value, on_appended)
@@ -110,25 +112,42 @@ class Pump:
     def forget(self, exchange: Exchange) -> None:
         self._exchanges.pop(exchange.request_id, None)
 
+    def leave_room(self, exchange: Exchange, size: int, lifetime_seconds: float) -> None:
+        """Its caller waits no longer: its place is free once nothing more can come of it."""
+        done = exchange.durable if exchange.ends_when_durable else exchange.answered
+        if done or not exchange.sent:
+            self.room.leave(size)
+            return
+        self.room.give_up(exchange.request_id, size, lifetime_seconds)
+        if exchange.answered or (exchange.ends_when_durable and exchange.durable):  # just now, in the other thread
+            self.room.answered(exchange.request_id)
+
     # --------------------------------------------------------------------------------------- the thread of replies
 
     def _read_replies(self) -> None:
         reader = self._log.reader()
         self._wake_reader = reader.wake
         while not self._stopping.is_set():
-            try:
-                self._take_lanes(reader)
-                self._take(reader.poll(self._read_seconds))
-                self._hear()
-                now = time.monotonic()
-                self._append_again(now)
-                self._expire(now)
-            except OffsetOutOfRange as error:
-                self._go_to_end(reader, error)
-            except Exception:  # the thread must outlive whatever the log does
-                _logger.exception("reading answers failed; trying again")
-                self._stopping.wait(ERROR_PAUSE_SECONDS)
+            self._guarded_round(reader)
         reader.close()
+
+    def _guarded_round(self, reader: Reader) -> None:
+        try:
+            self._round(reader)
+        except OffsetOutOfRange as error:
+            self._go_to_end(reader, error)
+        except Exception:  # the thread must outlive whatever the log does
+            _logger.exception("reading answers failed; trying again")
+            self._stopping.wait(ERROR_PAUSE_SECONDS)
+
+    def _round(self, reader: Reader) -> None:
+        self._take_lanes(reader)
+        self._take(reader.poll(self._read_seconds))
+        self._hear()
+        now = time.monotonic()
+        self._append_again(now)
+        self._expire(now)
+        self.room.expire(now)
 
     def _take_lanes(self, reader: Reader) -> None:
         while self._lanes:
@@ -162,6 +181,8 @@ class Pump:
             if exchange is not None:
                 self._answered(exchange, reply.body)
                 settled.append((exchange, reply.body))
+            else:
+                self.room.answered(reply.request_id)
         _deliver(settled)
 
     def _ask_new_owner(self, inbox: str, partition: int) -> None:
@@ -172,6 +193,7 @@ class Pump:
 
     def _answered(self, exchange: Exchange, answer: Answer) -> None:
         exchange.answered = True
+        self.room.answered(exchange.request_id)
         if exchange.outcome is None or not is_first_of_two(answer):
             self.forget(exchange)
 
@@ -228,6 +250,7 @@ class Pump:
             exchange.durable = True
             if exchange.ends_when_durable:
                 self._acknowledged.append((exchange, APPENDED))
+                self.room.answered(exchange.request_id)
         elif isinstance(error, AppendFailed) and error.fatal:
             self._must_replace_appender = True
 

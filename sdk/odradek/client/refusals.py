@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from odradek.client.errors import WorkflowQueryFailedError, WorkflowQueryRejectedError
 from odradek.client.exchange import Answer, Exchange, RequestBody
+from odradek.client.policy import RequestPolicy
 from odradek.client.status import status_of
 from odradek.exceptions import OdradekError, WorkflowAlreadyStartedError
 from odradek.log.namespace import Namespace
@@ -113,6 +114,17 @@ def record_too_large(workflow_id: str, body: RequestBody, record_bytes: int, rec
         f"ODR-105: {subject(workflow_id, body)} makes a record of {record_bytes} bytes, above {limit}: "
         f"pass less in one request, or a reference to where the data stands. Nothing was sent.",
         RPCStatusCode.INVALID_ARGUMENT,
+    )
+
+
+def no_room(workflow_id: str, body: RequestBody, policy: RequestPolicy, timeout_seconds: float) -> RPCError:
+    return RPCError(
+        f"ODR-154: {subject(workflow_id, body)} found no room within {timeout_seconds:g} s: this connection has "
+        f"requests under way that nobody has answered yet, as many as it may ({policy.requests_max}, or "
+        f"{policy.request_bytes_max} bytes; requests_max and request_bytes_max of RequestPolicy). Nothing was sent: "
+        f"try again in {policy.retry_seconds:g} s, and let fewer calls run at a time.",
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        retry_after_seconds=policy.retry_seconds,
     )
 
 

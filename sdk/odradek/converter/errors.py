@@ -10,6 +10,7 @@ ConverterError
 └── ConverterNotReady                the payload may be as it should: a workflow that needs it waits, parked
     ├── CodecTooSlow          ODR-045  a codec made workflow code wait for too long
     ├── KeyUnknown            ODR-046  a payload is encrypted with a key that is not there
+    ├── KeyMismatch           ODR-155  a payload does not open with the key that it names
     └── StorageError
         ├── StoredPayloadMissing  ODR-049  the store does not have what a reference names
         ├── StorageDriverUnknown  ODR-050  this process has no driver of the name that a reference names
@@ -19,11 +20,16 @@ ConverterError
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, get_args, get_type_hints
+
+from pydantic import ValidationError
+from pydantic_core.core_schema import ErrorType
 
 from odradek.exceptions import OdradekError
 
 _SHOWN_CHARACTERS_MAX = 200
+_SAFE_TO_QUOTE: Final = frozenset(get_args(ErrorType)) - {"union_tag_invalid", "value_error", "assertion_error"}
+"""Kinds of pydantic's errors whose message speaks of the type, and not of the value."""
 
 
 class ConverterError(OdradekError):
@@ -121,6 +127,20 @@ class KeyUnknown(ConverterNotReady):
         self.key_id, self.known = key_id, known
 
 
+class KeyMismatch(ConverterNotReady):
+    """A payload names a key that this process has, and does not open with it."""
+
+    code: ClassVar[str] = "ODR-155"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(
+            f'{self.code}: a payload that names key "{key_id}" does not open with the key of that ID which this '
+            "process has: it is another key, or the payload was changed. Give the process the key that the payload was "
+            "written with; what waits for it goes on then"
+        )
+        self.key_id = key_id
+
+
 class StorageError(ConverterNotReady):
     """External storage did not give or take a payload."""
 
@@ -196,6 +216,19 @@ class SearchAttributeInvalid(ConverterError, TypeError):
     def __init__(self, name: str, wanted: str, value: str) -> None:
         super().__init__(f'{self.code}: search attribute "{name}" must be {wanted}, and {shortened(value)} is not')
         self.name, self.wanted, self.value = name, wanted, value
+
+
+def without_values(error: Exception, hint: Any) -> str:
+    """What is wrong with a payload, in words that quote nothing of it: errors reach logs, histories and screens."""
+    if not isinstance(error, ValidationError):
+        return type(error).__name__
+    names = set(get_type_hints(hint)) if isinstance(hint, type) else set[str]()
+    parts = []
+    for one in error.errors(include_url=False, include_context=False, include_input=False):
+        place = ".".join(str(step) if isinstance(step, int) or step in names else "…" for step in one["loc"])
+        words = one["msg"] if one["type"] in _SAFE_TO_QUOTE else one["type"].replace("_", " ")
+        parts.append(f"{place}: {words}" if place else words)
+    return "; ".join(parts)
 
 
 def name_of(hint: Any) -> str:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
-from odradek.converter.errors import PayloadUnreadable, ValueNotConvertible, name_of
+from odradek.converter.errors import PayloadUnreadable, ValueNotConvertible, name_of, without_values
 from odradek.converter.one import EncodingPayloadConverter
 from odradek.converter.typed_dicts import with_typed_dicts
 from odradek.schemas.records import Payload
@@ -90,7 +90,8 @@ class JSONPlainPayloadConverter(EncodingPayloadConverter):
             value = json.loads(payload.data, cls=self._decoder) if self._decoder else from_json(payload.data)
             return value if type_hint is None else value_to_type(type_hint, value, self._custom)
         except Exception as error:  # the same for validators
-            raise PayloadUnreadable(name_of(type_hint), payload.encoding, 0, str(error)) from error
+            reason = without_values(error, type_hint)
+            raise PayloadUnreadable(name_of(type_hint), payload.encoding, 0, reason) from None
 
 
 def value_to_type(hint: Any, value: Any, custom_converters: Sequence[JSONTypeConverter] = ()) -> Any:
@@ -205,4 +206,4 @@ def _first_that_fits(members: Sequence[Any], value: Any, convert: Callable[[Any,
             return convert(member, value)
         except (TypeError, ValueError):
             continue
-    raise TypeError(f"{value!r} is none of {', '.join(name_of(member) for member in members)}")
+    raise TypeError(f"a {name_of(type(value))} is none of {', '.join(name_of(member) for member in members)}")

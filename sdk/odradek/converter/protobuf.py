@@ -31,7 +31,9 @@ class _ProtoPayloadConverter(EncodingPayloadConverter):
             self._read(payload.data, message)
         except Exception as error:
             wanted = f"protobuf message {name}" if type_hint is None else name_of(type_hint)
-            raise PayloadUnreadable(wanted, payload.encoding, 0, str(error)) from error
+            quotes = type(error).__module__.startswith("google.")  # the parser says what it has found
+            reason = type(error).__name__ if quotes else str(error)
+            raise PayloadUnreadable(wanted, payload.encoding, 0, reason) from None
         return message
 
     def _class(self, name: str, hint: Any) -> Any:

@@ -268,7 +268,8 @@ def read_reference(reference: Payload) -> tuple[str, StorageDriverClaim, str]:
         facts = json.loads(reference.data)
         return facts["driver"], StorageDriverClaim(facts["claim"]), facts["sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise PayloadUnreadable("a reference to a stored payload", reference.encoding, 0, repr(error)) from error
+        reason = type(error).__name__
+        raise PayloadUnreadable("a reference to a stored payload", reference.encoding, 0, reason) from None
 
 
 async def _driven(driver: StorageDriver, work: Any) -> Sequence[Any]:

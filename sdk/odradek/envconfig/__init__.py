@@ -12,6 +12,9 @@ from odradek.common.accepted import accept
 __all__ = ["ClientConfig", "ClientConnectConfig", "read_log_config"]
 
 
+_SUFFIXES = frozenset({".properties", ".conf", ".config", ".cfg", ".ini", ".env", ".txt"})
+
+
 class ClientConnectConfig(TypedDict, total=False):
     """Arguments of ``Client.connect``; only what the environment says is in it."""
 
@@ -75,4 +78,7 @@ def read_log_config(given: str) -> dict[str, str]:
 
 
 def _wrong(given: str, problem: str) -> ValueError:
-    return ValueError(f'"{given}" {problem}: give KEY=VALUE, or a file with one "key=value" in each line')
+    # What has no sign of a file may be the rest of a password with a space in it.
+    is_file = Path(given).exists() or Path(given).suffix in _SUFFIXES or given.startswith(("/", "./", "../"))
+    shown = f'"{given}"' if is_file else "one of its parts"
+    return ValueError(f'{shown} {problem}: give KEY=VALUE, or a file with one "key=value" in each line')

@@ -35,7 +35,7 @@ class TLSConfig:
     domain: str | None = None
     """Without meaning here: brokers are called by the names that they advertise."""
     client_cert: bytes | None = None
-    client_private_key: bytes | None = None
+    client_private_key: bytes | None = field(default=None, repr=False)
 
     def to_log_config(self) -> dict[str, str]:
         """The same in librdkafka's terms. Raises ``ValueError`` for a certificate without its key, or the reverse."""
@@ -55,10 +55,10 @@ class ConnectConfig:
 
     target_host: str
     tls: bool | TLSConfig | None = None
-    log_config: Mapping[str, str] = field(default_factory=dict)
+    log_config: Mapping[str, str] = field(default_factory=dict, repr=False)
     """librdkafka settings; they win over ``tls``."""
     lazy: bool = False
-    schema_registry: str | None = None
+    schema_registry: str | None = field(default=None, repr=False)
 
     def all_log_config(self) -> dict[str, str]:
         tls = TLSConfig() if self.tls is True else self.tls
@@ -109,12 +109,20 @@ class RPCError(OdradekError):
     code: str  # type: ignore[misc]  # the page depends on what went wrong
 
     def __init__(
-        self, message: str, status: RPCStatusCode, raw_grpc_status: bytes = b"", *, code: str | None = None
+        self,
+        message: str,
+        status: RPCStatusCode,
+        raw_grpc_status: bytes = b"",
+        *,
+        code: str | None = None,
+        retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(message)
         self._message = message
         self._status = status
         self._raw_grpc_status = raw_grpc_status
+        self.retry_after_seconds = retry_after_seconds
+        """Not None: nothing was done, for want of room; the same call may succeed after this long."""
         self.code = code or (message.partition(":")[0] if message.startswith("ODR-") else "")
 
     @property

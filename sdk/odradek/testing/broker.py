@@ -1,6 +1,6 @@
 """A Kafka broker for tests and demos: one that is named, one in Docker, or one that this module fetches and starts.
 
-Nothing here is for production: a single node that keeps one copy of everything.
+Nothing here is for production: a single node that keeps one copy of everything. Three of them: ``testing/cluster.py``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ CONTAINER_IMAGE: Final = "confluentinc/cp-kafka:8.2.0"
 START_SECONDS_MAX: Final = 60
 STOP_SECONDS_MAX: Final = 15
 DOCKER_SECONDS_MAX: Final = 10
+CLUSTER_ID: Final = "odradek-test-cluster00"
 
 _POM: Final = """\
 <project><modelVersion>4.0.0</modelVersion>
@@ -165,15 +166,24 @@ class LocalBroker:
         """The process ID, for measuring; raises ``RuntimeError`` when the broker does not run."""
         return self._running().pid
 
+    @property
+    def runs(self) -> bool:
+        """Its process has not ended; it may be paused."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start it and wait until it answers."""
-        if self._process is not None:
+        self.launch()
+        self.await_ready()
+
+    def launch(self) -> None:
+        """Start its process, and do not wait for it."""
+        if self.runs:
             raise RuntimeError("the broker runs already")
         jars = kafka_jars()
         settings = self._prepare(jars)
         self._process = self._java(jars, "kafka.Kafka", str(settings))
         atexit.register(self.kill)
-        self._await_ready()
 
     def kill(self) -> None:
         """SIGKILL, as a crash of the process does it; what the broker wrote stays."""
@@ -226,14 +236,16 @@ class LocalBroker:
         settings = self.folder / "server.properties"
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "log4j2.properties").write_text(_LOGGING)
-        fixed = _SETTINGS.format(port=self.port, controller_port=self.controller_port, data=data)
-        settings.write_text(fixed + _CLUSTER_SETTINGS + self._settings)
+        settings.write_text(self._of_node(data) + _CLUSTER_SETTINGS + self._settings)
         if not (data / "meta.properties").exists():
-            cluster = "odradek-test-cluster00"
-            tool = self._java(jars, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings))
+            tool = self._java(jars, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(settings))
             if tool.wait(START_SECONDS_MAX) != 0:
                 raise BrokerUnavailable(f"its data folder could not be made, see {self._output}")
         return settings
+
+    def _of_node(self, data: Path) -> str:
+        """The settings that differ from node to node."""
+        return _SETTINGS.format(port=self.port, controller_port=self.controller_port, data=data)
 
     @property
     def _output(self) -> Path:
@@ -253,7 +265,8 @@ class LocalBroker:
             # In a group of its own: Ctrl-C is for whoever uses the broker, which stops it last.
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0)
 
-    def _await_ready(self) -> None:
+    def await_ready(self) -> None:
+        """Wait until it answers. Raises ``BrokerUnavailable``."""
         deadline = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < deadline:
             if self._running().poll() is not None:
@@ -329,14 +342,22 @@ def _program(name: str) -> str:
 
 
 def free_port() -> int:
-    # Below the range that systems give to outgoing connections: it must still be free when the broker is started again.
-    for port in random.SystemRandom().sample(range(15_000, 32_000), 50):
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """So many different ones. Raises ``BrokerUnavailable``."""
+    # Below the range that systems give to outgoing connections: they must still be free when a broker is started again.
+    ports: list[int] = []
+    for port in random.SystemRandom().sample(range(15_000, 32_000), 50 + 5 * count):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+            ports.append(port)
+            if len(ports) == count:
+                return ports
     raise BrokerUnavailable("no free port was found between 15000 and 32000")
 
 

@@ -120,32 +120,36 @@ class Fetcher(threading.Thread):
 
     def run(self) -> None:
         try:
-            # A reader belongs to the thread that uses it.
-            self._reader, self._notices = self._log.reader(), self._log.reader()
-            self._wake = self._reader.wake
-            self._serve()
-            self._reader.close()
-            self._notices.close()
+            membership = self._join()
+            while not self._closing:
+                self._guarded_round(membership)
+            self._leave(membership)
         except BaseException as error:
             _logger.exception("the fetcher of an activity worker stopped")
             self.on_failed(error)
 
-    def _serve(self) -> None:
+    def _join(self) -> Membership:
+        # A reader belongs to the thread that uses it.
+        self._reader, self._notices = self._log.reader(), self._log.reader()
+        self._wake = self._reader.wake
         self._listen_at_new_homes()
         self._learn_controls()
-        self._membership = self._log.membership(
+        membership = self._membership = self._log.membership(
             self._group, self._topic, self, session_timeout_seconds=self._settings.session_timeout_seconds
         )
         self._stats.gauges[self.name] = lambda: (
             self._sent_count - self._execution.taken_count,
             self._sender.unacknowledged,
         )
-        while not self._closing:
-            self._guarded_round(self._membership)
+        return membership
+
+    def _leave(self, membership: Membership) -> None:
         if not self._abandoned:
             self._settle()
-            self._membership.close()
+            membership.close()
         del self._stats.gauges[self.name]
+        self._reader.close()
+        self._notices.close()
 
     def _guarded_round(self, membership: Membership) -> None:
         try:
@@ -189,7 +193,7 @@ class Fetcher(threading.Thread):
         """How many tasks may be read now."""
         waiting = self._sent_count - self._execution.taken_count
         paused = self._control.paused_ms is not None
-        if paused or not self._fetching or self._sender.unacknowledged >= self._settings.unacknowledged_max:
+        if paused or not self._fetching or self._sender.is_congested:
             return 0
         free_bytes = self._bytes_max - (self._sent_bytes - self._execution.taken_bytes)
         count_max = self._look_ahead if self._execution.looks_ahead else self._count_max

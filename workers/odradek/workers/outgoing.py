@@ -11,9 +11,11 @@ AnswerBody = ActivityStarted | ActivityHeartbeat | ActivityResult
 class Answer:
     """A notice or result of one attempt, for the inbox of the workflow that waits for it."""
 
-    __slots__ = ("attempt", "body")
+    __slots__ = ("attempt", "body", "size")
 
     def __init__(self, attempt: Attempt, body: AnswerBody) -> None:
+        self.size = 0
+        """Bytes of its record, once that has been appended."""
         self.attempt = attempt
         self.body = body
 
@@ -32,9 +34,10 @@ class Answer:
 class DeadLetter:
     """A record of the queue that could not be read; its offset is finished once the copy is safe."""
 
-    __slots__ = ("places", "record")
+    __slots__ = ("places", "record", "size")
 
     def __init__(self, record: DeadLetterRecord, place: Place) -> None:
+        self.size = 0
         self.record = record
         self.places = [place]
 

@@ -69,6 +69,7 @@ class Sender(threading.Thread):
         self._queue: queue.SimpleQueue[Outgoing | None] = queue.SimpleQueue()
         self._later: deque[tuple[float, Outgoing]] = deque()
         self._outstanding: set[Outgoing] = set()
+        self._outstanding_bytes = 0
         self._appender: Appender
         self._broken = False
         self._closing = False
@@ -94,6 +95,15 @@ class Sender(threading.Thread):
     @property
     def unacknowledged(self) -> int:
         return self._queue.qsize() + len(self._outstanding) + len(self._later)
+
+    @property
+    def is_congested(self) -> bool:
+        """More is on its way to the log than may be: nothing that makes more is fetched."""
+        settings = self._settings
+        return (
+            self.unacknowledged >= settings.unacknowledged_max
+            or self._outstanding_bytes >= settings.unacknowledged_bytes_max
+        )
 
     def finish(self) -> None:
         """Say goodbye and end once everything is acknowledged, or after ``hand_over_timeout_seconds``."""
@@ -177,6 +187,7 @@ class Sender(threading.Thread):
             else:
                 self._append_dead_letter(out)
             self._outstanding.add(out)
+            self._outstanding_bytes += out.size
         except RecordTooLarge as error:
             self._shrink(out, error.record_bytes, error.record_bytes_max or 0)
         except AppendQueueFull:
@@ -197,6 +208,7 @@ class Sender(threading.Thread):
         if len(value) + _RECORD_OVERHEAD_BYTES > namespace.record_bytes_max:
             raise RecordTooLarge(home.inbox, task.inbox_partition, len(value), namespace.record_bytes_max)
         key = task.workflow_id.encode()
+        answer.size = len(value)
         self._appender.append(home.inbox, task.inbox_partition, key, value, partial(self._appended, answer))
 
     def _set_aside(self, out: Outgoing, reason: str) -> None:
@@ -221,10 +233,12 @@ class Sender(threading.Thread):
             self._dead_letter_partitions = info.partitions if info else 1
         place = letter.record.partition % self._dead_letter_partitions
         value = namespace.codec.encode(letter.record)
+        letter.size = len(value)
         self._appender.append(topic, place, None, value, partial(self._appended, letter))
 
     def _appended(self, out: Outgoing, offset: int | None, error: Exception | None) -> None:
         self._outstanding.discard(out)
+        self._outstanding_bytes -= out.size
         if error is None:
             self._settle(out)
         elif isinstance(error, RecordTooLarge):
@@ -264,7 +278,7 @@ class Sender(threading.Thread):
         _logger.warning("the appender of an activity worker is replaced; %d records go again", len(self._outstanding))
         self._broken = False
         self._appender.discard()
-        again, self._outstanding = self._outstanding, set()
+        again, self._outstanding, self._outstanding_bytes = self._outstanding, set(), 0
         self._appender = self._homes.own.namespace.log.appender()
         for out in again:
             self._append(out)

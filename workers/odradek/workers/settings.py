@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 MIB: Final = 1024 * 1024
@@ -28,11 +28,13 @@ class WorkerSettings:
     prefetch_bytes_max: int = 32 * MIB
     unacknowledged_max: int = 10_000
     """Answers on their way to the log; above it nothing is fetched, so that an outage does not fill memory."""
+    unacknowledged_bytes_max: int = 64 * MIB
+    """The same in bytes."""
     payload_bytes_max: int = 2 * MIB
     """A larger result fails its activity."""
     repeats_remembered: int = 10_000
     """Finished attempts whose repeated delivery is noticed."""
-    redis: str | None = None
+    redis: str | None = field(default=None, repr=False)
     """``redis://host:6379/0``: what workers share; None: each keeps to its share of the partitions, see ``pace``."""
     finished_seconds: float = 3600.0
     """How long Redis remembers finished attempts."""

@@ -5,18 +5,12 @@ Nothing depends on it: while Redis is away everything works on, each worker by i
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Final
 
+from odradek.common.redis_link import RedisLink
 from odradek.workers.attempts import AttemptKey
 
-T = TypeVar("T")
-_logger = logging.getLogger(__name__)
-
-AWAY_SECONDS: Final = 2.0
-"""How long it is left alone after an error."""
 ANSWER_SECONDS: Final = 0.5
 _MOMENTS: Final = """
 local time = redis.call('TIME')
@@ -35,38 +29,31 @@ class SharedState:
 
     def __init__(self, url: str, namespace: str, *, finished_seconds: float = 3600.0) -> None:
         """Raises ``ImportError`` naming the extra, and ``ValueError`` for a URL that is none."""
-        try:
-            import redis
-        except ImportError as error:
-            raise ImportError(
-                "ODR-145: Redis is configured, and its client is missing: pip install odradek[redis]"
-            ) from error
-        self._error: type[Exception] = redis.RedisError
-        self._redis: Any = redis.Redis.from_url(
-            url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS
+        self._link = RedisLink(
+            url,
+            "limits of queues are divided by partitions, and repeated deliveries may run again",
+            answer_seconds=ANSWER_SECONDS,
         )
-        self._shown = self._redis.connection_pool.connection_kwargs.get("host", url)
+        self._redis = self._link.client
         self._prefix = f"odradek:{namespace}:"
         self._finished_seconds = int(finished_seconds)
         self._moments = self._redis.register_script(_MOMENTS)
-        self._away_until = 0.0
-        self._was_away = False
 
     @property
     def is_up(self) -> bool:
         """Whether it answered the last time, or is worth another try."""
-        return time.monotonic() >= self._away_until
+        return self._link.is_up
 
     def moments(self, queue: str, per_second: float, wanted: int, burst_seconds: float) -> int | None:
         """How many of these may begin now; None while Redis is away."""
         key = f"{self._prefix}pace:{queue}"
         most = max(1, min(wanted, int(per_second * burst_seconds) or 1))
-        return self._tried(lambda: int(self._moments(keys=[key], args=[per_second, most, burst_seconds])))
+        return self._link.tried(lambda: int(self._moments(keys=[key], args=[per_second, most, burst_seconds])))
 
     def finished(self, attempts: Sequence[AttemptKey]) -> set[AttemptKey]:
         """Those of them that some worker has finished, and whose answer is durable."""
         keys = [self._key(attempt) for attempt in attempts]
-        found = self._tried(lambda: self._redis.mget(keys))
+        found = self._link.tried(lambda: self._redis.mget(keys))
         return (
             set() if found is None else {one for one, value in zip(attempts, found, strict=True) if value is not None}
         )
@@ -80,32 +67,11 @@ class SharedState:
                     pipe.set(self._key(attempt), b"1", ex=self._finished_seconds)
                 pipe.execute()
 
-        self._tried(put)
+        self._link.tried(put)
 
     def close(self) -> None:
-        self._redis.close()
+        self._link.close()
 
     def _key(self, attempt: AttemptKey) -> str:
         run_id, seq, number = attempt
         return f"{self._prefix}done:{run_id}:{seq}:{number}"
-
-    def _tried(self, call: Callable[[], T]) -> T | None:
-        if not self.is_up:
-            return None
-        try:
-            value = call()
-        except (self._error, OSError) as error:
-            self._away_until = time.monotonic() + AWAY_SECONDS
-            if not self._was_away:
-                self._was_away = True
-                _logger.warning(
-                    "ODR-146: Redis at %s is away (%s): limits of queues are divided by partitions, and repeated "
-                    "deliveries may run again, until it is back",
-                    self._shown,
-                    error,
-                )
-            return None
-        if self._was_away:
-            self._was_away = False
-            _logger.info("Redis at %s is back", self._shown)
-        return value

@@ -210,8 +210,9 @@ class Attempts(Decide):
     def worker_lost(self, worker: str, reason: str) -> None:
         """A worker has fallen silent: the attempts that only it holds have failed."""
         for workflow_id, seq in sorted(self.holders.pop(worker, set())):
-            live = self.workflow(workflow_id).live
-            if live is not None and live.barrier:
+            wf = self.workflow(workflow_id)
+            live = wf.live
+            if wf.waiting or (live is not None and live.barrier):
                 self.holders.setdefault(worker, set()).add((workflow_id, seq))  # it stays silent: next time
                 continue
             activity = live.run.activities.get(seq) if live else None
@@ -264,7 +265,7 @@ class Attempts(Decide):
     def _tell(self, worker: str, run_id: str, seq: int, attempt: int, reason: str) -> None:
         told = self._notice(worker, run_id, seq, attempt, reason)
         if told is not None:
-            self.writer.after_in_flight([told])
+            self.leave_behind(told)
 
     def _notice(self, worker: str, run_id: str, seq: int, attempt: int, reason: str) -> Effect | None:
         partition = self.worker_partition(worker)

@@ -72,9 +72,11 @@ class Careful:
     def is_over(self) -> bool:
         return self.until_ms is not None and self._shard.now_ms >= self.until_ms and not self._waiting
 
-    def run(self, wf: Workflow, action: Callable[[], None], inbox_offset: int | None = None) -> None:
+    def run(
+        self, wf: Workflow, action: Callable[[], None], inbox_offset: int | None = None, held_bytes: int = 0
+    ) -> None:
         """Call ``action``, which may run code of this workflow, once that is noted; in the order of these calls."""
-        hold = None if inbox_offset is None else self._shard.hold_x(inbox_offset)
+        hold = None if inbox_offset is None else self._shard.hold_x(inbox_offset, held_bytes)
         waiting = self._waiting.get(wf.id)
         if waiting is not None:
             waiting.append((action, hold))

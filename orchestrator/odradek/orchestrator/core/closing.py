@@ -83,7 +83,7 @@ class Closing(ShardState):
         started, closing = run.started, run.closing
         assert started is not None
         assert run.closed_ms is not None
-        requests, refusals, messages = run.remembered.as_records(run.run_id, self.now_ms)
+        requests, refusals, messages = run.remembered.as_records(run.run_id, self.inbox_ms)
         summary = r.Summary(
             run.status,
             started.workflow_type,

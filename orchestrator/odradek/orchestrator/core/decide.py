@@ -18,7 +18,7 @@ from odradek.orchestrator.core.effects import Reply, SendMessage, SendTask, Show
 from odradek.orchestrator.core.instance import CLOSING, WorkflowBug, WorkflowDeadlock, WorkflowInstance
 from odradek.orchestrator.core.parked import refusal
 from odradek.orchestrator.core.paused import TYPE_PAUSED, TypePaused, as_parked, refuse_paused
-from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, NO_CLAIM, Remembered, Run, fold, inherited
+from odradek.orchestrator.core.run import NO_CLAIM, Remembered, Run, fold, inherited
 from odradek.orchestrator.core.sizes import closing_that_fits
 from odradek.orchestrator.core.successors import with_successor
 from odradek.orchestrator.core.transitions import Transitions
@@ -112,6 +112,7 @@ class Decide(Transitions):
     def _commands(self, live: LiveRun, commands: list[Any]) -> None:
         for command in commands:
             if isinstance(command, CLOSING):
+                self.later.clear()  # it concerns this run only, and its code hears of nothing more
                 self.close(live, command)
                 return
             if isinstance(command, r.ActivityCancelRequested):
@@ -136,6 +137,7 @@ class Decide(Transitions):
         self.show_nothing(live)
         wf = self.workflow(run.workflow_id)
         wf.live = None
+        live.closes = True
         if successor_id(run) is not None:
             wf.await_successor(run)
         wf.ending[run.run_id] = live
@@ -405,6 +407,7 @@ class Decide(Transitions):
         started, scheduled, progress = run.started, activity.scheduled, activity.progress
         options = progress.options or scheduled
         assert started is not None
+        self.note_expiry(live, activity)
         return SendTask(
             task=r.TaskRecord(
                 self.config.namespace,
@@ -419,7 +422,7 @@ class Decide(Transitions):
                 options.task_queue,
                 activity.scheduled_ms,
                 progress.attempt_scheduled_ms,
-                self.now_ms + DISPATCH_EXPIRY_MS,
+                self.now_ms + activity.dispatch_expiry_ms,
                 scheduled.input,
                 scheduled.headers,
                 options.timeouts,
@@ -477,7 +480,7 @@ class Decide(Transitions):
     def answer(self, request: r.Request | None, body: Any) -> None:
         """Answer behind the appends in flight."""
         if request is not None and request.reply_partition >= 0:
-            self.writer.after_in_flight([self.reply(request, body)])
+            self.leave_behind(self.reply(request, body))
 
     @staticmethod
     def reply(request: r.Request, body: Any) -> Reply:

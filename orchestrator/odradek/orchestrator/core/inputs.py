@@ -11,7 +11,8 @@ from odradek.orchestrator.core import children, queries, reports, updates
 from odradek.orchestrator.core.attempts import Attempts
 from odradek.orchestrator.core.closed_runs import READS_MAX, ClosedRun
 from odradek.orchestrator.core.describe import describe, history_page
-from odradek.orchestrator.core.effects import ReadArchive
+from odradek.orchestrator.core.effects import DeadLetter, ReadArchive
+from odradek.orchestrator.core.rejected import rejected
 from odradek.orchestrator.core.run import Run
 from odradek.orchestrator.core.state import InboxItem
 from odradek.orchestrator.core.successors import derived_run_id
@@ -19,40 +20,96 @@ from odradek.orchestrator.core.versions import newest_version
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry
 from odradek.schemas import records as r
+from odradek.schemas.errors import UnreadableRecord
+from odradek.schemas.limits import problem
 from odradek.schemas.records import RunStatus
 
 
 class Inputs(Attempts):
-    def dispatch(self, wf: Workflow, item: InboxItem) -> None:
+    def dispatch(self, wf: Workflow, item: InboxItem, body: Any) -> None:
         """Take in one record of the inbox."""
+        self.at = (wf.id, item.offset)
+        self.intake.count(wf.id)
+        self.inbox_ms = max(self.inbox_ms, item.time_ms)
+        wf.remembered.tidy(self.inbox_ms)
         if wf.damaged and wf.live is None:
-            self.on_damaged(wf, item, item.record.body)
-            return
-        handler = _HANDLERS[type(item.record.body)]
-        handler(self, wf, item, item.record.body)
+            self.on_damaged(wf, item, body)
+        else:
+            _HANDLERS[type(body)](self, wf, item, body)
 
     def take_now(self, item: InboxItem) -> None:
-        """Take an inbox record in, or let it wait behind the barrier of its run."""
+        """Take an inbox record in, or let it wait: for an append of its run, or for its workflow's next turn.
+
+        Raises ``NewerSchema``, and has done nothing then.
+        """
         wf = self.workflow(item.workflow_id)
-        live = wf.live
-        if live is not None and live.barrier:
-            live.waiting.append((item, self.hold_x(item.offset)))
+        if wf.waiting or not self._may_take(wf):
+            wf.waiting.append((item, self.hold_x(item.offset, item.held_bytes)))
+            self._note_backlog(wf)
+        elif (body := self._body(item)) is not None:
+            self.dispatch(wf, item, body)
+
+    def _may_take(self, wf: Workflow) -> bool:
+        return not wf.is_held() and self.intake.taken[wf.id] < self.config.inputs_per_turn
+
+    def _note_backlog(self, wf: Workflow) -> None:
+        if wf.waiting and not wf.is_held():
+            self.intake.backlog[wf.id] = None
         else:
-            self.dispatch(wf, item)
+            self.intake.backlog.pop(wf.id, None)
+
+    def _body(self, item: InboxItem) -> Any:
+        """What the record says; None of one that cannot be read, and is on its way to the dead letters."""
+        if isinstance(item.record, r.InboxRecord):
+            return item.record.body
+        code, body = "ODR-002", None
+        try:
+            record = self.config.codec.decode(r.InboxRecord, item.record)
+            wrong = problem(record)
+            if wrong is None:
+                return record.body
+            code, body = "ODR-164", record.body
+            reason = f"ODR-164: no {type(body).__name__} can be so: {wrong}"
+        except UnreadableRecord as error:
+            reason = str(error)
+        letter = rejected(
+            self.config.namespace, self.config.partition, item.offset, item.time_ms, item.workflow_id.encode(),
+            item.record, code, reason, self.config.event_bytes_max, body, self.now_ms,
+        )  # fmt: skip
+        self.send_dead_letter(item.offset, letter)
+        return None
+
+    def send_dead_letter(self, offset: int, letter: DeadLetter) -> None:
+        """The record's copy must be safe before the inbox may be deleted behind it."""
+        hold = self.hold_x(offset)
+
+        def stored(partition: int, offset: int) -> None:
+            self.release_x(hold)
+            self.writer.taken_to(self.decided_x())
+
+        letter.on_stored = stored
+        self.writer.after_in_flight([letter, *letter.answers])
 
     def drain_waiting(self, live: LiveRun) -> None:
         """The barrier has lifted: take in what waited behind it, until the next one."""
-        wf = self.workflow(live.run.workflow_id)
-        while live.waiting and not (wf.live is not None and wf.live.barrier):
-            item, hold = live.waiting.popleft()
+        self.drain(self.workflow(live.run.workflow_id))
+
+    def drain(self, wf: Workflow) -> None:
+        """Take in what waits, for one turn."""
+        if self.careful is not None and wf.waiting and self._may_take(wf):
+            self.careful.run(wf, partial(self._drain_now, wf))
+        else:
+            self._drain_now(wf)
+
+    def _drain_now(self, wf: Workflow) -> None:
+        while wf.waiting and self._may_take(wf) and self.intake.total < self.config.inputs_per_flush:
+            item, hold = wf.waiting[0]
+            body = self._body(item)
+            wf.waiting.popleft()
             self.release_x(hold)
-            if self.careful is None:
-                self.dispatch(wf, item)
-            else:
-                self.careful.run(wf, partial(self.take_now, item), item.offset)
-        if live.waiting and wf.live is not None and wf.live is not live:
-            wf.live.waiting.extend(live.waiting)
-            live.waiting.clear()
+            if body is not None:
+                self.dispatch(wf, item, body)
+        self._note_backlog(wf)
         self.reschedule(wf)
 
     # ------------------------------------------------------------------------------------------ start
@@ -155,7 +212,8 @@ class Inputs(Attempts):
                 return False
             case "terminate-existing":
                 self.close(live, r.RunTerminated("terminated by a start with conflict policy terminate-existing"))
-                return True
+                wf.waiting.appendleft((item, self.hold_x(item.offset, item.held_bytes)))
+                return False
             case _:
                 message = (
                     f'ODR-101: workflow "{wf.id}" is running already (run {run.run_id}): use another ID, or say with '
@@ -313,6 +371,10 @@ class Inputs(Attempts):
                 return live
             self.refuse(request, origin, late, live.run.run_id, live.run.status)
             return None
+        late = _late(item, None, origin)
+        if late is not None:  # it may have been taken in before the run closed, and forgotten
+            self.refuse(None, origin, late, None, None)
+            return None
         self.refuse_closed_or_unknown(wf, item, run_id, request, origin)
         return None
 
@@ -387,7 +449,7 @@ class Inputs(Attempts):
         self, origin: r.MessageOrigin, refusal: r.Refused | None, started_run_id: str | None = None
     ) -> None:
         if origin.number < children.PARENT_CLOSED:
-            self.writer.after_in_flight([children.answer(self.now_ms, origin, refusal, started_run_id)])
+            self.leave_behind(children.answer(self.now_ms, origin, refusal, started_run_id))
 
     # ------------------------------------------------------------------------------------------ questions
 
@@ -425,12 +487,14 @@ class Inputs(Attempts):
                 then(found)
 
         parts = wf.closed[run_id].archive
-        if run_id in runs.reading:
-            runs.reading[run_id].append(read)
+        asking = runs.reading.get(run_id, [])
+        if 0 < len(asking) < READS_MAX:
+            asking.append(read)
         elif not parts:
             read(f'ODR-134: the history of closed workflow "{wf.id}" (run {run_id}) was not archived')
-        elif len(runs.reading) >= READS_MAX:
-            message = f'ODR-108: workflow "{wf.id}" cannot answer now: {READS_MAX} closed runs are being read already'
+        elif asking or len(runs.reading) >= READS_MAX:
+            what = "queries wait for its history" if asking else "closed runs are being read"
+            message = f'ODR-108: workflow "{wf.id}" cannot answer now: {READS_MAX} {what} already'
             self.answer(request, r.Refused("ODR-108", message, run_id, status))
         else:
             runs.reading[run_id] = [read]
@@ -528,10 +592,11 @@ class Inputs(Attempts):
         if any(s.expires_ms <= self.now_ms for s in wf.closed.values()):
             self.forget_summaries(wf)
         live = wf.live
-        while live is not None and wf.live is live and not live.barrier:
+        while live is not None and wf.live is live and self._may_take(wf):
             due = live.next_due()
             if due is None or due[0] > self.now_ms:
                 return
+            self.intake.count(wf.id)
             self._fire(live, *due)
 
     def _fire(self, live: LiveRun, due_ms: int, kind: str, number: int) -> None:

@@ -29,9 +29,11 @@ def at_rest(shard: ShardState) -> Rest | None:
     dues: list[int] = []
     for workflow in shard.workflows.values():
         live = workflow.live
+        if workflow.waiting:
+            return None
         if live is None:
             continue
-        if live.barrier or live.waiting or any(_attempts_under_way(live)):
+        if live.barrier or any(_attempts_under_way(live)):
             return None
         for step in live.steps.values():
             if step.retry_at_ms is None:

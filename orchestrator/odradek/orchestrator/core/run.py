@@ -11,6 +11,8 @@ from odradek.schemas.records import RunStatus
 
 NO_CLAIM = -1
 """Nothing has been written yet."""
+DISPATCH_EXPIRY_MS = 7 * 24 * 3_600_000 // 2
+"""A task that nobody has begun by then is issued again: half of the time for which its topic keeps it."""
 
 
 @dataclass(slots=True)
@@ -22,6 +24,8 @@ class Activity:
     progress: r.Progress
     progress_claim: int = NO_CLAIM
     """The claim that the newest progress record stands under."""
+    dispatch_expiry_ms: int = DISPATCH_EXPIRY_MS
+    """As the shard knows its queue."""
 
     @property
     def options(self) -> r.ActivityScheduled | r.ActivityOptions:
@@ -43,7 +47,7 @@ class Activity:
         elif progress.holders:
             first = self._limit_of_attempt()
         elif progress.dispatched_ms is not None and waits:
-            first = (progress.dispatched_ms + DISPATCH_EXPIRY_MS, "dispatch")
+            first = (progress.dispatched_ms + self.dispatch_expiry_ms, "dispatch")
         else:
             first = NEVER
         if limits.schedule_to_start_ms is not None and waits and progress.retry_at_ms is None:
@@ -72,10 +76,6 @@ class Child:
 
 
 NEVER = (1 << 62, "")
-DISPATCH_EXPIRY_MS = 3 * 24 * 3_600_000
-"""A task that nobody has begun by then is issued again; well below the retention of its topic (7 days)."""
-
-
 MESSAGE_LIFETIME_MS = 24 * 3_600_000
 """How long a message to another workflow may be taken in; below the retention of summaries."""
 REMEMBERED_MANY = 256
@@ -130,10 +130,13 @@ class Remembered:
 
     limit: int = REMEMBERED_MANY
 
-    def tidy(self, now_ms: int) -> None:
-        """Once in a while, drop what has expired long enough ago that clocks cannot disagree about it."""
+    def tidy(self, inbox_ms: int) -> None:
+        """Once in a while, drop what had expired when the newest inbox record that has been read was appended.
+
+        Not by our clock: after an outage there may be copies in the inbox that came in time and are read late.
+        """
         if len(self.requests) + len(self.messages) > self.limit:
-            self.forget_expired(now_ms - CLOCK_SKEW_MS_MAX)
+            self.forget_expired(inbox_ms)
             self.limit = max(REMEMBERED_MANY, 2 * (len(self.requests) + len(self.messages)))
 
     def request(self, seen: r.RequestSeen | None, run_id: str) -> None:
@@ -160,7 +163,8 @@ class Remembered:
         for source, takers in other.messages.items():
             self.messages.setdefault(source, {}).update(takers)
 
-    def forget_expired(self, now_ms: int) -> None:
+    def forget_expired(self, inbox_ms: int) -> None:
+        now_ms = inbox_ms - CLOCK_SKEW_MS_MAX
         self.requests = {key: value for key, value in self.requests.items() if value[0] > now_ms}
         self.refusals = {key: value for key, value in self.refusals.items() if value[0].request.expires_ms > now_ms}
         for source, takers in list(self.messages.items()):
@@ -169,10 +173,10 @@ class Remembered:
                 del self.messages[source]
 
     def as_records(
-        self, run_id: str, now_ms: int
+        self, run_id: str, inbox_ms: int
     ) -> tuple[list[r.RequestSeen], list[r.RequestRefused], list[r.MessagesSeen]]:
         """What this run took in and is not expired; the other runs of the ID say theirs."""
-        self.forget_expired(now_ms)
+        self.forget_expired(inbox_ms)
         return (
             [r.RequestSeen(key, expires) for key, (expires, taker) in self.requests.items() if taker == run_id],
             [refused for refused, taker in self.refusals.values() if taker == run_id],
@@ -305,12 +309,10 @@ def _update_accepted(run: Run, event: r.Event, body: r.UpdateAccepted) -> None:
         run.updates = {}
     run.updates[body.update_id] = False
     run.remembered.request(body.request, run.run_id)
-    run.remembered.tidy(event.time_ms)
 
 
 def _update_rejected(run: Run, event: r.Event, body: r.UpdateRejected) -> None:
     run.remembered.request(body.request, run.run_id)
-    run.remembered.tidy(event.time_ms)
 
 
 def _update_completed(run: Run, event: r.Event, body: r.UpdateCompleted) -> None:
@@ -329,7 +331,6 @@ def _refused(run: Run, event: r.Event, body: r.RequestRefused) -> None:
 def _addressed(run: Run, event: r.Event, body: r.SignalReceived | r.CancelRequested) -> None:
     run.remembered.request(body.request, run.run_id)
     run.remembered.message(body.origin, run.run_id)
-    run.remembered.tidy(event.time_ms)
 
 
 def _scheduled(run: Run, event: r.Event, body: r.ActivityScheduled) -> None:

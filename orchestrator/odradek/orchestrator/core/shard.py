@@ -7,15 +7,17 @@ of a run in ``closing``. Here: which run an input belongs to, batches, time, mem
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from heapq import heappop
+from itertools import islice
 
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.careful import CAREFUL_MS, Careful
 from odradek.orchestrator.core.effects import DeadLetter, SendMessage, SendTask, Show
-from odradek.orchestrator.core.run import NO_CLAIM
+from odradek.orchestrator.core.run import NO_CLAIM, Run
 from odradek.orchestrator.core.state import HORIZON_MS, InboxItem, LostRecord, ShardConfig
 from odradek.orchestrator.core.steps import Steps
 from odradek.orchestrator.core.store import Store
@@ -42,7 +44,9 @@ class Shard(Steps):
         self._restored: dict[str, None] = {}
         self._old_notes: list[bytes] = []
         """Marks and checkpoints of earlier claims."""
-        self._pending: list[tuple[LiveRun, list[tuple[int, int]], list[int]]] = []
+        self._old_suspicions: list[bytes] = []
+        """Those that blame nobody any more."""
+        self._pending: list[tuple[Run, list[tuple[int, int]], list[int]]] = []
         """Runs with outputs that the predecessor may not have emitted: their dispatched activities and their messages.
         """
         self._ended_before: list[LiveRun] = []
@@ -119,27 +123,39 @@ class Shard(Steps):
             self.dirty[b"c" + key] = str(offset).encode()
 
     def begin(self, claim: int, now_ms: int) -> None:
-        """Everything up to the claim has been restored: assert again what is not settled, under this claim."""
+        """Everything up to the claim has been restored; call ``load`` until it is done, which brings it into memory."""
         self.now_ms = now_ms
         self.taken = self.x0
         self.flush_store()
         codec = self.config.codec
         self.writer = HistoryWriter(claim, self.v0, self.x0, self.y0, codec, self.checked, self._late)
         self.owns = True
-        claims = sorted(offset for offset, _ in self._claims)
+        claims = self._claims_before = sorted(offset for offset, _ in self._claims)
         before = max((offset for offset in claims if offset < claim), default=None)
         ended = before is None or before == self._ended_claim or before in self.config.survived
         self.config.survived.add(claim)
         if self.config.crashes_max and (not ended or self.config.retries_suspects):
             self.careful = Careful(self)
-        for workflow_id in self._restored:
+        self.to_load, self._restored = deque(self._restored), {}
+
+    def load(self, workflows: int) -> bool:
+        """Assert again, under this claim, what is not settled of so many workflows; whether none is left."""
+        to_load = self.to_load
+        assert to_load is not None
+        for _ in range(min(workflows, len(to_load))):
+            workflow_id = to_load.popleft()
             self.at = (workflow_id, -1)
-            self._reassert(self.workflow(workflow_id), claims)
-        self._restored, self.at = {}, None
+            self._reassert(self.workflow(workflow_id), self._claims_before)
+        self.at = None
+        self.keep_to_room()
+        if to_load:
+            return False
+        self.to_load = None
         if self.to_reassert == 0:
             self._settle()
         self.flush_store()
         self.due_from_store()
+        return True
 
     def _reassert(self, wf: Workflow, claims: list[int]) -> None:
         for raw, offset in list(wf.offsets.items()):
@@ -147,13 +163,13 @@ class Shard(Steps):
                 del wf.offsets[raw]
                 if parsed.claim not in wf.suspects or _is_late(raw, offset, claims):
                     wf.suspects.pop(parsed.claim, None)
-                    self._old_notes.append(raw)
+                    self._old_suspicions.append(raw)
         unsettled = {raw for raw, offset in wf.offsets.items() if offset > self.v0 or _is_late(raw, offset, claims)}
         runs = [*wf.ending.values()]
         if wf.live is not None and wf.live.run.started is not None:
             runs.append(wf.live)
         if any(offset > self.y0 for offset in wf.offsets.values()):
-            self._pending += [(live, self.dispatched(live), live.run.unanswered()) for live in runs]
+            self._pending += [(live.run, self.dispatched(live), live.run.unanswered()) for live in runs]
         self._ended_before += wf.ending.values()
         for live in runs:
             self._reassert_run(live, unsettled)
@@ -183,18 +199,18 @@ class Shard(Steps):
 
         def checked(_: int) -> None:
             self.to_reassert -= 1
-            if self.to_reassert == 0:
+            if self.to_reassert == 0 and self.to_load is None:
                 self._settle()
 
         chain_then(entry, checked)
 
     def _settle(self) -> None:
-        """The log says the same under this claim as before: older claims, marks and checkpoints are of no more use."""
+        """The log says the same under this claim as before: older claims are of no more use."""
         self.writer.settled = True
-        older = [key for offset, key in self._claims if offset < self.writer.claim]
-        for key in dict.fromkeys([*older, *self._old_notes]):
+        claims = [key for offset, key in self._claims if offset < self.writer.claim]
+        for key in dict.fromkeys([*claims, *self._old_suspicions]):
             self.writer.append(key, None)
-        self._old_notes = []
+        self._old_suspicions = []
 
     def go_live(self, now_ms: int) -> None:
         """The inbox is read to where it ended at the claim: emit again what is still pending."""
@@ -208,8 +224,9 @@ class Shard(Steps):
 
     def _emit_pending(self) -> None:
         outputs: list[SendTask | SendMessage | Show] = []
-        for live, dispatched, messages in self._pending:
-            if live.run.is_open:
+        for run, dispatched, messages in self._pending:
+            live = self.workflow(run.workflow_id).live  # it may have been put aside meanwhile
+            if live is not None and live.run.run_id == run.run_id and live.run.is_open:
                 outputs += self.outputs_again(live, dispatched, messages)
         ended, self._ended_before, self._pending = self._ended_before, [], []
 
@@ -228,25 +245,27 @@ class Shard(Steps):
         for item in items:
             if item[0] <= self.taken:
                 continue
-            self.taken = item[0]
             if isinstance(item, InboxItem):
-                self.at = (item.workflow_id, item.offset)
                 take_one(item)
             else:
-                self._send_dead_letter(*item)
-        self.at = None
+                self.send_dead_letter(*item)
+            self.taken = item[0]
         self.flush()
 
-    def _send_dead_letter(self, offset: int, letter: DeadLetter) -> None:
-        """The record's copy must be safe before the inbox may be deleted behind it."""
-        hold = self.hold_x(offset)
+    @property
+    def ahead(self) -> int:
+        """How many inbox records have been read and are not decided yet."""
+        return len(self.intake.holds) + self.writer.waiting_for_x
 
-        def stored(partition: int, offset: int) -> None:
-            self.release_x(hold)
-            self.writer.taken_to(self.decided_x())
-
-        letter.on_stored = stored
-        self.writer.after_in_flight([letter, *letter.answers])
+    def go_on(self, now_ms: int) -> None:
+        """The next turn of workflows whose inputs wait for nothing else."""
+        self.now_ms = max(now_ms, self.now_ms)
+        for workflow_id in list(islice(self.intake.backlog, self.config.inputs_per_flush)):
+            if self.intake.total >= self.config.inputs_per_flush:
+                break
+            del self.intake.backlog[workflow_id]
+            self.drain(self.workflow(workflow_id))
+        self.flush()
 
     def acked(self, entry: Entry, offset: int) -> None:
         """The log has acknowledged an append; call ``flush`` after a batch of these."""
@@ -254,19 +273,26 @@ class Shard(Steps):
 
     def _take_carefully(self, item: InboxItem) -> None:
         assert self.careful is not None
-        self.careful.run(self.workflow(item.workflow_id), partial(self.take_now, item), item.offset)
+        wf = self.workflow(item.workflow_id)
+        if wf.waiting:
+            self.take_now(item)
+        elif (body := self._body(item)) is not None:
+            decoded = item._replace(record=r.InboxRecord(item.time_ms, body))
+            self.careful.run(wf, partial(self.take_now, decoded), item.offset, item.held_bytes)
 
-    def tick(self, now_ms: int) -> None:
-        """Let time pass: fire what is due."""
+    def tick(self, now_ms: int, due_max: int = 200) -> None:
+        """Let time pass: fire what is due, of so many workflows at most; those that are left are due at once again."""
         self.now_ms = max(now_ms, self.now_ms)
         if self.now_ms > self.due_seen_ms - HORIZON_MS // 2:
             self.due_from_store()
         if self.due_heap and self.due_heap[0][0] <= self.now_ms:
-            self._fire_due()
+            self._fire_due(due_max)
         self.flush()
 
-    def _fire_due(self) -> None:
-        while self.due_heap and self.due_heap[0][0] <= self.now_ms:
+    def _fire_due(self, due_max: int) -> None:
+        for _ in range(due_max):
+            if not self.due_heap or self.due_heap[0][0] > self.now_ms:
+                return
             due_ms, workflow_id = heappop(self.due_heap)
             self.at = (workflow_id, -1)
             wf = self.workflow(workflow_id)
@@ -295,6 +321,7 @@ class Shard(Steps):
         """Write down what the batch decided, one record per run."""
         if self.careful is not None and self.careful.is_over:
             self.careful = None
+        self.intake.flushed()
         touched, self.touched = self.touched, {}
         for live in touched.values():
             if live.pending:
@@ -307,17 +334,39 @@ class Shard(Steps):
                 effects, live.effects = live.effects, []
                 self.writer.after_in_flight(effects)
         self.at = None
+        if self.behind and not self.in_parts:
+            behind, self.behind = self.behind, []
+            self.writer.after_in_flight(behind)
         self.writer.taken_to(self.decided_x())
         self.writer.mark_if_idle()
-        if len(self.workflows) > self.config.workflows_in_memory_max + 1000:
+        self.keep_to_room()
+
+    def keep_to_room(self) -> None:
+        """Put aside what is more than may be in memory."""
+        room = self.config.room
+        if len(self.workflows) > room.workflows + min(room.workflows, 1000):
             self.evict_workflows()
-        while len(self.instances) > self.config.instances_in_memory_max:
+        while len(self.instances) > room.instances:
             self.drop_instance(next(iter(self.instances.values())))
 
     def checkpoint(self, now_ms: int, then: Callable[[int], None] | None = None) -> None:
-        """Write the watermarks down and bring the store up to what is acknowledged."""
+        """Write the watermarks down and bring the store up to what is acknowledged.
+
+        Behind the first one the marks and checkpoints of earlier claims go: a next owner might have found the
+        watermarks nowhere else.
+        """
         self.now_ms = max(now_ms, self.now_ms)
-        self.writer.checkpoint(self.now_ms, then)
+        older: list[bytes] = []
+        if self.writer.settled:
+            older, self._old_notes = self._old_notes, older
+
+        def checked(offset: int) -> None:
+            for key in dict.fromkeys(older):
+                self.writer.append(key, None)
+            if then is not None:
+                then(offset)
+
+        self.writer.checkpoint(self.now_ms, checked)
         self.flush_store()
 
     # ------------------------------------------------------------------------------------------ trouble

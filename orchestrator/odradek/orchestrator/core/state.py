@@ -7,10 +7,10 @@ only.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappush
 from typing import NamedTuple
 
 from odradek.common import MetricMeter
@@ -18,6 +18,9 @@ from odradek.converter import FailureConverter, PayloadConverter
 from odradek.orchestrator.core import keys, workflow
 from odradek.orchestrator.core.careful import Careful, Turns
 from odradek.orchestrator.core.closed_runs import ClosedRuns
+from odradek.orchestrator.core.effects import Effect
+from odradek.orchestrator.core.intake import Intake
+from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, Activity
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.workflow import Found, LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry, HistoryWriter
@@ -29,6 +32,17 @@ from odradek.workflow.definition import Definition
 
 HORIZON_MS = 60_000
 """Due times further away than this are kept in the store only."""
+WAITING_BYTES = 512
+"""An inbox record that waits, without its value."""
+
+
+@dataclass(slots=True)
+class Room:
+    """How much a shard may hold in memory; its host changes it as partitions come and go."""
+
+    workflows: int = 50_000
+    instances: int = 20_000
+    """Of them, those with running code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +65,12 @@ class ShardConfig:
     event_bytes_max: int = 4 * 1024 * 1024 - 64 * 1024
     """All payloads of one event: it goes into one record, however large that is."""
     chunk_bytes: int = 2048
+    inputs_per_turn: int = 100
+    """Inputs of one workflow that are taken in before others have their turn."""
+    inputs_per_flush: int = 500
+    """Of inputs that waited: how many are taken in, for all workflows together, before new ones are read."""
     summary_retention_ms: int = 7 * 24 * 3_600_000
-    workflows_in_memory_max: int = 50_000
-    instances_in_memory_max: int = 20_000
+    room: Room = field(default_factory=Room)
     history_page_bytes: int = 512 * 1024
     workers_lost_max: int = 5
     """An activity that so many workers were lost with, one after the other, is not tried again; 0: always."""
@@ -81,12 +98,17 @@ class ShardConfig:
 
 
 class InboxItem(NamedTuple):
-    """An inbox record with its place."""
+    """An inbox record with its place; it is decoded when its turn comes."""
 
     offset: int
     time_ms: int
     workflow_id: str
-    record: r.InboxRecord
+    record: r.InboxRecord | bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """What it takes while it waits."""
+        return WAITING_BYTES + (len(self.record) if isinstance(self.record, bytes) else 0)
 
 
 class LostRecord(NamedTuple):
@@ -103,6 +125,11 @@ class ShardState(ABC):
     """The state that the layers of a shard share."""
 
     writer: HistoryWriter
+    taken: int = -1
+    inbox_end: int = 1 << 62
+    """At the claim: no record of before can speak of more. The host says."""
+    at: tuple[str, int] | None = None
+    """The workflow that is being worked on, and the inbox record (-1: none), for whoever asks what went wrong."""
 
     def __init__(self, config: ShardConfig, store: Store) -> None:
         self.config = config
@@ -114,6 +141,10 @@ class ShardState(ABC):
         self.dirty: dict[bytes, bytes | None] = {}
         self.touched: dict[int, LiveRun] = {}
         """By ``id``: runs for which this batch has something to write."""
+        self.behind: list[Effect] = []
+        """What leaves behind that: answers to what this batch has found decided, perhaps by itself."""
+        self.in_parts = 0
+        """How many transitions are being written in parts, the last of which is not on its way yet."""
         self.waiters: dict[str, dict[str, r.Request]] = {}
         """Who waits for the result of a run or of an update, by run (and update) and request."""
         self.careful: Careful | None = None
@@ -129,27 +160,24 @@ class ShardState(ABC):
         """Runs with steps that the host runs."""
         self.owns = False
         """A writer exists: the claim has been made and everything before it restored."""
+        self.to_load: deque[str] | None = None
+        """Workflows that were restored from the log and are not in memory yet, while a takeover brings them there."""
         self.later: list[Callable[[], None]] = []
         """What must happen after the commands of the step that is being made."""
         self.worker_partition: Callable[[str], int | None] = lambda worker: None
         """Where a worker reads notices; the host says."""
         self.unserved_ms: Callable[[str], int | None] = lambda queue: None
         """For how long no worker has served a task queue; the host says."""
+        self.dispatch_expiry_ms: Callable[[str], int] = lambda queue: DISPATCH_EXPIRY_MS
+        """After how long a task of a queue that nobody has begun is issued again; the host says."""
         self.paused_types: Mapping[str, r.TypeControl] = {}
         self.paused_queues: Mapping[str, r.QueueControl] = {}
         """What operators have said, by name; the host keeps both up to date. Not every queue here is paused."""
-        self._undecided: list[tuple[int, int]] = []
-        self._decided: set[int] = set()
-        self._holds = 0
-        self.taken = -1
-        self.inbox_end = 1 << 62
-        """At the claim: no record of before can speak of more. The host says."""
-        self.at: tuple[str, int] | None = None
-        """The workflow that is being worked on, and the inbox record (-1: none), for whoever asks what went wrong."""
+        self.intake = Intake()
+        self.inbox_ms = 0
+        """When the newest inbox record that has been taken was appended."""
         self.lost_records: list[LostRecord] = []
-        self.transitions = 0
-        self.replays = 0
-        self.replayed_events = 0
+        self.transitions = self.replays = self.replayed_events = 0
         self.counts: dict[tuple[str, str], int] = {}
         """Metrics by (what, workflow type), for the host to collect."""
         self.durations: list[tuple[str, str, float]] = []
@@ -159,6 +187,13 @@ class ShardState(ABC):
         meta = self.store.get(b"m")
         position, v, x, y = (int(number) for number in meta.split()) if meta else (-1, -1, -1, -1)
         return position, v, x, y
+
+    def leave_behind(self, effect: Effect) -> None:
+        """Let an effect leave behind all appends that are in flight, and those that finish what has been decided."""
+        if self.touched or self.in_parts:
+            self.behind.append(effect)
+        else:
+            self.writer.after_in_flight([effect])
 
     @abstractmethod
     def bury(self, wf: Workflow, run_id: str, inbox_offset: int) -> None: ...
@@ -179,22 +214,18 @@ class ShardState(ABC):
     def count(self, what: str, workflow_type: str) -> None:
         self.counts[what, workflow_type] = self.counts.get((what, workflow_type), 0) + 1
 
-    def hold_x(self, offset: int) -> int:
+    def hold_x(self, offset: int, held_bytes: int = 0) -> int:
         """Keep x below an inbox offset that is not decided yet, until ``release_x`` of what this returns."""
-        self._holds += 1
-        heappush(self._undecided, (offset, self._holds))
-        return self._holds
+        return self.intake.holds.add(offset, held_bytes)
 
     def release_x(self, hold: int) -> None:
-        self._decided.add(hold)
+        self.intake.holds.release(hold)
 
     def decided_x(self) -> int:
         """The inbox is decided up to here: what waits behind a barrier is not."""
-        undecided = self._undecided
-        while undecided and undecided[0][1] in self._decided:
-            self._decided.discard(heappop(undecided)[1])
+        undecided = self.intake.holds.first()
         # After a takeover a run may be further than what has been read again: its hold must not raise x.
-        return min(undecided[0][0] - 1, self.taken) if undecided else self.taken
+        return self.taken if undecided is None else min(undecided - 1, self.taken)
 
     def workflow(self, workflow_id: str) -> Workflow:
         """The workflow in memory, else from the store; an unknown one is empty."""
@@ -209,7 +240,7 @@ class ShardState(ABC):
                 self.bury(wf, run_id, wf.closed[run_id].inbox_offset)
         for run_id, live in wf.ending.items():
             wf.closed[run_id] = self.summarise(live)
-        self._index_holders(wf)
+        self._index_activities(wf)
         self.reschedule(wf)
         return wf
 
@@ -268,7 +299,7 @@ class ShardState(ABC):
     def _resolve_or_raise(self, workflow_id: str, found: list[Found], damaged: dict[str, str]) -> Workflow:
         wf = workflow.resolve(workflow_id, found, self.config.codec.encode_events, damaged)
         run = None if wf.live is None else wf.live.run
-        if run is not None and run.inbox_offset > max(self.taken, self.inbox_end):
+        if run is not None and run.inbox_offset > max(self.taken + 1, self.inbox_end):
             raise ValueError(f"it has taken in inbox offset {run.inbox_offset}, which does not exist")
         if run is not None and max(run.n, run.time_ms) > NUMBER_MAX:
             raise ValueError(f"its transition {run.n} at {run.time_ms} ms leaves no room for another")
@@ -304,7 +335,7 @@ class ShardState(ABC):
     def flush_store(self) -> None:
         """Bring the store up to the acknowledged prefix, due times included.
 
-        During a restore only records are written: the store must not claim to reflect what it has no due times of yet.
+        Until all that was restored is loaded, the store must not claim to reflect it: it lacks due times.
         """
         changes = self.dirty
         self.dirty = {}
@@ -314,9 +345,10 @@ class ShardState(ABC):
                 if workflow_id in self.workflows:
                     self._store_due(self.workflows[workflow_id], changes)
             self.due_changed.clear()
-            self.position, self.x0 = self.writer.last, self.writer.x
-            self.v0, self.y0 = self.writer.v, self.writer.y
-            changes[b"m"] = f"{self.position} {self.v0} {self.x0} {self.y0}".encode()
+            if self.to_load is None:
+                self.position, self.x0 = self.writer.last, self.writer.x
+                self.v0, self.y0 = self.writer.v, self.writer.y
+                changes[b"m"] = f"{self.position} {self.v0} {self.x0} {self.y0}".encode()
         self.store.write(changes)
 
     def _store_due(self, wf: Workflow, changes: dict[bytes, bytes | None]) -> None:
@@ -374,12 +406,12 @@ class ShardState(ABC):
 
     def evict_workflows(self) -> None:
         self.flush_store()
-        surplus = len(self.workflows) - self.config.workflows_in_memory_max
+        surplus = len(self.workflows) - self.config.room.workflows
         for workflow_id, wf in list(self.workflows.items()):
             if surplus <= 0:
                 return
             live = wf.live
-            if (live is not None and live.busy) or wf.leftovers or wf.ending:
+            if (live is not None and live.busy) or wf.waiting or wf.leftovers or wf.ending:
                 continue
             if live is not None and live.instance is not None:
                 self.drop_instance(live)
@@ -388,8 +420,16 @@ class ShardState(ABC):
             del self.workflows[workflow_id]
             surplus -= 1
 
-    def _index_holders(self, wf: Workflow) -> None:
+    def note_expiry(self, live: LiveRun, activity: Activity) -> None:
+        """When this task is issued again depends on its queue, which no record says."""
+        expiry_ms = self.dispatch_expiry_ms(activity.options.task_queue)
+        if expiry_ms != activity.dispatch_expiry_ms:
+            activity.dispatch_expiry_ms = expiry_ms
+            live.push_activity(activity)
+
+    def _index_activities(self, wf: Workflow) -> None:
         if wf.live is not None:
             for activity in wf.live.run.activities.values():
+                self.note_expiry(wf.live, activity)
                 for holder in activity.progress.holders:
                     self.holders.setdefault(holder.worker, set()).add((wf.id, activity.scheduled.seq))

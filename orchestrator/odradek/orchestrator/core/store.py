@@ -6,9 +6,12 @@ A store is a cache of the log: it can be deleted at any time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from itertools import islice
+from typing import Final, Protocol
 
 from sortedcontainers import SortedDict  # type: ignore[import-untyped]
+
+_KEYS: Final = 500
 
 
 class Store(Protocol):
@@ -23,6 +26,9 @@ class Store(Protocol):
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Put and (None) delete, all or nothing."""
         ...
+
+    def flush(self) -> None:
+        """What is written stays, whatever becomes of the process; as far as this store is one that outlives it."""
 
     def clear(self) -> None: ...
 
@@ -40,8 +46,11 @@ class MemoryStore:
         return found
 
     def scan(self, first: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for key in list(self._items.irange(first, end, inclusive=(True, False))):
-            yield key, self._items[key]
+        while keys := list(islice(self._items.irange(first, end, inclusive=(True, False)), _KEYS)):
+            for key in keys:
+                if key in self._items:
+                    yield key, self._items[key]
+            first = keys[-1] + b"\0"
 
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         for key, value in changes.items():
@@ -49,6 +58,9 @@ class MemoryStore:
                 self._items.pop(key, None)
             else:
                 self._items[key] = value
+
+    def flush(self) -> None:
+        return None
 
     def clear(self) -> None:
         self._items.clear()

@@ -65,6 +65,7 @@ class Transitions(Closing):
         parts = self._parts(len(live.blocks), events)
         inbox_before = live.inbox_written
         live.barrier = True
+        self.in_parts += 1
         hold = self.hold_x(inbox_before + 1)
 
         def write_next(_: int = 0) -> None:
@@ -75,6 +76,7 @@ class Transitions(Closing):
                 self._write_chunk(live, inbox_before, [], continues=True, then=write_next)
             else:
                 live.barrier = False
+                self.in_parts -= 1
                 self.release_x(hold)
                 self._write_chunk(live, live.run.inbox_offset, effects, continues=False)
                 if not live.barrier:
@@ -117,7 +119,7 @@ class Transitions(Closing):
             run.is_open and (bool(live.steps) or live.steps_lost),
         )
         stale: list[bytes] = []
-        if run.is_open:
+        if run.is_open and not continues:  # until a transition is complete, what it replaces is what counts
             stale, live.stale = live.stale, []
         live.in_flight += 1
         live.inbox_written = inbox_offset
@@ -159,11 +161,13 @@ class Transitions(Closing):
             self.writer.emit_under(token, self.archive(live))
             self.writer.emitted(token)
 
+        live.closes = False
         token = self.writer.begin_closing(offset, all_out)
         self.writer.emit_under(token, self.closing_effects(live))
         following = self.begin_successor(live)
         if following is None:
             archive(offset)
+            self.drain_waiting(live)
         else:
             self.writer.then_in_flight(archive)
             self.drain_waiting(following)

@@ -49,7 +49,9 @@ class LiveRun:
     effects: list[Effect] = field(default_factory=list)
     barrier: bool = False
     """The sealed chunk is not acknowledged yet: inputs wait."""
-    waiting: deque[Any] = field(default_factory=deque)
+    closes: bool = False
+    """Its closing record is not acknowledged yet: what comes for its workflow waits, lest the next run be there first.
+    """
     in_flight: int = 0
     stale: list[bytes] = field(default_factory=list)
     """Keys under older claims that a newer record of ours has replaced or will replace."""
@@ -68,7 +70,7 @@ class LiveRun:
     steps: dict[int, RunStep] = field(default_factory=dict)
     """Steps that the host has been asked to run, and has not reported the end of."""
     steps_ended: list[tuple[RunStep, r.StepEnded]] = field(default_factory=list)
-    """They wait behind the barrier, as ``waiting`` does."""
+    """They wait behind the barrier, as inputs do."""
     steps_lost: bool = False
     """After a restore: the code awaits steps, and its replay will say which."""
     inbox_written: int = -1
@@ -171,7 +173,7 @@ class LiveRun:
     @property
     def busy(self) -> bool:
         """Something about this run is in memory only."""
-        return bool(self.in_flight or self.waiting or self.pending or self.parked or self.steps)
+        return bool(self.in_flight or self.pending or self.parked or self.steps)
 
 
 @dataclass(slots=True)
@@ -181,6 +183,8 @@ class Workflow:
     id: str
     remembered: Remembered = field(default_factory=Remembered)
     live: LiveRun | None = None
+    waiting: deque[tuple[Any, int]] = field(default_factory=deque)
+    """Inbox records that wait behind the barrier of the run or for their turn, each with its hold on x."""
     ending: dict[str, LiveRun] = field(default_factory=dict)
     """Runs whose closing record is written and whose summary is not."""
     closed: dict[str, r.Summary] = field(default_factory=dict)
@@ -197,6 +201,12 @@ class Workflow:
 
     suspects: dict[int, int] = field(default_factory=dict)
     """By claim: how often a process has died while its code ran. The highest claim counts."""
+
+    def is_held(self) -> bool:
+        """Inputs wait: the run is behind a barrier, or its end is not in the log yet."""
+        if self.live is not None:
+            return self.live.barrier
+        return any(live.closes for live in self.ending.values())
 
     def crashes(self) -> int:
         return self.suspects[max(self.suspects)] if self.suspects else 0
@@ -401,7 +411,8 @@ def _fold_chain(workflow: Workflow, run_id: str, chain: list[Found], encode_even
         raise ValueError("a history does not begin with RunStarted")
     tail = chain[-1][3].body
     assert isinstance(tail, r.Chunk)
-    live.steps_lost = tail.awaits_steps and run.is_open
+    # What was awaited before a transition that is there by half only is not written anywhere: a replay says it.
+    live.steps_lost = (tail.awaits_steps or tail.continues) and run.is_open
     if tail.sealed and not tail.continues and run.is_open:
         live.begin_next_chunk()
     return live

@@ -96,6 +96,7 @@ class HistoryWriter:
         self.caught_up = False
         """False until the predecessor's pending outputs are emitted again: y does not rise before."""
         self.in_flight: deque[Entry] = deque()
+        self.bytes_in_flight = 0
         self.to_send: list[Entry] = []
         self.outbox: list[Effect] = []
         self._emitting: deque[Emitting] = deque()
@@ -145,6 +146,7 @@ class HistoryWriter:
         entry.effects = effects
         entry.then = then
         self.in_flight.append(entry)
+        self.bytes_in_flight += len(value or b"")
         self.to_send.append(entry)
         return entry
 
@@ -179,9 +181,15 @@ class HistoryWriter:
         self._waited += 1
         heappush(self._waiting_for_x, (offset, self._waited, action))
 
+    @property
+    def waiting_for_x(self) -> int:
+        """How many actions wait in ``when_x``."""
+        return len(self._waiting_for_x)
+
     def mark_if_idle(self) -> None:
-        """Write a mark if somebody waits for x and no other append is going to carry it."""
-        if self._waiting_for_x and self._waiting_for_x[0][0] <= self.x and not self.in_flight and not self.fenced:
+        """Write a mark if somebody waits for an x that has been reached, and no other append is going to carry it."""
+        waiting = self._waiting_for_x
+        if waiting and waiting[0][0] <= self.x and not self.in_flight and not self.fenced:
             self.mark()
 
     def mark(self) -> Entry:
@@ -211,11 +219,18 @@ class HistoryWriter:
             self.outbox.append(ReadGap(*self._gap))
 
     def gap_read(self, records: Sequence[tuple[int, bytes, int | None]]) -> None:
-        """What stands in the gap: (offset, key, claim of the record, None for a claim or what cannot be read)."""
+        """What stands in the gap: (offset, key, claim of the record, None for a claim or what cannot be read).
+
+        Compaction may have been there before us, if we slept for long: a claim may have been in what is gone.
+        """
         assert self._gap is not None
+        first, end = self._gap
+        if len(records) < end - first:
+            self.fence(f"compaction has taken records between offsets {first} and {end}, and one may have been a claim")
+            return
         for offset, key, claim in records:
-            if key.startswith(keys.CLAIM):
-                self.fence(f"another owner claimed the partition at offset {offset}")
+            if key.startswith(keys.CLAIM) or (claim is not None and claim > self.claim):
+                self.fence(f"another owner claimed the partition before offset {offset + 1}")
                 return
             if claim is not None and claim < self.claim:
                 self._late.add(offset)
@@ -241,6 +256,7 @@ class HistoryWriter:
         self.last = offset
         first = self.in_flight.popleft()
         assert first is entry, "acknowledgements out of order"
+        self.bytes_in_flight -= len(entry.value or b"")
         entry.offset = offset
         self.x = max(self.x, entry.x_after)
         self._on_checked(entry)

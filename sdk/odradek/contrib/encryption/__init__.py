@@ -9,7 +9,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from odradek.converter import KeyUnknown, Payload, PayloadCodec, PayloadUnreadable
+from odradek.converter import KeyMismatch, KeyUnknown, Payload, PayloadCodec
 
 __all__ = ["EncryptionCodec"]
 
@@ -24,7 +24,8 @@ class EncryptionCodec(PayloadCodec):
 
     ``keys``: 16, 24 or 32 bytes by key ID. To rotate, first give every process the new key, then make it ``current``;
     old keys stay as long as histories are kept. Encoding and key ID are bound to the data and cannot be exchanged.
-    What is not encrypted is left as it is. Raises ``KeyUnknown``, and ``PayloadUnreadable`` for what was tampered with.
+    What is not encrypted is left as it is. Raises ``KeyUnknown``, and ``KeyMismatch`` where the key is another one or
+    the payload was tampered with.
     """
 
     def __init__(self, keys: Mapping[str, bytes], current: str) -> None:
@@ -54,9 +55,8 @@ class EncryptionCodec(PayloadCodec):
         nonce, data = payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:]
         try:
             plain = cipher.decrypt(nonce, data, _bound(inner, key_id))
-        except (InvalidTag, ValueError) as error:
-            reason = f'it was changed, or key "{key_id.decode()}" is another one here'
-            raise PayloadUnreadable("an encrypted payload", ENCODING, 0, reason) from error
+        except (InvalidTag, ValueError):
+            raise KeyMismatch(key_id.decode()) from None
         return Payload(inner.decode(), plain, metadata)
 
 

@@ -49,7 +49,7 @@ class ContentDriver(StorageDriver):
     def _read(self, claim: StorageDriverClaim) -> Payload:
         digest = claim.claim_data.get(SHA256, "")
         if not _DIGEST.fullmatch(digest):  # it becomes a path or a key
-            raise PayloadUnreadable("a claim", "json", 0, f"{digest!r} is no SHA-256")
+            raise PayloadUnreadable("a claim", "json", 0, "what it names is no SHA-256")
         stored = self.read(digest)
         if stored is None:
             raise StoredPayloadMissing(self._name, self.place(digest))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from odradek.common.redis_link import redis_at
 from odradek.contrib.storage.content import ContentDriver
 
 if TYPE_CHECKING:
@@ -30,12 +31,8 @@ class RedisStorageDriver(ContentDriver):
         prefix: str = PREFIX,
     ) -> None:
         super().__init__(name)
-        if isinstance(address, str):
-            import redis
-
-            timeouts = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
-            address = redis.Redis.from_url(address, **timeouts)
-        self._redis, self._prefix = address, prefix
+        self._redis: redis.Redis = redis_at(address, TIMEOUT_SECONDS) if isinstance(address, str) else address
+        self._prefix = prefix
         self._ttl_ms = None if ttl is None else max(1, ttl // timedelta(milliseconds=1))
 
     def place(self, digest: str) -> str:

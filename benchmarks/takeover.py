@@ -1,0 +1,130 @@
+"""How long a new owner takes until it serves: with the store, with a copy of it in Redis, with nothing but the log.
+
+So many workflows wait. The orchestrator is killed (SIGKILL), and the next one takes over what the case leaves to it.
+Measured from its claims, since when a group notices a death is a setting (``--session-timeout``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import re
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+
+import redis
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.app import Patient
+from benchmarks.processes import cpu_seconds
+from benchmarks.stage import QUEUE, Served, Stage, machine, positive, print_json, stage
+from odradek.client import Client
+from odradek.schemas.topics import Topics
+from odradek.testing.redis import redis_server
+
+PROBES = 20
+OPEN = 500
+SETTLING_SECONDS = 30
+"""For stores and copies to be brought up, which happens every 20 s."""
+
+
+@dataclass
+class Case:
+    name: str
+    live_seconds: float
+    """From the claims until all partitions are served."""
+    cpu_seconds: float
+    """Of the whole process until then, its start included (about 1 s)."""
+    records_read: int
+    """At most: compaction may have removed some."""
+    answered: int
+    """Workflows of those that were asked which went on as they should."""
+
+
+async def start(client: Client, workflows: int) -> float:
+    numbers = iter(range(workflows))
+
+    async def one_after_the_other() -> None:
+        for number in numbers:
+            await client.start_workflow(Patient.run, id=f"w{number}", task_queue=QUEUE, rpc_timeout=None)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one_after_the_other() for _ in range(OPEN)))
+    return workflows / (time.perf_counter() - began)
+
+
+async def ask(client: Client, ids: list[int], word: str) -> int:
+    """How many of these go on when they are told to."""
+    handles = [client.get_workflow_handle_for(Patient.run, f"w{number}") for number in ids]
+    await asyncio.gather(*(handle.signal(Patient.say, word) for handle in handles))
+    return sum(result == word for result in await asyncio.gather(*(handle.result() for handle in handles)))
+
+
+def measured(where: Stage, served: Served, cpu: float, answered: int) -> Case:
+    text = (where.folder / f"{served.name}.log").read_text()
+    claims = re.findall(r"claimed at offset (\d+), restoring from (\d+)", text)
+    seconds = max(float(seconds) for seconds in re.findall(r"live after ([\d.]+) s", text))
+    return Case(served.name, seconds, cpu, sum(int(claim) - int(first) for claim, first in claims), answered)
+
+
+async def run(where: Stage, topics: Topics, url: str, options: argparse.Namespace) -> tuple[float, list[Case], float]:
+    ids = random.Random(0).sample(range(options.workflows), 3 * PROBES)
+    session = ["--session-timeout", "3"]
+    first, second, third = (str(where.folder / name) for name in ("first", "second", "third"))
+    cases = []
+    async with await Client.connect(where.address, namespace=topics.namespace) as client:
+        arguments = ["benchmarks.app", "--store", first, "--redis", url, *session]
+        with where.serving("orchestrator", topics, arguments, "owner") as served:
+            rate = await start(client, options.workflows)
+            await asyncio.sleep(SETTLING_SECONDS)
+            served.process.kill()
+        for name, more in (
+            ("store", ["--store", first]),
+            ("copy", ["--store", second, "--redis", url]),
+            ("log", ["--store", third]),
+        ):
+            with where.serving("orchestrator", topics, ["benchmarks.app", *more, *session], name) as served:
+                cpu = cpu_seconds(served.process.pid)
+                asked, ids = ids[:PROBES], ids[PROBES:]
+                cases.append(measured(where, served, cpu, await ask(client, asked, name)))
+                served.process.kill()
+    with redis.Redis.from_url(url) as connection:
+        mib = sum(connection.memory_usage(key, samples=1000) for key in connection.scan_iter()) / 2**20
+    return rate, cases, mib
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--log", default="kafka", help="kafka (starts a broker), or the address of one")
+    parser.add_argument("--workflows", type=positive, default=100_000)
+    parser.add_argument("--partitions", type=positive, default=4)
+    options = parser.parse_args()
+    with stage(options.log) as where, ExitStack() as stack:
+        url = stack.enter_context(redis_server(where.folder / "redis"))
+        topics = where.namespace("takeover", options.partitions)
+        rate, cases, mib = asyncio.run(run(where, topics, url, options))
+        history = sum(
+            end - begin
+            for begin, end in (where.log.offsets(topics.history, partition) for partition in range(options.partitions))
+        )
+    table = Table(
+        "what is left", "s until live", "CPU s", "records read", title=f"{options.workflows:,} waiting workflows"
+    )
+    for case in cases:
+        table.add_row(case.name, f"{case.live_seconds:.2f}", f"{case.cpu_seconds:.2f}", f"{case.records_read:,}")
+    Console(width=120).print(table)
+    print(f"{history:,} records of history; {rate:,.0f} starts/s; {mib:,.0f} MiB of copies in Redis")
+    print(machine())
+    print_json({"takeover": [asdict(case) for case in cases], "records": history, "copies_mib": round(mib)})
+    if any(case.answered != PROBES for case in cases):
+        print("workflows were lost", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

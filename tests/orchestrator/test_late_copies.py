@@ -1,0 +1,67 @@
+"""Copies of a request that came in time are known for copies, however late they are read."""
+
+from __future__ import annotations
+
+from odradek import workflow
+from odradek.schemas import records as r
+from tests.orchestrator.partition import Owner, Partition
+
+OUTAGE_MS = 3_600_000
+
+
+@workflow.defn
+class Chain:
+    """Ends with each signal, and goes on as a new run that has counted it."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+
+    @workflow.signal
+    def count(self) -> None:
+        self.heard += 1
+
+    @workflow.query
+    def total(self) -> int:
+        return self.before + self.heard
+
+    @workflow.run
+    async def run(self, before: int) -> None:
+        self.before = before
+        await workflow.wait_condition(lambda: self.heard > 0)
+        workflow.continue_as_new(before + self.heard)
+
+
+@workflow.defn
+class Once:
+    @workflow.run
+    async def run(self) -> str:
+        return "done"
+
+
+def test_copies_of_a_signal_that_are_read_after_its_expiry_count_once() -> None:
+    """The run that took the first copy ends between the two, when the request has expired by the owner's clock."""
+    partition = Partition([Chain])
+    owner = Owner(partition)
+    partition.start("w", "Chain", 0)
+    owner.run()
+    request = r.Request("request", partition.now_ms + 600_000, "client", 0)
+    for _ in range(2):
+        partition.send("w", r.SignalWorkflow("count", [], request=request))
+    partition.now_ms += OUTAGE_MS
+    Owner(partition).run()
+    asked = partition.request()
+    partition.send("w", r.QueryWorkflow(asked, "total", []))
+    Owner(partition).run()
+    (answer,) = partition.replies(asked)
+    assert partition.converter.payload_converter.from_payload(answer.result) == 1
+
+
+def test_copies_of_a_start_that_are_read_after_its_expiry_make_one_run() -> None:
+    partition = Partition([Once])
+    request = r.Request("request", partition.now_ms + 600_000, "client", 0)
+    for _ in range(2):
+        partition.start("w", "Once", request=request)
+    partition.now_ms += OUTAGE_MS
+    owner = Owner(partition)
+    owner.run()
+    assert len(owner.shard.workflow("w").closed) == 1

@@ -1,0 +1,31 @@
+"""The simulation notices each device that is taken away: what it does not notice it does not test."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation import world
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.world import World
+
+SEEDS_MAX = 60
+"""Within so many seeds, from the first on."""
+END_SECONDS_MAX = 200
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def caught_by(mutant: str) -> int | None:
+    """The first seed that does not hold."""
+    for seed in range(SEEDS_MAX):
+        with MUTANTS[mutant]():
+            try:
+                World(seed).run()
+            except Exception:
+                return seed
+    return None
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_is_noticed(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "END_SECONDS_MAX", END_SECONDS_MAX)
+    assert caught_by(mutant) is not None
