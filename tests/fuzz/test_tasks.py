@@ -43,7 +43,9 @@ async def test_an_answer_that_has_nowhere_to_go() -> None:
         orchestrator.send(replace(orchestrator.task("echo", "lost"), inbox_partition=99))
         assert await orchestrator.value(orchestrator.start("echo", "next")) == "next"
         await until(lambda: orchestrator.committed().offset == 2)
-    (record,) = read_to_end(orchestrator.log, orchestrator.namespace.topics.dead_letter, 0)
+        dead = orchestrator.namespace.topics.dead_letter
+        await until(lambda: orchestrator.log.offsets(dead, 0).end == 1)
+    (record,) = read_to_end(orchestrator.log, dead, 0)
     letter = orchestrator.namespace.codec.decode(DeadLetterRecord, record.value or b"")
     assert (letter.code, letter.topic, letter.offset) == ("ODR-164", orchestrator.topic, 0)
     assert "no partition 99" in letter.reason
