@@ -17,6 +17,10 @@ FIRST ?= 0
 MINUTES ?= 10
 SEED ?= 0
 
+# Mutants: all of one module; or so many outside of what ownership rests on, by SEED.
+MODULE ?=
+COUNT ?= 600
+
 .PHONY: help venv demo test lint format types imports pytest schemas reference properties simulate models nemesis fuzz mutants bench crowd blocking million fan-out takeover overload clean
 
 help: ## This list
@@ -70,6 +74,9 @@ simulate: $(STAMP) ## The whole system, simulated, with trouble: make simulate S
 
 nemesis: $(STAMP) ## Everything goes wrong on three brokers, under load: make nemesis MINUTES=10 [SEED=7]
 	$(BIN)/python -m tests.nemesis.scenario --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+mutants: $(STAMP) ## Small changes to the engine that no test notices: make mutants MODULE=writer | COUNT=600 SEED=1
+	nice $(BIN)/python -m tests.mutation --count $(COUNT) --seed $(SEED) $(addprefix --module ,$(MODULE)) $(ARGS)
 
 bench: $(STAMP) ## Steps per second of a chain of activities: make bench LOG=kafka
 	$(BIN)/python -m benchmarks.chain --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)

@@ -109,7 +109,7 @@ class SimulatedOwner:
         self.inbox_at = 0
         self.token = f"owner-{number}"
         claim = r.HistoryRecord(0, -1, -1, -1, r.Claim(self.token, self.now_ms))
-        self.pipe.append(Entry(keys.claim(self.token), Codec().encode(claim), 0, 0, 0))
+        self.pipe.append(Entry(keys.claim(self.token), Codec().encode(claim), 0, 0))
 
     @property
     def now_ms(self) -> int:
@@ -177,6 +177,12 @@ class SimulatedOwner:
     def checkpoint(self) -> None:
         assert self.shard is not None
         self.shard.checkpoint(self.now_ms)
+        self.settle()
+
+    def evict(self) -> None:
+        """Memory is short: every workflow that can be had again from the store is dropped."""
+        assert self.shard is not None
+        self.shard.evict_workflows()
         self.settle()
 
     def settle(self) -> None:
@@ -388,7 +394,7 @@ class World:
         elif owner.shard is not None:
             moves += [lambda: owner.read(self.random.randrange(1, 5)), owner.tick, owner.go_on]
             if self.random.random() < 0.1:
-                moves.append(owner.checkpoint)
+                moves += [owner.checkpoint, owner.evict]
         self.random.choice(moves)()
 
     def land_orphan(self) -> None:

@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 
 from odradek import workflow
+from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core import keys
+from odradek.orchestrator.core.careful import CAREFUL_MS, Careful, Turns, is_suspect
 from odradek.orchestrator.core.shard import Shard
+from odradek.orchestrator.core.store import MemoryStore
+from odradek.orchestrator.core.workflow import Workflow
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 from tests.orchestrator.partition import Owner, Partition
@@ -54,7 +58,7 @@ class Waiting:
 
 
 def partition(**limits: Any) -> Partition:
-    return Partition([Killer, Waiting], crashes_max=3, replays_each_activation=False, **limits)
+    return Partition([Killer, Waiting], **{"crashes_max": 3, "replays_each_activation": False, **limits})
 
 
 def dies(at: Partition) -> bool:
@@ -212,3 +216,190 @@ def test_local_store_remembers_an_orderly_end() -> None:
     owner.shard.end()
     owner.run()
     assert Shard(at.config(), owner.store)._ended_claim == owner.shard.writer.claim
+
+
+# ------------------------------------------------------------------------------------------------------- turns
+
+
+def some_careful() -> Careful:
+    return Careful(Shard(partition().config(), MemoryStore()))
+
+
+def test_suspects_run_one_at_a_time_in_the_order_in_which_they_came() -> None:
+    turns, (first, second), began = Turns(), (some_careful(), some_careful()), list[str]()
+    turns.take(first, lambda: began.append("a"))
+    turns.take(second, lambda: began.append("b"))
+    turns.take(first, lambda: began.append("c"))
+    assert began == ["a"]
+    turns.give(second)
+    assert began == ["a"]
+    turns.give(first)
+    assert began == ["a", "b"]
+    turns.give(second)
+    assert began == ["a", "b", "c"]
+
+
+def test_a_partition_that_goes_takes_its_turns_with_it() -> None:
+    turns, (first, second), began = Turns(), (some_careful(), some_careful()), list[str]()
+    turns.take(first, lambda: began.append("a"))
+    turns.take(first, lambda: began.append("never"))
+    turns.take(second, lambda: began.append("b"))
+    turns.take(second, lambda: began.append("c"))
+    turns.forget(first)
+    assert began == ["a", "b"]
+    turns.give(second)
+    assert began == ["a", "b", "c"]
+
+
+def test_a_partition_that_goes_lets_the_suspects_of_others_run() -> None:
+    at, elsewhere, turns = partition(), partition(), Turns()
+    for of in (at, elsewhere):
+        assert not dies(of)
+        of.start("killer", "Killer")
+        assert dies(of)
+        of.limits["turns"] = turns
+    Process.deadly = False
+    first = Owner(at)
+    first.read()
+    second = Owner(elsewhere)
+    assert second.shard.careful is not None
+    second.run()
+    assert elsewhere.emitted == []
+    assert first.shard.careful is not None
+    first.shard.careful.close()
+    second.run()
+    assert [e.body.status for e in elsewhere.emitted if isinstance(e, fx.Reply) and hasattr(e.body, "status")] == [
+        "completed"
+    ]
+    assert notes(elsewhere) == {}
+
+
+def test_workflows_nobody_suspects_are_noted_together() -> None:
+    at = partition()
+    for name in ("a", "b"):
+        at.start(name, "Waiting", 2)
+    Owner(at).run()
+    for name in ("a", "b", "a"):
+        go(at, name)
+    owner = Owner(at)
+    owner.read()
+    noted = [entry.key for entry in owner.shard.writer.to_send if b"\0x0\0" in entry.key]
+    assert noted == [keys.suspect(name, owner.shard.writer.claim) for name in ("a", "b")]
+    assert owner.shard.decided_x() < 2, "what waits for its note is not decided"
+    owner.run()
+    assert owner.shard.decided_x() == 4
+    assert [owner.shard.workflow(name).live is None for name in ("a", "b")] == [True, False]
+    assert notes(at) == {}
+
+
+def test_care_ends_some_time_after_everything_that_was_left_has_been_taken_in() -> None:
+    at = partition()
+    at.start("waiting", "Waiting", 9)
+    Owner(at).run()
+    owner = Owner(at)
+    careful = owner.shard.careful
+    assert careful is not None
+    at.now_ms += 60_000
+    owner.shard.tick(at.now_ms)
+    assert owner.shard.careful is careful
+    owner.run()
+    at.now_ms += CAREFUL_MS - 1
+    owner.shard.tick(at.now_ms)
+    assert owner.shard.careful is careful
+    go(at, "waiting")
+    owner.read()
+    at.now_ms += 1
+    owner.shard.tick(at.now_ms)
+    assert owner.shard.careful is careful, "somebody waits for its note"
+    owner.run()
+    assert owner.shard.careful is None
+
+
+@pytest.mark.parametrize(
+    ("crashes_max", "retries", "crashes", "suspected"),
+    [
+        (3, False, 1, False), (3, False, 2, True), (3, True, 2, False), (0, False, 9, False),
+        (1, False, 0, False), (1, False, 1, True), (2, False, 1, True), (2, False, 0, False),
+    ],
+)  # fmt: skip
+def test_how_many_crashes_are_too_many(crashes_max: int, crashes: int, *, retries: bool, suspected: bool) -> None:
+    at = Partition(crashes_max=crashes_max, retries_suspects=retries)
+    shard = Shard(at.config(), MemoryStore())
+    wf = Workflow("w", suspects={5: crashes} if crashes else {})
+    assert is_suspect(shard, wf) is suspected
+
+
+def test_suspects_that_are_tried_again_are_counted_anew() -> None:
+    at = partition()
+    assert not dies(at)
+    at.start("killer", "Killer")
+    assert [dies(at) for _ in range(3)] == [True, True, False]
+    assert notes(at) == {"killer": 2}
+    at.limits["retries_suspects"] = True
+    owner = Owner(at)
+    with pytest.raises(KeyboardInterrupt):
+        owner.pass_time(1)
+    claim = max(key.claim for record in at.history if record and (key := keys.parse(record[0])) and key.kind == "x")
+    value = next(record[1] for record in at.history if record and record[0] == keys.suspect("killer", claim))
+    body = Codec().decode(r.HistoryRecord, value or b"").body
+    assert body == r.Suspect(1)
+
+
+def test_what_the_former_owner_left_is_sent_again_when_nobody_waits_for_a_note() -> None:
+    at = partition()
+    at.start("waiting", "Waiting", 9)
+    Owner(at).run()
+    idle = Owner(at)
+    idle.inbox_at = idle.inbox_end
+    idle.read()
+    assert idle.shard.writer.caught_up
+    go(at, "waiting")
+    owner = Owner(at)
+    owner.read()
+    assert owner.live
+    assert not owner.shard.writer.caught_up
+    owner.run()
+    assert owner.shard.writer.caught_up
+
+
+# -------------------------------------------------------------------------------------------- when care is taken
+
+
+def taken_over(ended: set[int], claims: int, **limits: Any) -> Shard:
+    """A new owner of a partition with so many claims, of which some have ended in order."""
+    at = partition(**limits)
+    shard = Shard(at.config(), MemoryStore())
+    encode, offset = Codec().encode_history, 0
+    for number in range(claims):
+        body = r.HistoryRecord(0, -1, -1, -1, r.Claim(f"owner-{number}", 0))
+        shard.restore(offset, keys.claim(f"owner-{number}"), Codec().encode(body))
+        shard.restore(offset + 1, keys.mark(offset), encode(offset, -1, -1, -1, r.Mark(1)))
+        if number in ended:
+            shard.restore(offset + 2, keys.mark(offset), encode(offset, -1, -1, -1, r.Mark(0)))
+        offset += 3
+    shard.restore(offset, keys.claim("heir"), b"")
+    shard.begin(offset, 0)
+    return shard
+
+
+@pytest.mark.parametrize(
+    ("claims", "ended", "is_careful"),
+    [(0, set(), False), (1, set(), True), (1, {0}, False), (2, {0}, True), (2, {1}, False), (11, {10}, False)],
+)
+def test_care_is_taken_unless_the_last_owner_ended_in_order(claims: int, ended: set[int], *, is_careful: bool) -> None:
+    assert (taken_over(ended, claims).careful is not None) is is_careful
+
+
+def test_care_is_taken_when_suspects_are_tried_again_and_never_without_a_limit() -> None:
+    assert taken_over({0}, 1, retries_suspects=True).careful is not None
+    at = Partition(crashes_max=0)
+    first, second = Owner(at), Owner(at)
+    assert (first.shard.careful, second.shard.careful) == (None, None)
+
+
+def test_a_process_that_claims_again_has_not_died() -> None:
+    at = partition(survived=set())
+    Owner(at)
+    assert Owner(at).shard.careful is None
+    at.limits["survived"] = set()
+    assert Owner(at).shard.careful is not None

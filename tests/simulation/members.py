@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from odradek.client import Client, WorkflowFailureError
 from odradek.client.connection import Connection
 from odradek.client.policy import RequestPolicy
+from odradek.common import WorkflowIDReusePolicy
 from odradek.exceptions import OdradekError, WorkflowAlreadyStartedError
 from odradek.log.namespace import Namespace, open_namespace
 from odradek.orchestrator.core.state import ShardConfig
@@ -157,7 +158,11 @@ class Customer:
         while workflow_id not in self.ledger.started:
             try:
                 handle = await self.client.start_workflow(
-                    Life.run, args=[program, turns, bug], id=workflow_id, task_queue=QUEUE
+                    Life.run,
+                    args=[program, turns, bug],
+                    id=workflow_id,
+                    task_queue=QUEUE,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,  # it may have begun and ended unheard of
                 )
                 self._told_of(workflow_id, handle.first_execution_run_id)
             except WorkflowAlreadyStartedError:

@@ -56,7 +56,7 @@ def without_contiguity(whole: Any, writer: HistoryWriter, entry: Any, offset: in
 
 @_instead(HistoryWriter, "gap_read")
 def claims_of_others_ignored(whole: Any, writer: HistoryWriter, records: Sequence[Any]) -> None:
-    whole(writer, [record for record in records if record[2] is not None])
+    whole(writer, [(o, k, c) if c is not None and c <= writer.claim else (o, b"", None) for o, k, c in records])
 
 
 @_instead(HistoryWriter, "append")
@@ -70,10 +70,6 @@ def emitted_before_acknowledged(whole: Any, writer: HistoryWriter, *arguments: A
 @_instead(HistoryWriter, "catch_up")
 def nothing_emitted_again(whole: Any, writer: HistoryWriter, effects: Any, then: Any) -> None:
     whole(writer, [], lambda offset: None)
-
-
-@_instead(Shard, "_reassert_run")
-def nothing_asserted_again(whole: Any, owner: Shard, live: Any, unsettled: set[bytes]) -> None: ...
 
 
 @_instead(Shard, "_late")

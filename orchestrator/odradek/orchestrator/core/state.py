@@ -134,7 +134,8 @@ class ShardState(ABC):
     def __init__(self, config: ShardConfig, store: Store) -> None:
         self.config = config
         self.store = store
-        self.now_ms = 0
+        self.now_ms = self.inbox_ms = 0
+        """Our clock; and when the newest inbox record that has been taken in was appended."""
         self.workflows: OrderedDict[str, Workflow] = OrderedDict()
         self.instances: OrderedDict[int, LiveRun] = OrderedDict()
         """Runs whose code is in memory, the longest unused first. By ``id``: forged starts can share a run ID."""
@@ -174,8 +175,6 @@ class ShardState(ABC):
         self.paused_queues: Mapping[str, r.QueueControl] = {}
         """What operators have said, by name; the host keeps both up to date. Not every queue here is paused."""
         self.intake = Intake()
-        self.inbox_ms = 0
-        """When the newest inbox record that has been taken was appended."""
         self.lost_records: list[LostRecord] = []
         self.transitions = self.replays = self.replayed_events = 0
         self.counts: dict[tuple[str, str], int] = {}

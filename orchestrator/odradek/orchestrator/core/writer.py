@@ -33,12 +33,12 @@ class Entry:
 
     __slots__ = ("acked_at_send", "carried_x", "effects", "key", "offset", "then", "value", "x_after")
 
-    def __init__(self, key: bytes, value: bytes | None, acked_at_send: int, carried_x: int, x_after: int) -> None:
+    def __init__(self, key: bytes, value: bytes | None, acked_at_send: int, carried_x: int) -> None:
         self.key = key
         self.value = value
         self.acked_at_send = acked_at_send
         self.carried_x = carried_x
-        self.x_after = x_after
+        self.x_after = carried_x
         self.effects: Sequence[Effect] = ()
         self.then: Callable[[int], None] | None = None
         self.offset = -1
@@ -141,8 +141,7 @@ class HistoryWriter:
         value = None
         if body is not None:
             value = self._codec.encode_history(self.claim, self.v, self.x, self.y, body, blocks)
-        x_after = self.in_flight[-1].x_after if self.in_flight else self.x
-        entry = Entry(key, value, self.last, self.x, x_after)
+        entry = Entry(key, value, self.last, self.x)
         entry.effects = effects
         entry.then = then
         self.in_flight.append(entry)
@@ -238,9 +237,8 @@ class HistoryWriter:
         self.last = self._gap[1] - 1
         self._gap = None
         held, self._held = self._held, deque()
-        while held and not self.fenced:
-            self.acked(*held.popleft())
-        self._held.extend(held)
+        for entry, offset in held:
+            self.acked(entry, offset)
 
     def late_done(self, offset: int) -> None:
         self._late.discard(offset)
@@ -274,12 +272,10 @@ class HistoryWriter:
         self.outbox.extend(effects)
 
     def _hold_y(self, effects: Sequence[Effect], offset: int) -> None:
-        token: Emitting | None = None
         for effect in effects:
             if isinstance(effect, Output) and effect.tracked and effect.token is None:
-                token = token or self.begin_emitting(offset)
-                token.outstanding += 1
-                effect.token = token
+                effect.token = self.begin_emitting(offset)
+                effect.token.outstanding += 1
 
     def catch_up(self, effects: Sequence[SendTask | SendMessage | Show], then: Callable[[int], None]) -> None:
         """Emit the predecessor's pending outputs behind what is in flight; y stays until they are acknowledged."""
