@@ -13,7 +13,7 @@ ARGS ?=
 # Random workflows: how many, and from which one on.
 SEEDS ?= 1000
 FIRST ?= 0
-# The nemesis: for how long, and from which seed; 0: one that is chosen, and printed.
+# The nemesis, and bad input: for how long, and from which seed; 0: one that is chosen, and printed.
 MINUTES ?= 10
 SEED ?= 0
 
@@ -65,6 +65,9 @@ reference: $(STAMP) ## Make the generated parts of docs/reference anew
 
 properties: $(STAMP) ## Random workflows: make properties SEEDS=10000 [FIRST=0]
 	$(BIN)/python -m tests.orchestrator.random_workflows $(FIRST) $(SEEDS)
+
+fuzz: $(STAMP) ## Bad input for everything that reads: make fuzz MINUTES=60 [FIRST=0]
+	$(BIN)/python -m tests.fuzz all $(filter-out 0,$(FIRST)) --seconds $$(($(MINUTES) * 60))
 
 simulate: $(STAMP) ## The whole system, simulated, with trouble: make simulate SEEDS=10000 [FIRST=0]
 	$(BIN)/python -W ignore -m tests.simulation $(FIRST) $(SEEDS)

@@ -33,6 +33,7 @@ class Partition:
         self.hosted = {Definition.of(cls).name: Definition.of(cls) for cls in workflows}
         self.converter = DataConverter.default
         self.limits = {"record_bytes_max": 4_000_000, "replays_each_activation": True, "room": Room(), **limits}
+        self.codec = Codec()
         self._ids = itertools.count()
         self.tokens = itertools.count()
 
@@ -41,7 +42,7 @@ class Partition:
             "test",
             "topic",
             0,
-            Codec(),
+            self.codec,
             self.converter.payload_converter,
             self.converter.failure_converter,
             self.definition,
@@ -118,6 +119,7 @@ class Owner:
         self.partition = partition
         self.store = store or MemoryStore()
         self.shard = Shard(partition.config(), self.store)
+        self.shard.inbox_end = len(partition.inbox)
         self.inbox_at = 0
         self.in_flight: list[Entry] = []
         self.unsent: list[fx.Effect] = []

@@ -15,15 +15,25 @@ from typing import Any
 import pytest
 
 from odradek import activity, workflow
-from odradek.client import Client, RequestPolicy
+from odradek.client import Client, RequestPolicy, RPCError
 from odradek.log import Appender, AppendFailed, OnAppended, open_log
 from odradek.log.memory import MemoryLog
-from odradek.log.namespace import Namespace, create_namespace, open_namespace
+from odradek.log.namespace import FACTS_KEY, Namespace, create_namespace, open_namespace, read_to_end
+from odradek.orchestrator.core import inputs
+from odradek.orchestrator.core.inputs import Inputs
 from odradek.orchestrator.host import Orchestrator
 from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.schemas.errors import NewerSchema
-from odradek.schemas.records import ActivityCompleted, ActivityScheduled, WorkerLease, WorkersRecord
+from odradek.schemas.records import (
+    ActivityCompleted,
+    ActivityScheduled,
+    DeadLetterRecord,
+    NamespaceFacts,
+    SignalWorkflow,
+    WorkerLease,
+    WorkersRecord,
+)
 from odradek.schemas.topics import TopicSpec
 from odradek.testing import WorkflowEnvironment
 from odradek.worker import Worker
@@ -46,6 +56,18 @@ class Counting:
         for step in range(steps):
             await workflow.execute_activity(count, f"{workflow.info().workflow_id}/{step}", **SOON)
         return steps
+
+
+@workflow.defn
+class Waiting:
+    @workflow.run
+    async def run(self, seconds: float) -> str:
+        await workflow.sleep(timedelta(seconds=seconds))
+        return "waited"
+
+    @workflow.signal
+    def bad(self) -> None:
+        """Nothing comes of it."""
 
 
 class FailingAppender(Appender):
@@ -145,15 +167,15 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = 20) ->
         time.sleep(0.01)
 
 
-def opened() -> tuple[Any, Namespace]:
+def opened(partitions: int = 4) -> tuple[Any, Namespace]:
     log = open_log(f"memory://{uuid.uuid4().hex}")
-    create_namespace(log, "host", partitions=4, queues=("q",))
+    create_namespace(log, "host", partitions=partitions, queues=("q",))
     return log, open_namespace(log, "host")
 
 
-def orchestrator(namespace: Namespace) -> Orchestrator:
+def orchestrator(namespace: Namespace, workflow_type: type = Counting) -> Orchestrator:
     registry = Registry()
-    registry.add([Counting])
+    registry.add([workflow_type])
     return Orchestrator(namespace, registry, settings=SETTINGS)
 
 
@@ -177,6 +199,8 @@ def test_a_record_from_a_newer_schema_is_left_to_a_newer_process() -> None:
     """It is not bad input: nothing of it is dead-lettered or skipped, and the process says why it leaves."""
     log, namespace = opened()
     appender = log.appender()
+    facts = b"\x04" + namespace.codec.encode(WorkersRecord(NamespaceFacts(namespace.partitions, 2)))[1:]
+    appender.append(namespace.topics.workers, 0, FACTS_KEY, facts)  # as a newer "odradek upgrade" writes it
     appender.append(namespace.topics.inbox, 0, b"wf", b"\x04\x00\x00")  # version 2 as zigzag
     appender.close()
     served = orchestrator(namespace)
@@ -184,6 +208,27 @@ def test_a_record_from_a_newer_schema_is_left_to_a_newer_process() -> None:
     thread.join(20)
     assert [type(failure) for failure in failures] == [NewerSchema]
     assert log.offsets(namespace.topics.dead_letter, 0).end == 0
+
+
+def test_a_version_that_nobody_may_write_yet_is_bad_input() -> None:
+    """No process waits for a newer build because of it: the namespace's feature level was not raised."""
+    log, namespace = opened()
+    appender = log.appender()
+    for partition in range(namespace.partitions):
+        key = next(f"wf-{n}" for n in range(99) if namespace.partition(f"wf-{n}") == partition)
+        appender.append(namespace.topics.inbox, partition, key.encode(), b"\x04\x00\x00")
+    appender.close()
+    served = orchestrator(namespace)
+    thread, failures = in_thread(served)
+    dead = namespace.topics.dead_letter
+    eventually(lambda: log.offsets(dead, 0).end == namespace.partitions, "the dead letters")
+    assert thread.is_alive()
+    served.stop()
+    thread.join(10)
+    assert failures == []
+    letters = [namespace.codec.decode(DeadLetterRecord, record.value or b"") for record in read_to_end(log, dead, 0)]
+    assert {letter.code for letter in letters} == {"ODR-002"}
+    assert "feature level is 1" in letters[0].reason
 
 
 def test_garbage_in_the_inbox_goes_to_the_dead_letters_and_the_partition_goes_on() -> None:
@@ -207,6 +252,52 @@ def test_garbage_in_the_inbox_goes_to_the_dead_letters_and_the_partition_goes_on
 
     asyncio.run(main())
     eventually(lambda: log.offsets(namespace.topics.dead_letter, 0).end == 4, "four dead letters")
+
+
+@pytest.mark.parametrize("culprit", ["record", "time"])
+def test_a_defect_of_ours_costs_one_workflow(culprit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition that fails over the same thing twice sets it aside; the workflows beside it go on."""
+    if culprit == "record":
+        signalled = Inputs.on_signal
+
+        def on_signal(shard: Any, wf: Any, item: Any, body: SignalWorkflow) -> None:
+            signalled(shard, wf, item, body)
+            if body.name == "bad":
+                raise RuntimeError("a defect")
+
+        monkeypatch.setitem(inputs._HANDLERS, SignalWorkflow, on_signal)
+    else:
+        fired = Inputs._fire
+
+        def _fire(shard: Any, live: Any, due_ms: int, kind: str, number: int) -> None:
+            if live.run.workflow_id == "victim":
+                raise RuntimeError("a defect")
+            fired(shard, live, due_ms, kind, number)
+
+        monkeypatch.setattr(Inputs, "_fire", _fire)
+    log, namespace = opened(partitions=1)
+
+    async def main() -> None:
+        served = orchestrator(namespace, Waiting)
+        thread, failures = in_thread(served)
+        async with Client(await _connection(log), namespace="host") as client:
+            victim = await client.start_workflow(Waiting.run, 0.2, id="victim", task_queue="q")
+            if culprit == "record":
+                with pytest.raises(RPCError, match="ODR-166"):
+                    await victim.signal("bad")
+                assert await victim.result() == "waited"
+            assert await client.execute_workflow(Waiting.run, 0.2, id="other", task_queue="q") == "waited"
+            if culprit == "time":
+                parked = (await victim.describe()).parked
+                assert parked is not None
+                assert "ODR-167" in parked.message
+                await victim.terminate("damaged")
+                assert await client.execute_workflow(Waiting.run, 0, id="victim", task_queue="q") == "waited"
+        served.stop()
+        thread.join(10)
+        assert failures == []
+
+    asyncio.run(main())
 
 
 async def _connection(log: Any) -> Any:

@@ -16,6 +16,7 @@ from odradek.log import Committed, Log, LogError
 from odradek.log.controls import Controls
 from odradek.log.memory import MemoryLog
 from odradek.log.namespace import create_namespace, open_namespace
+from odradek.orchestrator.admission import Culprits
 from odradek.orchestrator.copies import Copies
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core import keys
@@ -84,6 +85,9 @@ class Process:
             self.converter.failure_converter, lambda queue, name, version: hosted.get(name), list,
             record_bytes_max=1_000_000, payload_bytes_max=500,
         )  # fmt: skip
+
+    def culprits(self, partition: int) -> Culprits:
+        return Culprits()
 
     def commit(self, partition: int, position: Committed) -> None:
         self.commits.append(position)

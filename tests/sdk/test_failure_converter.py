@@ -16,7 +16,7 @@ from odradek.converter import (
     DefaultFailureConverterWithEncodedAttributes,
     PayloadConverter,
 )
-from odradek.converter.failures import CAUSES_MAX
+from odradek.converter.failures import CARRIED_MAX, CAUSES_MAX
 from odradek.exceptions import (
     ActivityError,
     ApplicationError,
@@ -250,3 +250,18 @@ def test_data_converter_uses_the_given_failure_converter() -> None:
     failure = asyncio.run(data.encode_failure(ValueError("secret")))
     assert failure.message == "Encoded failure"
     assert str(asyncio.run(data.decode_failure(failure))) == "ValueError: secret"
+
+
+def test_a_failure_that_went_through_many_hands_is_cut() -> None:
+    """Each parent puts its own around it: the outer ones are kept, and it can be read whatever its way was."""
+    failure = Failure(FailureKind.APPLICATION, "the first")
+    for number in range(CARRIED_MAX + 10):
+        failure = Failure(FailureKind.APPLICATION, f"around {number}", cause=failure)
+    error = CONVERTER.from_failure(failure, PAYLOADS)
+    written: Failure | None = CONVERTER.to_failure(error, PAYLOADS)
+    assert written is not None
+    assert written.message == failure.message
+    depth = 0
+    while written is not None:
+        depth, written = depth + 1, written.cause
+    assert depth == CARRIED_MAX

@@ -11,9 +11,15 @@ from datetime import timedelta
 import pytest
 
 from odradek import activity
-from odradek.log.namespace import create_namespace, open_namespace, read_to_end
+from odradek.log.namespace import FACTS_KEY, create_namespace, open_namespace, read_to_end
 from odradek.log.progress import Run
-from odradek.schemas.records import SCHEMA_VERSION, DeadLetterRecord, InboxRecord
+from odradek.schemas.records import (
+    SCHEMA_VERSION,
+    DeadLetterRecord,
+    InboxRecord,
+    NamespaceFacts,
+    WorkersRecord,
+)
 from tests.workers.fake import QUEUE, QUICK, Orchestrator, holds, kill, until
 
 HANDING_OVER = replace(QUICK, hand_over_seconds=0.03)
@@ -187,10 +193,14 @@ async def test_an_unreadable_record_is_set_aside_and_the_partition_goes_on() -> 
 
 async def test_a_record_of_a_newer_schema_stops_its_partition_only() -> None:
     orchestrator, site = Orchestrator(partitions=2), Site()
+    newer = bytes([2 * (SCHEMA_VERSION + 1)])
+    facts = orchestrator.namespace.codec.encode(WorkersRecord(NamespaceFacts(2, SCHEMA_VERSION + 1)))
+    appender = orchestrator.log.appender()
+    appender.append(orchestrator.namespace.topics.workers, 0, FACTS_KEY, newer + facts[1:])  # the level was raised
     async with orchestrator.worker(site.quick):
         first = orchestrator.start("quick", "before")
         await orchestrator.value(first)
-        orchestrator.send_bytes(bytes([2 * (SCHEMA_VERSION + 1)]) + b"whatever")
+        orchestrator.send_bytes(newer + b"whatever")
         behind = orchestrator.start("quick", "behind")
         other = orchestrator.start("quick", "other", partition=1)
         assert await orchestrator.value(other) == "other"

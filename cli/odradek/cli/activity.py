@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from odradek.cli.errors import InputInvalid
-from odradek.cli.inputs import json_value, seconds_option
+from odradek.cli.inputs import Number, json_value, seconds_option
 from odradek.cli.options import Common, Group, pass_common
 from odradek.cli.standalone import COMMANDS
 from odradek.cli.workflow import ask, run_id_option
@@ -233,9 +233,9 @@ def limit_option(name: str, text: str) -> Callable[[Callable[..., Any]], Callabl
 @limit_option("--schedule-to-start", "How long each may wait for a worker.")
 @limit_option("--start-to-close", "Of each attempt.")
 @limit_option("--heartbeat", "Between two heartbeats.")
-@click.option("--initial-interval", type=click.FloatRange(0), metavar="SECONDS", help="Before the second attempt.")
-@click.option("--backoff", type=click.FloatRange(1), metavar="FACTOR", help="By which the interval grows.")
-@click.option("--maximum-interval", type=click.FloatRange(0), metavar="SECONDS", help="Which it does not exceed.")
+@click.option("--initial-interval", type=Number(0), metavar="SECONDS", help="Before the second attempt.")
+@click.option("--backoff", type=Number(1), metavar="FACTOR", help="By which the interval grows.")
+@click.option("--maximum-interval", type=Number(0), metavar="SECONDS", help="Which it does not exceed.")
 @click.option("--maximum-attempts", type=click.IntRange(0), metavar="N", help="In all; 0: no limit.")
 @pass_common
 def change(

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "check": "odradek.cli.check:check",
     "activity": "odradek.cli.activity:activity",
     "task-queue": "odradek.cli.task_queue:task_queue",
+    "dead-letter": "odradek.cli.dead_letter:dead_letter",
     "versions": "odradek.cli.code_versions:versions",
     "topics": "odradek.cli.topics:topics",
     "doctor": "odradek.cli.doctor:doctor",

@@ -24,6 +24,12 @@ async def decoded(records: T, converter: DataConverter) -> T:
     return replaced
 
 
+def hidden(records: T) -> T:
+    """The same with each payload's size in the place of what it holds."""
+    found: T = _replaced(records, lambda payload: Payload(payload.encoding, f"{len(payload.data)} bytes".encode()))
+    return found
+
+
 def masked(records: T) -> T:
     """The same with no value in it that a person could read: only encodings and sizes are left."""
     replaced: T = _replaced(records, mask)

@@ -11,7 +11,9 @@ CliError (click.ClickException)
 ├── NeedsConfirmation     ODR-187  a destroying command without --yes and without a terminal
 ├── LogFileMissing        ODR-188  a command that only asks found no log
 ├── NamespaceMissing      ODR-189  … or no such namespace in it
-└── FeatureLevelRefused   ODR-190  a feature level that this build does not know, or below that of the namespace
+├── FeatureLevelRefused   ODR-190  a feature level that this build does not know, or below that of the namespace
+├── DeadLetterMissing     ODR-168  no dead letter of this ID
+└── DeadLettersNotNamed   ODR-209  dead letters are to be sent again, and nobody said which
 """
 
 from __future__ import annotations
@@ -139,6 +141,24 @@ class FeatureLevelRefused(CliError):
 
     def __init__(self, namespace: str, level: int, problem: str) -> None:
         super().__init__(f'the feature level of namespace "{namespace}" cannot become {level}: {problem}.')
+
+
+class DeadLetterMissing(CliError):
+    code = "ODR-168"
+    exit_code = int(ExitCode.NOT_FOUND)
+
+    def __init__(self, letter_id: str) -> None:
+        super().__init__(
+            f'there is no dead letter "{letter_id}", or the filters leave it out: "odradek dead-letter list" has their '
+            "IDs; they are kept for the retention of their topic."
+        )
+
+
+class DeadLettersNotNamed(CliError):
+    code = "ODR-209"
+
+    def __init__(self) -> None:
+        super().__init__("say which dead letters are to be sent again: their IDs, or --all (with --code or --topic).")
 
 
 class Explained(NamedTuple):

@@ -12,6 +12,7 @@ import click
 
 from odradek.cli import messages
 from odradek.cli.health import LIVE_SECONDS, HealthOptions, health_options
+from odradek.cli.inputs import Number
 from odradek.cli.options import Command, Common, pass_common
 from odradek.cli.stopping import on_parent_gone, on_stop_signal
 
@@ -52,20 +53,18 @@ Examples:
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes on this host.")
 @click.option(
     "--session-timeout",
-    type=click.FloatRange(0.1, 3600),
+    type=Number(0.1, 3600),
     metavar="SECONDS",
     help="Silence after which others take over. Default: 10.",
 )
-@click.option("--hand-over-timeout", type=click.FloatRange(0, 3600), metavar="SECONDS", help="Default: 5.")
-@click.option("--checkpoint", type=click.FloatRange(0.01, 3600), metavar="SECONDS", help="Default: 1.")
-@click.option(
-    "--retention", type=click.FloatRange(0.001), metavar="DAYS", help="Of summaries of closed runs. Default: 7."
-)
+@click.option("--hand-over-timeout", type=Number(0, 3600), metavar="SECONDS", help="Default: 5.")
+@click.option("--checkpoint", type=Number(0.01, 3600), metavar="SECONDS", help="Default: 1.")
+@click.option("--retention", type=Number(0.001), metavar="DAYS", help="Of summaries of closed runs. Default: 7.")
 @click.option("--max-workflows", type=click.IntRange(1), help="Workflows in memory, about 6 KiB each. Default: 50000.")
 @click.option("--max-instances", type=click.IntRange(1), help="Of them with running code. Default: 20000.")
 @click.option(
     "--deadlock-timeout",
-    type=click.FloatRange(0, 3600),
+    type=Number(0, 3600),
     metavar="SECONDS",
     help="CPU time that workflow code may use for one input before it is interrupted and parked; 0: any. Default: 2.",
 )

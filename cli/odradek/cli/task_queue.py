@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from odradek.cli.inputs import Number
 from odradek.cli.options import Common, Group, pass_common
 from odradek.cli.output import json_option, local_text, print_json, print_table
 from odradek.cli.standing import clock, duration
@@ -23,7 +24,7 @@ queue_argument = click.argument("queue", metavar="QUEUE")
 def window_option(default: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         "--window",
-        type=click.FloatRange(0, 60),
+        type=Number(0, 60),
         metavar="SECONDS",
         default=default,
         show_default=True,

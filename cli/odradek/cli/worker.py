@@ -13,6 +13,7 @@ import click
 
 from odradek.cli import messages
 from odradek.cli.health import LIVE_SECONDS, HealthOptions, health_options
+from odradek.cli.inputs import Number
 from odradek.cli.options import Command, Common, pass_common
 from odradek.cli.stopping import on_stop_signal
 
@@ -41,10 +42,10 @@ Examples:
 @click.option(
     "--max-concurrent", type=click.IntRange(1), default=100, show_default=True, help="Activities at the same time."
 )
-@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="Starts per second, of this worker.")
+@click.option("--rate", type=Number(0, min_open=True), metavar="N", help="Starts per second, of this worker.")
 @click.option(
     "--queue-rate",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     metavar="N",
     help="Starts per second, of all workers of the queue together; tell it to each of them.",
 )
@@ -57,7 +58,7 @@ Examples:
 )
 @click.option(
     "--graceful-shutdown",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=10.0,
     show_default=True,
     metavar="SECONDS",
@@ -65,7 +66,7 @@ Examples:
 )
 @click.option(
     "--session-timeout",
-    type=click.FloatRange(0.1, 3600),
+    type=Number(0.1, 3600),
     metavar="SECONDS",
     help="Silence after which others take the queue's partitions over. Default: 10.",
 )

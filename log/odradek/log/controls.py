@@ -13,6 +13,7 @@ from odradek.log.interface import Record
 from odradek.log.namespace import Namespace
 from odradek.schemas.codec import Codec
 from odradek.schemas.errors import SchemaError
+from odradek.schemas.limits import problem
 from odradek.schemas.records import QueueControl, TypeControl, WorkersRecord
 
 _QUEUE: Final = b"q\0"
@@ -56,6 +57,8 @@ class Controls:
             body = self._codec.decode(WorkersRecord, value).body
         except SchemaError:
             return  # of a newer build, or damaged: what was said before goes on
+        if problem(body) is not None or getattr(body, "tasks_per_second", None) == 0:
+            return  # no build of ours says so
         if isinstance(body, QueueControl):
             self.queues[name] = body
         elif isinstance(body, TypeControl):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -11,12 +12,14 @@ from odradek.log.errors import LogError, LogUnavailable, TopicMissing
 from odradek.log.interface import Log, Reader, Record, TopicInfo
 from odradek.log.partitioning import partition_of
 from odradek.schemas.codec import Codec
-from odradek.schemas.errors import UnreadableRecord
+from odradek.schemas.errors import NewerSchema, UnreadableRecord
 from odradek.schemas.records import SCHEMA_VERSION, NamespaceFacts, WorkersRecord
 from odradek.schemas.topics import Topics, is_abroad
 
 FACTS_KEY = b"\0namespace"
 EMBEDDED_PARTITIONS = 8
+LEVEL_AGE_SECONDS: Final = 0.2
+"""Less than a process needs that starts to write at a level which has just been raised."""
 SCHEMA_REGISTRY_VARIABLE: Final = "ODRADEK_SCHEMA_REGISTRY"
 
 
@@ -51,7 +54,11 @@ class Namespace:
     """The URL that it was opened with; None: records carry no prefix."""
 
     def partition(self, workflow_id: str) -> int:
-        return partition_of(workflow_id.encode(), self.partitions)
+        return self.partition_of(workflow_id.encode())
+
+    def partition_of(self, key: bytes) -> int:
+        """Of a record of the inbox with this key."""
+        return partition_of(key, self.partitions)
 
 
 def is_embedded(log: Log) -> bool:
@@ -108,7 +115,7 @@ def open_namespace(log: Log, name: str, *, schema_registry: str | None = None) -
         inbox.partitions,
         replies.partitions,
         min(inbox.record_bytes_max, replies.record_bytes_max),
-        Codec(level, _registry_ids(url, level)),
+        Codec(level, _registry_ids(url, level), _Level(log, topics)),
         url,
     )
 
@@ -173,6 +180,30 @@ def read_facts(log: Log, topics: Topics) -> NamespaceFacts | None:
                 continue
             found = body if isinstance(body, NamespaceFacts) else found
     return found
+
+
+class _Level:
+    """The feature level as it is now: read when somebody asks, at most a few times a second."""
+
+    def __init__(self, log: Log, topics: Topics) -> None:
+        self._log, self._topics = log, topics
+        self._level: int | None = None
+        self._read_at = float("-inf")
+
+    def __call__(self) -> int | None:
+        if time.monotonic() - self._read_at >= LEVEL_AGE_SECONDS:
+            self._level = self._read()
+            self._read_at = time.monotonic()
+        return self._level
+
+    def _read(self) -> int | None:
+        try:
+            facts = read_facts(self._log, self._topics)
+        except NewerSchema as error:
+            return error.version
+        except LogError:
+            return None
+        return facts.feature_level if facts else None
 
 
 def read_to_end(log: Log, topic: str, partition: int) -> list[Record]:

@@ -24,6 +24,7 @@ from odradek.log.clock import WALL, Clock
 from odradek.log.controls import Controls
 from odradek.log.namespace import Namespace, read_to_end
 from odradek.orchestrator import metrics
+from odradek.orchestrator.admission import Culprits
 from odradek.orchestrator.archives import ArchiveReads
 from odradek.orchestrator.copies import Copies
 from odradek.orchestrator.core import effects as fx
@@ -118,6 +119,7 @@ class Orchestrator:
         self._turns = Turns()
         self._room = Room()
         self._survived: dict[int, set[int]] = {}
+        self._culprits: dict[int, Culprits] = {}
         self._stop = threading.Event()
         self._wake_reader: Callable[[], None] = lambda: None
         self._claim_again: dict[int, float] = {}
@@ -427,7 +429,10 @@ class Orchestrator:
             case LogUnavailable() | StoreFailed():
                 owned.end(str(error))
             case _:
-                _log.error("partition %d failed and is claimed again", owned.partition, exc_info=error)
+                at = owned.shard.at if owned.shard is not None else None
+                where = f' at workflow "{at[0]}"' if at is not None else ""
+                _log.error("partition %d failed%s and is claimed again", owned.partition, where, exc_info=error)
+                self.culprits(owned.partition).failed(at, error)
                 owned.end("an internal error")
         self._claim_later(owned.partition)
 
@@ -670,12 +675,17 @@ class Orchestrator:
             replays_each_activation=self.settings.replays_each_activation,
             crashes_max=self.settings.crashes_max,
             retries_suspects=self.settings.retries_suspects,
+            set_aside=self.culprits(partition).workflows,
             inputs_per_turn=self.settings.inputs_per_turn,
             survived=self._survived.setdefault(partition, set()),
             turns=self._turns,
             versions=self.registry.versions,
             meter=PrometheusMeter(),
         )
+
+    def culprits(self, partition: int) -> Culprits:
+        """Over what the partition has failed, through all claims of this process."""
+        return self._culprits.setdefault(partition, Culprits())
 
     def commit(self, partition: int, position: Committed) -> None:
         self._membership.commit({partition: position})

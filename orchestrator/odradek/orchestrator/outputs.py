@@ -19,6 +19,7 @@ from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS
 from odradek.orchestrator.core.writer import HistoryWriter
 from odradek.schemas import records as r
+from odradek.schemas.dead_letters import KEY_BYTES_KEPT
 from odradek.schemas.topics import Topics, is_abroad
 
 _log = logging.getLogger("odradek.orchestrator.outputs")
@@ -124,14 +125,14 @@ class Outputs:
                 assert dead is not None
                 metrics.DEAD_LETTERS.labels(self._topics.namespace, dead.topic).inc()
                 _log.error(
-                    "%s: %s (%s, partition %d, offset %d)",
-                    dead.code,
+                    "%s (%s, partition %d, offset %d)",
                     dead.reason,
                     dead.topic,
                     dead.partition,
                     dead.offset,
                 )
-                self._append(effect, writer, self._topics.dead_letter, 0, dead.key, codec.encode(dead))
+                letter_key = dead.key if len(dead.key or b"") <= KEY_BYTES_KEPT else None
+                self._append(effect, writer, self._topics.dead_letter, 0, letter_key, codec.encode(dead))
             case _:
                 raise AssertionError(effect)
 
@@ -161,14 +162,23 @@ class Outputs:
                 known = self._note_queue(queue, ensure_queue(self._namespace, queue))
             except (LogError, ValueError) as error:
                 if is_abroad(queue) and isinstance(error, (TopicMissing, ValueError)):
-                    self._refuse_task(effect, task, writer, error)
+                    reason = (
+                        f'ODR-129: activity "{task.activity_type}" is for task queue "{queue}", and that namespace '
+                        f"does not exist on this log ({error}): correct its name, or have it made"
+                    )
+                    self._refuse_task(effect, task, writer, reason)
                 else:
                     self._hold_task(effect, writer, home, queue, error)
                 return
         key = f"{task.run_id}:{task.seq}".encode()
         value = self._namespace.codec.encode(task)
         elsewhere = partial(self._hold_task, effect, writer, home, queue) if is_abroad(queue) else None
-        self._append(effect, writer, self._topics.tasks(queue), crc32(key) % known.partitions, key, value, elsewhere)
+        topic = self._topics.tasks(queue)
+        try:
+            self._append_or_raise(effect, writer, topic, crc32(key) % known.partitions, key, value, elsewhere)
+        except RecordTooLarge as error:
+            reason = f'ODR-105: activity "{task.activity_type}" cannot be sent to its queue: {error}'
+            self._refuse_task(effect, task, writer, reason)
 
     def _hold_task(self, effect: fx.SendTask, writer: HistoryWriter, home: int, queue: str, error: Exception) -> None:
         """Its topic takes it later, perhaps; nothing else waits with it."""
@@ -179,13 +189,9 @@ class Outputs:
         self._queues.pop(queue, None)
         self._blocked.append((effect, writer, home))
 
-    def _refuse_task(self, effect: fx.SendTask, task: r.TaskRecord, writer: HistoryWriter, error: Exception) -> None:
+    def _refuse_task(self, effect: fx.SendTask, task: r.TaskRecord, writer: HistoryWriter, reason: str) -> None:
         """No worker can ever get it: the activity fails, as a message to a namespace that does not exist does."""
-        reason = (
-            f'ODR-129: activity "{task.activity_type}" is for task queue "{task.task_queue}", and that namespace does '
-            f"not exist on this log ({error}): correct its name, or have it made"
-        )
-        failure = r.Failure(r.FailureKind.APPLICATION, reason, "ODR-129", non_retryable=True)
+        failure = r.Failure(r.FailureKind.APPLICATION, reason, reason[:7], non_retryable=True)
         now_ms = int(time.time() * 1000)
         result = r.ActivityResult(task.run_id, task.seq, task.attempt, "", now_ms, None, failure)
         value = self._namespace.codec.encode(r.InboxRecord(now_ms, result))
@@ -261,6 +267,9 @@ class Outputs:
                 writer.emitted(effect.token)
 
     def _append_reply(self, partition: int, recipient: str, reply: r.ReplyRecord) -> None:
+        if not 0 <= partition < self._namespace.reply_partitions:
+            _log.error("an answer to %r is dropped: there is no partition %d of replies", recipient[:80], partition)
+            return
         encode, topic, key = self._namespace.codec.encode, self._topics.replies, recipient.encode()
         try:
             self._append_counted(topic, partition, key, encode(reply))

@@ -8,15 +8,16 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Final, Protocol
 
-from odradek.log import Appender, Committed, Reader, Record
+from odradek.log import Appender, Committed, Reader, Record, RecordTooLarge
 from odradek.log.controls import Controls
 from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
+from odradek.orchestrator.admission import Admission, Culprits
 from odradek.orchestrator.copies import CopiedStore, Copies, ToOpen
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.shard import Shard
-from odradek.orchestrator.core.state import InboxItem, ShardConfig
+from odradek.orchestrator.core.state import ShardConfig
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.writer import Entry
 from odradek.orchestrator.outputs import Outputs
@@ -24,7 +25,7 @@ from odradek.orchestrator.rocks import StoreFailed, StoreIdentity, stamp
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.orchestrator.steps import StepRunner
 from odradek.schemas import records as r
-from odradek.schemas.errors import UnreadableRecord
+from odradek.schemas.dead_letters import dead_letter
 
 _log = logging.getLogger("odradek.orchestrator.partition")
 
@@ -61,6 +62,8 @@ class Surroundings(Protocol):
 
     def shard_config(self, partition: int) -> ShardConfig: ...
 
+    def culprits(self, partition: int) -> Culprits: ...
+
     def commit(self, partition: int, position: Committed) -> None: ...
 
     def worker_partition(self, worker: str) -> int | None: ...
@@ -89,6 +92,7 @@ class OwnedPartition:
         self.shard: Shard | None = None
         self.store: Store | None = None
         self._topics = around.namespace.topics
+        self._admission = Admission(around.namespace, partition, around.culprits(partition))
         self._token = f"{around.settings.session_timeout_seconds:g}-{uuid.uuid4().hex}"
         self._claim = -1
         self._inbox_end = 0
@@ -147,6 +151,7 @@ class OwnedPartition:
         self.shard = Shard(around.shard_config(self.partition), store)
         self.shard.worker_partition = around.worker_partition
         self.shard.unserved_ms = around.unserved_ms
+        self.shard.inbox_end = log.offsets(self._topics.inbox, self.partition).end
         self.shard.dispatch_expiry_ms = around.dispatch_expiry_ms
         self.shard.paused_types, self.shard.paused_queues = around.controls.types, around.controls.queues
         begin = log.offsets(self._topics.history, self.partition).begin
@@ -225,16 +230,9 @@ class OwnedPartition:
     def take_inbox(self, records: Sequence[Record]) -> None:
         if self.shard is None or self.phase not in (Phase.CATCHING_UP, Phase.LIVE):
             return
-        items: list[InboxItem | tuple[int, fx.DeadLetter]] = []
-        for record in records:
-            try:
-                if not record.key or not record.value or b"\0" in record.key:
-                    raise UnreadableRecord("InboxRecord", "it has no workflow ID as its key, or no value")
-                items.append(InboxItem(record.offset, record.time_ms, record.key.decode(), record.value))
-            except (UnreadableRecord, UnicodeDecodeError) as error:
-                items.append((record.offset, fx.DeadLetter(record=_dead(record, "ODR-002", str(error)))))
         metrics.INBOX_RECORDS.labels(self._topics.namespace).inc(len(records))
-        self.shard.take(items, self.around.clock_ms())
+        now_ms = self.around.clock_ms()
+        self.shard.take(self._admission.take(records, now_ms), now_ms)
         self._caught_up()
 
     @property
@@ -358,7 +356,11 @@ class OwnedPartition:
             except Exception as failure:
                 self.around.partition_failed(self, failure)
 
-        self.around.history.append(self._topics.history, self.partition, entry.key, entry.value, appended)
+        try:
+            self.around.history.append(self._topics.history, self.partition, entry.key, entry.value, appended)
+        except RecordTooLarge:
+            shard.at = (entry.key.partition(b"\0")[0].decode(), -1)  # nothing else of this partition is to blame
+            raise
 
     def _carry_out(self, effect: fx.Effect) -> None:
         shard = self.shard
@@ -377,6 +379,7 @@ class OwnedPartition:
                 self.around.read_archive(self, effect)
             case fx.InboxDone(x=x):
                 self._done_x = x
+                self.around.culprits(self.partition).forget_to(x)
                 self.around.commit(self.partition, Committed(x + 1, ""))
             case _:
                 self.around.outputs.carry_out(effect, shard.writer, self.partition)
@@ -401,9 +404,15 @@ class OwnedPartition:
                 self._topics.history, self.partition, lost.offset, self.around.clock_ms(), lost.key, lost.value
             )
             self.around.outputs.carry_out(
-                fx.DeadLetter(record=_dead(record, "ODR-002", lost.reason)), shard.writer, self.partition
+                fx.DeadLetter(record=self._dead(record, lost.reason)), shard.writer, self.partition
             )
         self._reported_loss = len(shard.lost_records)
+
+    def _dead(self, record: Record, reason: str) -> r.DeadLetterRecord:
+        return dead_letter(
+            self.around.namespace.record_bytes_max, "ODR-002", reason, record.topic, record.partition, record.offset,
+            record.time_ms, record.key, record.value,
+        )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------ the end
 
@@ -456,9 +465,3 @@ def _close(store: Store) -> None:
         store.close()
     except StoreFailed as error:
         _log.warning("%s The next owner reads more of the log", error)
-
-
-def _dead(record: Record, code: str, reason: str) -> r.DeadLetterRecord:
-    return r.DeadLetterRecord(
-        code, reason, record.topic, record.partition, record.offset, record.time_ms, record.key, record.value
-    )

@@ -9,7 +9,7 @@ import dataclasses
 import io
 import json
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any, Final, TypeVar
 
@@ -17,7 +17,7 @@ import fastavro
 
 from odradek.schemas import compiled, records
 from odradek.schemas.compiled import cached, members
-from odradek.schemas.errors import NewerSchema, UnreadableRecord
+from odradek.schemas.errors import NewerSchema, SchemaError, UnreadableRecord
 from odradek.schemas.records import SCHEMA_VERSION, Event
 
 R = TypeVar("R")
@@ -44,11 +44,19 @@ _write_history_body = compiled.union_writer(records.HistoryBody)
 class Codec:
     """Encodes at the namespace's feature level; decodes every released version.
 
-    ``registry_ids`` (schema ID by record type) puts the Schema Registry's prefix before every value.
+    ``registry_ids`` (schema ID by record type) puts the Schema Registry's prefix before every value. ``raised_to``
+    says the namespace's feature level as it is now, None for any: what claims to be newer than that is no record, since
+    nobody may have written it. Without it every newer version is believed.
     """
 
-    def __init__(self, level: int = SCHEMA_VERSION, registry_ids: Mapping[type, int] | None = None) -> None:
+    def __init__(
+        self,
+        level: int = SCHEMA_VERSION,
+        registry_ids: Mapping[type, int] | None = None,
+        raised_to: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self.level = level
+        self._raised_to = raised_to
         self._prefixes = {
             record_type: bytes([_REGISTRY_MAGIC]) + schema_id.to_bytes(4, "big")
             for record_type, schema_id in (registry_ids or {}).items()
@@ -136,7 +144,7 @@ class Codec:
             start = _REGISTRY_PREFIX_BYTES if value[0] == _REGISTRY_MAGIC else 0
             version = _peek_version(value, start)
             if version > SCHEMA_VERSION:
-                raise NewerSchema("HistoryRecord", version, SCHEMA_VERSION)
+                raise self._newer("HistoryRecord", version)
             _, at = compiled.read_long(value, start)
             claim, at = compiled.read_long(value, at)
             v, at = compiled.read_long(value, at)
@@ -144,6 +152,13 @@ class Codec:
             return claim, v, x, compiled.read_long(value, at)[0]
         except (IndexError, ValueError) as error:
             raise UnreadableRecord("HistoryRecord", f"{type(error).__name__}: {error}") from error
+
+    def _newer(self, record_type: str, version: int) -> SchemaError:
+        level = self._raised_to()
+        if level is None or version <= level:
+            return NewerSchema(record_type, version, SCHEMA_VERSION)
+        reason = f"schema version {version}, and the namespace's feature level is {level}: nobody may write that yet"
+        return UnreadableRecord(record_type, reason)
 
     def decode(self, record_type: type[R], value: bytes) -> R:
         """Raises ``NewerSchema`` for a version that this build does not know yet, else ``UnreadableRecord``."""
@@ -157,9 +172,9 @@ class Codec:
                     raise ValueError(f"{len(value) - end} bytes too many")
                 return decoded
             if version > SCHEMA_VERSION:
-                raise NewerSchema(record_type.__name__, version, SCHEMA_VERSION)
+                raise self._newer(record_type.__name__, version)
             return _decode_older(record_type, value[start:], version)
-        except NewerSchema:
+        except SchemaError:
             raise
         except Exception as error:  # decoding raises whatever the bytes lead it into
             raise UnreadableRecord(record_type.__name__, f"{type(error).__name__}: {error}") from error

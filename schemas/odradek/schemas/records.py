@@ -1241,7 +1241,7 @@ class WorkersRecord:
 
 @record
 class DeadLetterRecord:
-    """A record that could not be taken in, whole, with the reason and where it stood."""
+    """A record that could not be taken in, with the reason and where it stood; or a note that it was sent again."""
 
     code: str
     reason: str
@@ -1251,6 +1251,12 @@ class DeadLetterRecord:
     time_ms: int
     key: bytes | None
     value: bytes | None
+    value_bytes: int | None = None
+    """How large the value was, where only its beginning is kept."""
+    redriven_ms: int | None = None
+    """This is no letter: the one of this topic, partition and offset was sent again then."""
+    identity: str = ""
+    """Who sent it again."""
     schema_version: int = SCHEMA_VERSION
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
 from odradek.client.history import WorkflowHistory
+from odradek.log.interface import Record
 from odradek.log.namespace import Namespace
+from odradek.schemas.errors import UnreadableRecord
 from odradek.schemas.records import ArchiveRecord
 
 if TYPE_CHECKING:
     from odradek.client.client import Client
 
+_logger = logging.getLogger(__name__)
 _POLL_SECONDS: Final = 1.0
 _PAGE_RECORDS: Final = 500
 
@@ -51,10 +55,19 @@ def _page(namespace: Namespace, partition: int, first: int, end: int) -> tuple[i
         found: list[ArchiveRecord] = []
         while len(found) < _PAGE_RECORDS and reader.position(topic, partition) < end:
             records = [record for record in reader.poll(_POLL_SECONDS) if record.offset < end]
-            found += [namespace.codec.decode(ArchiveRecord, record.value) for record in records if record.value]
+            found += [part for record in records if (part := _part(namespace, record)) is not None]
         return reader.position(topic, partition), found
     finally:
         reader.close()
+
+
+def _part(namespace: Namespace, record: Record) -> ArchiveRecord | None:
+    """None for what somebody else has put there."""
+    try:
+        return namespace.codec.decode(ArchiveRecord, record.value) if record.value else None
+    except UnreadableRecord as error:
+        _logger.warning("record %d of %s is left out: %s", record.offset, record.topic, error)
+        return None
 
 
 def _history(parts: list[ArchiveRecord]) -> WorkflowHistory:

@@ -43,7 +43,10 @@ class WorkflowHistory:
     @staticmethod
     def from_json(workflow_id: str, history: str | Mapping[str, Any]) -> WorkflowHistory:
         """The reverse of ``to_json`` and ``to_json_dict``. Raises ``ValueError`` for what is no history."""
-        shown = json.loads(history) if isinstance(history, str) else history
+        try:
+            shown = json.loads(history) if isinstance(history, str) else history
+        except RecursionError as error:
+            raise ValueError("this is no history: it is nested too deeply") from error
         if not isinstance(shown, Mapping) or shown.get("odradek_history") != FORMAT:
             raise ValueError(f'this is no history of format {FORMAT}: "odradek_history" is missing or another number')
         events = tuple(event_from_json(event) for event in shown.get("events", ()))

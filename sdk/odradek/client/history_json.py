@@ -11,7 +11,7 @@ import dataclasses
 import json
 import typing
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
@@ -19,12 +19,14 @@ from odradek.schemas.compiled import members
 from odradek.schemas.records import Event, Payload
 
 _JSON: Final = "json/plain"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_TIME: Final = " ms"
 
 
 def event_to_json(event: Event) -> dict[str, Any]:
-    shown = _record_to_json(event)
+    shown = record_to_json(event)
     del shown["body"], shown["time_ms"]
-    body = _record_to_json(event.body)
+    body = record_to_json(event.body)
     return {"type": type(event.body).__name__, "time": _time_to_json(event.time_ms), **shown, "body": body}
 
 
@@ -67,7 +69,8 @@ def payload_from_json(shown: Mapping[str, Any]) -> Payload:
 # -------------------------------------------------------------------------------------------------------- records
 
 
-def _record_to_json(record: Any) -> dict[str, Any]:
+def record_to_json(record: Any) -> dict[str, Any]:
+    """Of any record; what is in a union does not say its type."""
     shown = {}
     record_type: Any = type(record)
     for field, _ in _fields(record_type):
@@ -81,7 +84,7 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, Payload):
         return payload_to_json(value)
     if dataclasses.is_dataclass(value):
-        return _record_to_json(value)
+        return record_to_json(value)
     if isinstance(value, Mapping):
         return {name: _to_json(item) for name, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -169,9 +172,13 @@ def _bytes_from_json(shown: Mapping[str, Any]) -> bytes:
 
 def _time_to_json(time_ms: int) -> str:
     seconds, milliseconds = divmod(time_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03}Z"
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03}Z"
+    except (ValueError, OverflowError, OSError):  # a history that was changed can say any number
+        return f"{time_ms}{_NO_TIME}"
 
 
 def _time_from_json(text: str) -> int:
-    time = datetime.fromisoformat(text)
-    return int(time.timestamp()) * 1000 + time.microsecond // 1000
+    if text.endswith(_NO_TIME):
+        return int(text.removesuffix(_NO_TIME))
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)

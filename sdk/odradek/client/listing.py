@@ -5,6 +5,7 @@ Good for thousands of runs; an index of the same topic is what serves millions.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 
@@ -16,8 +17,12 @@ from odradek.client.status import WorkflowExecutionStatus, name_in_filters, stat
 from odradek.common.standalone import activity_name, is_built_in, is_standalone
 from odradek.converter import decode_typed_search_attributes
 from odradek.log.namespace import Namespace, read_to_end
+from odradek.schemas.errors import UnreadableRecord
+from odradek.schemas.limits import TIME_MS_MAX, problem
 from odradek.schemas.records import RunStatus, VisibilityRecord
 from odradek.service import RPCError, RPCStatusCode
+
+_logger = logging.getLogger(__name__)
 
 
 class Run(dict[str, Value]):
@@ -71,10 +76,18 @@ def read_runs(namespace: Namespace, wanted: Filter, *, activities: bool = False)
     records = (record for record in _newest(_records(namespace)) if record.status != RunStatus.REFUSED)
     runs: Iterable[Run]
     if activities:
-        runs = (ActivityRun(record) for record in records if is_standalone(record.workflow_type))
+        runs = _made(ActivityRun, (record for record in records if is_standalone(record.workflow_type)))
     else:
-        runs = (Run(record) for record in records if not is_built_in(record.workflow_type))
+        runs = _made(Run, (record for record in records if not is_built_in(record.workflow_type)))
     return wanted.sorted(run for run in runs if wanted.matches(run))
+
+
+def _made(kind: type[Run], records: Iterable[VisibilityRecord]) -> Iterable[Run]:
+    for record in records:
+        try:
+            yield kind(record)
+        except Exception as error:  # whatever foreign values lead it into
+            _logger.warning('run "%s" of workflow "%s" is left out: %s', record.run_id, record.workflow_id, error)
 
 
 def count_runs(runs: Iterable[Run], group_by: tuple[str, ...]) -> WorkflowExecutionCount:
@@ -99,7 +112,13 @@ def _records(namespace: Namespace) -> Iterable[VisibilityRecord]:
         last = {record.key: record.value for record in read_to_end(namespace.log, topic, partition)}
         for value in last.values():
             if value is not None:
-                yield namespace.codec.decode(VisibilityRecord, value)
+                try:
+                    record = namespace.codec.decode(VisibilityRecord, value)
+                except UnreadableRecord as error:
+                    _logger.warning("a record of %s is left out: %s", topic, error)
+                    continue
+                if problem(record) is None and max(record.started_ms, record.closed_ms or 0) <= TIME_MS_MAX:
+                    yield record
 
 
 def _newest(records: Iterable[VisibilityRecord]) -> Iterable[VisibilityRecord]:

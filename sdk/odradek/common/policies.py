@@ -12,6 +12,7 @@ from typing import ClassVar
 from odradek.schemas import records
 
 _MILLISECOND = timedelta(milliseconds=1)
+COUNT_MAX = 2**31 - 1
 
 
 @dataclass
@@ -34,6 +35,8 @@ class RetryPolicy:
         """Raises ``ValueError`` naming the field at fault. The intervals of a policy without retries do not matter."""
         if self.maximum_attempts < 0:
             raise _invalid("maximum_attempts", self.maximum_attempts, "0 (no limit) or more")
+        if self.maximum_attempts > COUNT_MAX:
+            raise _invalid("maximum_attempts", self.maximum_attempts, f"{COUNT_MAX} at most")
         if isinstance(self.non_retryable_error_types, str):
             raise _invalid("non_retryable_error_types", self.non_retryable_error_types, "a list, not one string")
         if self.maximum_attempts == 1:
@@ -49,6 +52,10 @@ class RetryPolicy:
     def to_record(self) -> records.RetryPolicy:
         """The policy as it stands in records; validates it first."""
         self.validate()
+        if self.maximum_attempts == 1:  # its intervals may be anything
+            return records.RetryPolicy(
+                maximum_attempts=1, non_retryable_error_types=tuple(self.non_retryable_error_types or ())
+            )
         return records.RetryPolicy(
             initial_interval_ms=self.initial_interval // _MILLISECOND,
             backoff_coefficient=float(self.backoff_coefficient),
@@ -198,6 +205,8 @@ class Priority:
             raise TypeError(f"priority_key must be an integer, not {key!r}")
         if self.priority_key is not None and self.priority_key < 1:
             raise ValueError(f"priority_key must be 1 (most urgent) or more, not {self.priority_key}")
+        if self.priority_key is not None and self.priority_key > COUNT_MAX:
+            raise ValueError(f"priority_key may be {COUNT_MAX} at most, not {self.priority_key}")
         if self.fairness_weight is not None and not 0.001 <= self.fairness_weight <= 1000:
             raise ValueError(f"fairness_weight must be from 0.001 to 1000, not {self.fairness_weight}")
 

@@ -34,6 +34,8 @@ from odradek.schemas.records import Failure, FailureKind, Payload
 
 CAUSES_MAX: Final = 20
 """Causes beyond this many are left out; a chain can be a circle."""
+CARRIED_MAX: Final = 100
+"""So deep may a failure be that goes from child to parent to parent: what it began with is left out beyond."""
 STACK_FRAMES_MAX: Final = 50
 HIDDEN_MESSAGE: Final = "Encoded failure"
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -74,7 +76,7 @@ class DefaultFailureConverter(FailureConverter):
 
     def _to_failure(self, exception: BaseException, converter: PayloadConverter, causes: int) -> Failure:
         if isinstance(exception, FailureError) and exception.failure is not None:
-            return exception.failure
+            return _shortened(exception.failure)
         cause = _cause(exception) if causes else None
         failure = dataclasses.replace(
             _described(exception, converter),
@@ -194,6 +196,20 @@ _ATTRIBUTES: Final[Mapping[type[FailureError], tuple[FailureKind, Mapping[str, s
 """Facts of an error: name in ``Failure.attributes`` → name of the field."""
 
 
+def _shortened(failure: Failure) -> Failure:
+    chain, inner = [failure], failure.cause
+    while inner is not None:
+        chain.append(inner)
+        inner = inner.cause
+    if len(chain) <= CARRIED_MAX:
+        return failure
+    shortened = None
+    for link in reversed(chain[:CARRIED_MAX]):
+        shortened = dataclasses.replace(link, cause=shortened)
+    assert shortened is not None
+    return shortened
+
+
 def _cause(exception: BaseException) -> BaseException | None:
     if exception.__cause__ is not None:
         return exception.__cause__
@@ -239,9 +255,14 @@ def _read_application(failure: Failure, converter: PayloadConverter) -> FailureE
         *converter.from_payloads(failure.details),
         type=failure.type or None,
         non_retryable=failure.non_retryable,
-        next_retry_delay=None if delay_ms is None else timedelta(milliseconds=delay_ms),
+        next_retry_delay=None if delay_ms is None else _delay(delay_ms),
         category=_member(ApplicationErrorCategory, failure.category) or ApplicationErrorCategory.UNSPECIFIED,
     )
+
+
+def _delay(milliseconds: int) -> timedelta:
+    longest = timedelta.max // _MILLISECOND
+    return timedelta(milliseconds=max(-longest, min(milliseconds, longest)))
 
 
 def _read_cancelled(failure: Failure, converter: PayloadConverter) -> FailureError:

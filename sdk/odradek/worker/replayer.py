@@ -17,7 +17,7 @@ from odradek.activity.interceptors import Interceptor
 from odradek.client import WorkflowHistory
 from odradek.common.accepted import accept
 from odradek.converter import DataConverter
-from odradek.orchestrator.core.instance import CODE_INPUTS, COMMANDS, WorkflowBug, _name
+from odradek.orchestrator.core.instance import CODE_INPUTS, COMMANDS, HistoryDamaged, WorkflowBug, _name
 from odradek.orchestrator.registry import Registry
 from odradek.schemas import records as r
 from odradek.worker.interceptor import interceptor_classes
@@ -218,14 +218,19 @@ class Replayer:
 
     async def _results(self, histories: AsyncIterator[WorkflowHistory]) -> Any:
         async for history in histories:
-            failure: Exception | None = None
-            try:
-                await asyncio.to_thread(self._replay, history)
-            except (HistoryMismatch, ReplayFailed) as error:
-                failure = error
+            failure = await asyncio.to_thread(self._failure_of, history)
             yield WorkflowReplayResult(history, failure)
 
     # ----------------------------------------------------------------------------------------------------- one history
+
+    def _failure_of(self, history: WorkflowHistory) -> Exception | None:
+        try:
+            self._replay(history)
+        except (HistoryMismatch, ReplayFailed) as error:
+            return error
+        except StopIteration as error:  # no future takes it: the caller would wait for ever
+            raise RuntimeError("a defect of the replayer") from error
+        return None
 
     def _replay(self, history: WorkflowHistory) -> None:
         run_id = _run_id(history)
@@ -245,7 +250,7 @@ class Replayer:
         except RestrictedWorkflowAccessError as error:
             raise ReplayFailed(history.workflow_id, run_id, str(error)) from error
         except NondeterminismError as error:
-            if error is instance.noticed:
+            if error is instance.noticed or isinstance(error, HistoryDamaged):
                 raise ReplayFailed(history.workflow_id, run_id, str(error)) from error
             raise _mismatch(history, instance) from error
         except WorkflowBug as error:
@@ -291,11 +296,12 @@ def _mismatch(history: WorkflowHistory, instance: TracedInstance) -> HistoryMism
 
 def _place_of_input(events: Sequence[r.Event], body: Any) -> int:
     """Where the code saw this input: behind its record, if that was deferred."""
-    at = next(place for place, event in enumerate(events) if event.body is body)
-    if not events[at].deferred:
+    at = next((place for place, event in enumerate(events) if event.body is body), 0)
+    if not events or not events[at].deferred:
         return at
     number = sum(event.deferred for event in events[:at])
-    return [place for place, event in enumerate(events) if isinstance(event.body, r.DeferredApplied)][number]
+    applied = [place for place, event in enumerate(events) if isinstance(event.body, r.DeferredApplied)]
+    return applied[number] if number < len(applied) else at
 
 
 def _place_of_command(events: Sequence[r.Event], input_at: int, number: int) -> int:

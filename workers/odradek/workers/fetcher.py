@@ -347,7 +347,8 @@ class Fetcher(threading.Thread):
         progress = decode_metadata(committed.offset, committed.metadata) if committed else Progress(begin)
         if not begin <= progress.offset <= end:
             progress = Progress(begin)
-        tracker = OffsetTracker(progress.offset, progress.finished)
+        # What is not there cannot be finished: such a commit would make the queue pass over what comes.
+        tracker = OffsetTracker(progress.offset, (run for run in progress.finished if run.end <= end))
         return Assignment(partition, tracker, careful_below=0 if progress.clean else end), progress
 
     def _commit(self, assignments: Iterable[Assignment], *, clean: bool = False) -> None:

@@ -11,8 +11,11 @@ from collections.abc import Callable
 
 from odradek.log.interface import Record
 from odradek.schemas.codec import Codec
+from odradek.schemas.dead_letters import dead_letter
 from odradek.schemas.errors import NewerSchema, UnreadableRecord
-from odradek.schemas.records import DeadLetterRecord, TaskRecord
+from odradek.schemas.limits import problem
+from odradek.schemas.records import TaskRecord
+from odradek.schemas.topics import RECORD_BYTES_MAX
 from odradek.workers.attempts import Assignment, Attempt, AttemptKey, Place
 from odradek.workers.metrics import QueueStats
 from odradek.workers.outgoing import DeadLetter, Settled
@@ -22,9 +25,16 @@ _logger = logging.getLogger(__name__)
 
 class Intake:
     def __init__(
-        self, codec: Codec, stats: QueueStats, submit: Callable[[DeadLetter], None], *, repeats_remembered: int
+        self,
+        codec: Codec,
+        stats: QueueStats,
+        submit: Callable[[DeadLetter], None],
+        *,
+        repeats_remembered: int,
+        record_bytes_max: int = RECORD_BYTES_MAX,
     ) -> None:
         self._codec, self._stats, self._submit = codec, stats, submit
+        self._record_bytes_max = record_bytes_max
         self._repeats_remembered = repeats_remembered
         self.open: dict[AttemptKey, Attempt] = {}
         """Queued, running, or with an answer on its way."""
@@ -44,7 +54,11 @@ class Intake:
             self._stop(assignment, record, error)
             return None
         except UnreadableRecord as error:
-            self._set_aside(assignment, record, error)
+            self._set_aside(assignment, record, error.code, str(error))
+            return None
+        wrong = problem(task)
+        if wrong is not None:
+            self._set_aside(assignment, record, "ODR-164", f"ODR-164: no TaskRecord can be so: {wrong}")
             return None
         attempt = Attempt(task, Place(assignment, offset), len(value))
         key = attempt.key
@@ -93,16 +107,17 @@ class Intake:
         where = f'partition {record.partition} of "{record.topic}" stops at offset {record.offset}'
         _logger.error("%s: %s", where, error, extra={"topic": record.topic, "partition": record.partition})
 
-    def _set_aside(self, assignment: Assignment, record: Record, error: UnreadableRecord) -> None:
+    def _set_aside(self, assignment: Assignment, record: Record, code: str, reason: str) -> None:
         self._stats.dead_letters += 1
         _logger.error(
-            "a task record cannot be read and goes to the dead letters: %s",
-            error,
+            "a task record cannot be taken in and goes to the dead letters: %s",
+            reason,
             extra={"topic": record.topic, "partition": record.partition, "offset": record.offset},
         )
-        letter = DeadLetterRecord(
-            error.code,
-            str(error),
+        letter = dead_letter(
+            self._record_bytes_max,
+            code,
+            reason,
             record.topic,
             record.partition,
             record.offset,

@@ -19,6 +19,7 @@ from typing import Final
 from odradek.log import AppendFailed, AppendQueueFull, LogError, RecordTooLarge
 from odradek.log.clock import WALL
 from odradek.log.interface import Appender
+from odradek.schemas.dead_letters import dead_letter
 from odradek.schemas.records import (
     ActivityHeartbeat,
     ActivityResult,
@@ -56,11 +57,15 @@ class Sender(threading.Thread):
         stats: QueueStats,
         too_large: Callable[[ActivityResult, int, int], ActivityResult],
         now_ms: Callable[[], int] = WALL.now_ms,
+        *,
+        topic: str = "",
     ) -> None:
         super().__init__(name="odradek-activity-sender", daemon=True)
         self._homes, self._worker, self._lease, self._settings = homes, worker, lease, settings
         self._running, self._settled, self._stats, self._too_large = running, settled, stats, too_large
         self._now_ms = now_ms
+        self._topic = topic
+        """Where the tasks come from."""
         self._queue: queue.SimpleQueue[Outgoing | None] = queue.SimpleQueue()
         self._later: deque[tuple[float, Outgoing]] = deque()
         self._outstanding: set[Outgoing] = set()
@@ -189,8 +194,7 @@ class Sender(threading.Thread):
             self._later.append((time.monotonic() + _FULL_WAIT_SECONDS, out))
             self._appender.poll(0)
         except HomeUnknown as error:
-            _logger.error("an answer cannot be delivered and is dropped: %s", error)
-            self._settle(out)
+            self._set_aside(out, str(error))
         except LogError as error:
             self._retry(out, error)
 
@@ -198,12 +202,28 @@ class Sender(threading.Thread):
         task = answer.attempt.task
         home = self._homes.get(task.namespace)
         namespace = home.namespace
+        if not 0 <= task.inbox_partition < namespace.partitions:
+            raise HomeUnknown(f"ODR-164: {home.inbox} has no partition {task.inbox_partition}, where it should go")
         value = namespace.codec.encode(InboxRecord(self._now_ms(), answer.body))
         if len(value) + _RECORD_OVERHEAD_BYTES > namespace.record_bytes_max:
             raise RecordTooLarge(home.inbox, task.inbox_partition, len(value), namespace.record_bytes_max)
         key = task.workflow_id.encode()
         answer.size = len(value)
         self._appender.append(home.inbox, task.inbox_partition, key, value, partial(self._appended, answer))
+
+    def _set_aside(self, out: Outgoing, reason: str) -> None:
+        """Nobody can get this answer; of a result, the task that asked for it goes to the dead letters."""
+        _logger.error("an answer cannot be delivered: %s", reason)
+        if isinstance(out, Answer) and isinstance(out.body, ActivityResult):
+            namespace, task = self._homes.own.namespace, out.attempt.task
+            code = reason[:7] if reason.startswith("ODR-") else "ODR-129"
+            for place in [*out.attempt.places]:
+                letter = dead_letter(
+                    namespace.record_bytes_max, code, reason, self._topic, place.assignment.partition, place.offset,
+                    task.attempt_scheduled_ms, f"{task.run_id}:{task.seq}".encode(), namespace.codec.encode(task),
+                )  # fmt: skip
+                self.submit(DeadLetter(letter, place))
+        self._settle(out)
 
     def _append_dead_letter(self, letter: DeadLetter) -> None:
         namespace = self._homes.own.namespace
@@ -237,9 +257,9 @@ class Sender(threading.Thread):
         self._later.append((time.monotonic() + self._settings.retry_seconds, out))
 
     def _shrink(self, out: Outgoing, size_bytes: int, limit_bytes: int) -> None:
-        if isinstance(out, DeadLetter) and out.record.value is not None:
-            reason = f"{out.record.reason} (left out: its value, since a record of {size_bytes} bytes does not fit)"
-            out.record = replace(out.record, value=None, reason=reason)
+        if isinstance(out, DeadLetter) and out.record.value is not None:  # the topic takes less than the namespace's
+            known_bytes = out.record.value_bytes or len(out.record.value)
+            out.record = replace(out.record, value=None, value_bytes=known_bytes)
             self.submit(out)
         elif isinstance(out, Answer) and isinstance(out.body, ActivityResult):
             out.body = self._too_large(out.body, size_bytes, limit_bytes)

@@ -272,6 +272,7 @@ class _Parts:
             stats,
             outcomes.instead_of_large,
             worker._clock.now_ms,
+            topic=namespace.topics.tasks(worker.task_queue),
         )
         self.around = Surroundings(
             worker_id, converter, settings, self.sender, worker._client, loop, now_ms=worker._clock.now_ms
@@ -298,7 +299,13 @@ class _Parts:
         self._worker = worker
         self._share = 1.0
         self.execution.limits = self._limits(worker._queue_rate)
-        intake = Intake(namespace.codec, stats, self.sender.submit, repeats_remembered=settings.repeats_remembered)
+        intake = Intake(
+            namespace.codec,
+            stats,
+            self.sender.submit,
+            repeats_remembered=settings.repeats_remembered,
+            record_bytes_max=namespace.record_bytes_max,
+        )
         self.fetcher = Fetcher(
             homes,
             worker.task_queue,

@@ -11,6 +11,7 @@ from odradek.orchestrator.core.backoff import next_delay_ms
 from odradek.orchestrator.core.decide import Decide
 from odradek.orchestrator.core.effects import Effect, Reply
 from odradek.orchestrator.core.run import Activity
+from odradek.orchestrator.core.sizes import OVERHEAD_BYTES, fitted, last_failure_beside, shortened
 from odradek.orchestrator.core.workflow import LiveRun
 from odradek.schemas import records as r
 from odradek.schemas.records import FailureKind
@@ -73,6 +74,7 @@ class Attempts(Decide):
     ) -> None:
         self._end(live, activity)
         seq, last = activity.scheduled.seq, activity.progress.last_failure
+        last = last_failure_beside(result, last, self.config.event_bytes_max)
         self.input(live, r.ActivityCompleted(seq, result, activity.progress.attempt, started_ms, worker, last))
 
     def _current(self, live: LiveRun, seq: int, attempt: int) -> Activity | None:
@@ -150,7 +152,8 @@ class Attempts(Decide):
             "retry_state": retry_state,
         }
         message = "Activity task timed out" if failure.kind == FailureKind.TIMEOUT else "Activity task failed"
-        outer = r.Failure(FailureKind.ACTIVITY, message, attributes=facts, cause=failure)
+        cause = shortened(failure, self.config.event_bytes_max - OVERHEAD_BYTES)
+        outer = r.Failure(FailureKind.ACTIVITY, message, attributes=facts, cause=cause)
         attempt = activity.progress.attempt
         self.input(live, r.ActivityFailed(scheduled.seq, outer, attempt, retry_state, started_ms, worker))
 
@@ -192,11 +195,12 @@ class Attempts(Decide):
         """Send the current attempt; the record that says so goes first, so that a takeover knows."""
         self.progress(live, activity, retry_at_ms=None, dispatched_ms=self.now_ms, attempt_scheduled_ms=self.now_ms)
         live.effects.append(self.task(live, activity.scheduled.seq))
-        self.touched[live.run.run_id] = live
+        self.touched[id(live)] = live
 
     def progress(self, live: LiveRun, activity: Activity, **changes: object) -> None:
         progress = activity.progress
-        activity.progress = dataclasses.replace(progress, n=progress.n + 1, **changes)  # type: ignore[arg-type]
+        changed = dataclasses.replace(progress, n=progress.n + 1, **changes)  # type: ignore[arg-type]
+        activity.progress = fitted(changed, self.config.event_bytes_max)
         self.write_progress(live, activity)
         live.push_activity(activity)
         self.reschedule(self.workflow(live.run.workflow_id))
@@ -256,7 +260,7 @@ class Attempts(Decide):
             told = self._notice(holder.worker, live.run.run_id, seq, activity.progress.attempt, reason)
             if told is not None:
                 live.effects.append(told)
-                self.touched[live.run.run_id] = live
+                self.touched[id(live)] = live
 
     def _tell(self, worker: str, run_id: str, seq: int, attempt: int, reason: str) -> None:
         told = self._notice(worker, run_id, seq, attempt, reason)

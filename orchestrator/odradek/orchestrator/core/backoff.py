@@ -20,6 +20,8 @@ def next_delay_ms(policy: r.RetryPolicy, attempt: int, failure: r.Failure) -> tu
     if failure.next_retry_delay_ms is not None:
         return failure.next_retry_delay_ms, "in-progress"
     limit = policy.maximum_interval_ms or policy.initial_interval_ms * MAXIMUM_INTERVAL_FACTOR
-    return int(
-        min(policy.initial_interval_ms * policy.backoff_coefficient ** min(max(attempt - 1, 0), 64), limit)
-    ), "in-progress"
+    try:
+        grown = policy.initial_interval_ms * policy.backoff_coefficient ** min(max(attempt - 1, 0), 64)
+    except OverflowError:
+        return limit, "in-progress"
+    return int(min(grown, limit)), "in-progress"

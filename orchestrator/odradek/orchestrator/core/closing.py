@@ -11,6 +11,7 @@ from collections.abc import Callable
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.children import closing_messages, parent_of
 from odradek.orchestrator.core.effects import Archive, Effect, Reply, Show
+from odradek.orchestrator.core.sizes import summary_that_fits
 from odradek.orchestrator.core.state import ShardState
 from odradek.orchestrator.core.workflow import LiveRun, Workflow, keys_of, successor_id
 from odradek.orchestrator.core.writer import Entry
@@ -83,7 +84,7 @@ class Closing(ShardState):
         assert started is not None
         assert run.closed_ms is not None
         requests, refusals, messages = run.remembered.as_records(run.run_id, self.inbox_ms)
-        return r.Summary(
+        summary = r.Summary(
             run.status,
             started.workflow_type,
             started.task_queue,
@@ -106,6 +107,7 @@ class Closing(ShardState):
             run.version,
             parent_of(run),
         )
+        return summary_that_fits(summary, self.config.event_bytes_max)
 
     def write_down(self, live: LiveRun, then: Callable[[], None]) -> None:
         """Remember the run by its summary from now on."""
@@ -188,7 +190,7 @@ class Closing(ShardState):
         """Show where the run stands when the transition that is being made is durable; once, however often said."""
         self.show_nothing(live)
         live.effects.append(Show(record=self.visibility(live)))
-        self.touched[live.run.run_id] = live
+        self.touched[id(live)] = live
 
     @staticmethod
     def show_nothing(live: LiveRun) -> None:

@@ -19,6 +19,7 @@ from odradek.orchestrator.core.instance import CLOSING, WorkflowBug, WorkflowDea
 from odradek.orchestrator.core.parked import refusal
 from odradek.orchestrator.core.paused import TYPE_PAUSED, TypePaused, as_parked, refuse_paused
 from odradek.orchestrator.core.run import NO_CLAIM, Remembered, Run, fold, inherited
+from odradek.orchestrator.core.sizes import closing_that_fits
 from odradek.orchestrator.core.successors import with_successor
 from odradek.orchestrator.core.transitions import Transitions
 from odradek.orchestrator.core.versions import UnknownWorkflowType, code_of, following_version
@@ -132,7 +133,7 @@ class Decide(Transitions):
             self.retire(live, seq)
         if live.steps:
             self.cancel_steps(live)
-        self.record(live, with_successor(run, closing, max(self.now_ms, run.time_ms)))
+        self.record(live, self._with_successor(run, closing))
         self.show_nothing(live)
         wf = self.workflow(run.workflow_id)
         wf.live = None
@@ -150,6 +151,13 @@ class Decide(Transitions):
         if run.started is not None:
             self.count(run.status, run.started.workflow_type)
             self.durations.append(("workflow", run.started.workflow_type, (run.time_ms - run.started_ms) / 1000))
+
+    def _with_successor(self, run: Run, closing: Any) -> Any:
+        closing = with_successor(run, closing, max(self.now_ms, run.time_ms))
+        if getattr(closing, "next", None) is None or isinstance(closing, r.RunContinued):
+            return closing
+        size = len(self.config.codec.encode_events([r.Event(run.n, self.now_ms, closing)]))
+        return closing_that_fits(closing, size, self.config.event_bytes_max)
 
     def check_length(self, live: LiveRun) -> None:
         """A run that grows without end is warned of, and ended before it can no longer be replayed."""
@@ -181,7 +189,7 @@ class Decide(Transitions):
             started = dataclasses.replace(started, version=version)
         self.count("started", started.workflow_type)
         self.start(following, started)
-        self.touched.pop(following.run.run_id, None)
+        self.touched.pop(id(following), None)
         self.write_transition(following)
         return following
 
@@ -231,9 +239,9 @@ class Decide(Transitions):
                 self.replays += 1
                 self.replayed_events += live.run.event_count
             live.instance = instance
-            self.instances[live.run.run_id] = live
+            self.instances[id(live)] = live
         else:
-            self.instances.move_to_end(live.run.run_id)
+            self.instances.move_to_end(id(live))
         return instance
 
     def _make_instance(self, live: LiveRun) -> WorkflowInstance:
@@ -286,7 +294,7 @@ class Decide(Transitions):
         return closed.instance
 
     def drop_instance(self, live: LiveRun) -> None:
-        self.instances.pop(live.run.run_id, None)
+        self.instances.pop(id(live), None)
         if live.instance is not None:
             live.instance.close()
             live.instance = None
@@ -317,7 +325,7 @@ class Decide(Transitions):
             if run.started is not None:
                 self.count("parked", run.started.workflow_type)
                 self.show(live)
-            self.touched[run.run_id] = live
+            self.touched[id(live)] = live
         if self.config.parked_runs_fail_waits and not isinstance(error, TypePaused):
             self._fail_waits(live, error)
 
@@ -339,7 +347,7 @@ class Decide(Transitions):
             waiting.refusal = refused
             for request in self.waiters.pop(waiting.run.run_id, {}).values():
                 waiting.effects.append(self.reply(request, refused))
-                self.touched[waiting.run.run_id] = waiting
+                self.touched[id(waiting)] = waiting
             updates.refuse_waiters(self, waiting, refused)
             waiting = self._parent_here(waiting)
 
@@ -455,7 +463,7 @@ class Decide(Transitions):
             reply = self.reply(request, r.Accepted(live.run.run_id, already))
             reply.awaits_result = awaits_result
             live.effects.append(reply)
-            self.touched[live.run.run_id] = live
+            self.touched[id(live)] = live
 
     def answer_with(self, live: LiveRun, request: r.Request, body: Any) -> None:
         """Answer once the transition that is being made is durable."""

@@ -107,6 +107,7 @@ def _activity(shard: ShardState, activity: Activity) -> r.Wait:
 
 def history_page(live: LiveRun, events: Sequence[r.Event], first: int, bytes_max: int, codec: Codec) -> r.HistoryPage:
     """As many events from ``first`` on as fit the page, at least one."""
+    first = min(first, len(events))
     size, end = 0, first
     while end < len(events) and (size == 0 or size < bytes_max):
         size += len(codec.encode_events([events[end]]))

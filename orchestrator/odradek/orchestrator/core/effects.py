@@ -100,6 +100,8 @@ class Archive(Output):
 class DeadLetter(Output):
     record: r.DeadLetterRecord | None = None
     on_stored: Callable[[int, int], None] | None = None
+    answers: Sequence[Reply | SendMessage] = ()
+    """What those are told who sent the record."""
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from odradek.orchestrator.core.attempts import Attempts
 from odradek.orchestrator.core.closed_runs import READS_MAX, ClosedRun
 from odradek.orchestrator.core.describe import describe, history_page
 from odradek.orchestrator.core.effects import DeadLetter, ReadArchive
+from odradek.orchestrator.core.rejected import rejected
 from odradek.orchestrator.core.run import Run
 from odradek.orchestrator.core.state import InboxItem
 from odradek.orchestrator.core.successors import derived_run_id
@@ -20,13 +21,14 @@ from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry
 from odradek.schemas import records as r
 from odradek.schemas.errors import UnreadableRecord
+from odradek.schemas.limits import problem
 from odradek.schemas.records import RunStatus
-from odradek.schemas.topics import Topics
 
 
 class Inputs(Attempts):
     def dispatch(self, wf: Workflow, item: InboxItem, body: Any) -> None:
         """Take in one record of the inbox."""
+        self.at = (wf.id, item.offset)
         self.intake.count(wf.id)
         self.inbox_ms = max(self.inbox_ms, item.time_ms)
         wf.remembered.tidy(self.inbox_ms)
@@ -60,16 +62,22 @@ class Inputs(Attempts):
         """What the record says; None of one that cannot be read, and is on its way to the dead letters."""
         if isinstance(item.record, r.InboxRecord):
             return item.record.body
+        code, body = "ODR-002", None
         try:
-            return self.config.codec.decode(r.InboxRecord, item.record).body
+            record = self.config.codec.decode(r.InboxRecord, item.record)
+            wrong = problem(record)
+            if wrong is None:
+                return record.body
+            code, body = "ODR-164", record.body
+            reason = f"ODR-164: no {type(body).__name__} can be so: {wrong}"
         except UnreadableRecord as error:
-            inbox = Topics(self.config.namespace).inbox
-            dead = r.DeadLetterRecord(
-                "ODR-002", str(error), inbox, self.config.partition, item.offset, item.time_ms,
-                item.workflow_id.encode(), item.record,
-            )  # fmt: skip
-            self.send_dead_letter(item.offset, DeadLetter(record=dead))
-            return None
+            reason = str(error)
+        letter = rejected(
+            self.config.namespace, self.config.partition, item.offset, item.time_ms, item.workflow_id.encode(),
+            item.record, code, reason, self.config.event_bytes_max, body, self.now_ms,
+        )  # fmt: skip
+        self.send_dead_letter(item.offset, letter)
+        return None
 
     def send_dead_letter(self, offset: int, letter: DeadLetter) -> None:
         """The record's copy must be safe before the inbox may be deleted behind it."""
@@ -80,7 +88,7 @@ class Inputs(Attempts):
             self.writer.taken_to(self.decided_x())
 
         letter.on_stored = stored
-        self.writer.after_in_flight([letter])
+        self.writer.after_in_flight([letter, *letter.answers])
 
     def drain_waiting(self, live: LiveRun) -> None:
         """The barrier has lifted: take in what waited behind it, until the next one."""
@@ -379,7 +387,7 @@ class Inputs(Attempts):
         if origin is not None:
             if origin.number < children.PARENT_CLOSED:
                 live.effects.append(children.answer(self.now_ms, origin, None))
-            self.touched[live.run.run_id] = live
+            self.touched[id(live)] = live
 
     def answered_before(
         self, wf: Workflow, request: r.Request, origin: r.MessageOrigin | None = None, run_id: str | None = None
@@ -600,7 +608,7 @@ class Inputs(Attempts):
             case "m":
                 live.effects.append(self.message(live, number))
                 live.push_message(number, self.now_ms)
-                self.touched[live.run.run_id] = live
+                self.touched[id(live)] = live
             case "s":
                 live.run.starts_at_ms = None
                 self.resume(live)

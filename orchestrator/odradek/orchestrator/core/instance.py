@@ -109,6 +109,10 @@ class WorkflowDeadlock(WorkflowBug):
     """The code did not come back, and was interrupted."""
 
 
+class HistoryDamaged(NondeterminismError):
+    """No code could have made these events."""
+
+
 class Deadlocked(BaseException):
     """Raised into code that does not come back; ``except Exception`` lets it pass."""
 
@@ -188,10 +192,20 @@ class WorkflowInstance(Runtime):
 
     def replay(self, history: Iterable[r.Event]) -> None:
         """Bring the code to where its recorded history ends. Raises ``NondeterminismError`` or ``WorkflowBug``."""
+        try:
+            self._replay(list(history))
+        except (NondeterminismError, WorkflowBug):
+            raise
+        except Exception as error:  # whatever events lead it into that nobody wrote so
+            raise HistoryDamaged(
+                f'ODR-079: the history of workflow "{self._ids[0]}" (run {self._ids[2]}) was changed: its events '
+                f"contradict one another ({type(error).__name__}: {error})"
+            ) from error
+
+    def _replay(self, history: Sequence[r.Event]) -> None:
         self._set_replaying(True)
         deferred: list[Any] = []
         expected: Iterator[Any] = iter(())
-        history = list(history)
         self._versions = {
             event.body.change_id: event.body.version for event in history if type(event.body) is r.VersionMarked
         }

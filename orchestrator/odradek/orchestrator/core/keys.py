@@ -5,11 +5,16 @@ Each names the claim that it was written under, so that no late record can repla
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from typing import Final, NamedTuple
 
 CLAIM = b"\0claim\0"
 MARK = b"\0mark\0"
 CHECKPOINT = b"\0checkpoint\0"
+
+
+_NUMBER: Final = re.compile(rb"\d{1,18}")
+_RUN_KEY: Final = re.compile(rb"([^\0]+)\0([^\0]*)\0([cpsx])(\d{1,18})\0(\d{1,18})")
 
 
 class Key(NamedTuple):
@@ -62,16 +67,18 @@ def parse(key: bytes) -> Key | None:
     """The parts of a run's key; None for claims, marks and checkpoints. Raises ``ValueError`` for anything else."""
     if key.startswith(b"\0"):
         return None
-    workflow_id, run_id, kind, claim = key.decode().split("\0")
-    return Key(workflow_id, run_id, kind[0], int(kind[1:]), int(claim))
+    found = _RUN_KEY.fullmatch(key)
+    if found is None:
+        raise ValueError(f"{key[:200]!r} is no key of a history record")
+    workflow_id, run_id, kind, number, claim = found.groups()
+    return Key(workflow_id.decode(), run_id.decode(), kind.decode(), int(number), int(claim))
 
 
 def claim_of(key: bytes) -> int | None:
-    """The claim that a record was written under; None for a claim itself, and for what is none of our keys."""
+    """The claim that a record stands under; None for a claim itself, and for what is no record of ours."""
     if key.startswith((MARK, CHECKPOINT)):
-        return int(key.rpartition(b"\0")[2])
-    if key.startswith(CLAIM):
-        return None
+        number = key.rpartition(b"\0")[2]
+        return int(number) if _NUMBER.fullmatch(number) else None
     try:
         parsed = parse(key)
     except ValueError:

@@ -18,10 +18,10 @@ from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.careful import CAREFUL_MS, Careful
 from odradek.orchestrator.core.effects import DeadLetter, SendMessage, SendTask, Show
 from odradek.orchestrator.core.run import NO_CLAIM, Run
-from odradek.orchestrator.core.state import FOREVER_MS, HORIZON_MS, InboxItem, LostRecord, ShardConfig
+from odradek.orchestrator.core.state import HORIZON_MS, InboxItem, LostRecord, ShardConfig
 from odradek.orchestrator.core.steps import Steps
 from odradek.orchestrator.core.store import Store
-from odradek.orchestrator.core.workflow import LiveRun, Workflow
+from odradek.orchestrator.core.workflow import FOREVER_MS, LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry, HistoryWriter, LateRecord, chain_then
 from odradek.schemas import records as r
 from odradek.schemas.errors import UnreadableRecord
@@ -91,14 +91,14 @@ class Shard(Steps):
         """Take the watermarks of a record whose claim is the one in its key: foreign bytes must not move them."""
         with suppress(UnreadableRecord):
             claim, v, x, y = self.config.codec.watermarks(value)
-            if key.endswith(b"\0%d" % claim) and max(v, y) <= offset:
+            if keys.claim_of(key) == claim and max(v, y) <= offset and x < self.inbox_end:
                 self.v0, self.x0, self.y0 = max(self.v0, v), max(self.x0, x), max(self.y0, y)
 
     def _restore_end(self, key: bytes, value: bytes) -> None:
         with suppress(UnreadableRecord):
             body = self.config.codec.decode(r.HistoryRecord, value).body if key.startswith(keys.MARK) else None
             if isinstance(body, r.Mark) and body.number == ENDED:
-                self._note_end(int(key.rpartition(b"\0")[2]))
+                self._note_end(keys.claim_of(key) or 0)
 
     def _note_end(self, claim: int) -> None:
         self._ended_claim = max(claim, self._ended_claim)
@@ -143,7 +143,10 @@ class Shard(Steps):
         to_load = self.to_load
         assert to_load is not None
         for _ in range(min(workflows, len(to_load))):
-            self._reassert(self.workflow(to_load.popleft()), self._claims_before)
+            workflow_id = to_load.popleft()
+            self.at = (workflow_id, -1)
+            self._reassert(self.workflow(workflow_id), self._claims_before)
+        self.at = None
         self.keep_to_room()
         if to_load:
             return False
@@ -291,6 +294,7 @@ class Shard(Steps):
             if not self.due_heap or self.due_heap[0][0] > self.now_ms:
                 return
             due_ms, workflow_id = heappop(self.due_heap)
+            self.at = (workflow_id, -1)
             wf = self.workflow(workflow_id)
             if wf.stored_due != due_ms:  # what the store says may be out of date
                 self.dirty[b"t" + due_ms.to_bytes(8, "big") + workflow_id.encode()] = None
@@ -302,6 +306,7 @@ class Shard(Steps):
                 self._fire_now(workflow_id)
             else:
                 self.careful.run(wf, partial(self._fire_now, workflow_id))
+        self.at = None
 
     def _fire_now(self, workflow_id: str) -> None:
         wf = self.workflow(workflow_id)
@@ -320,10 +325,15 @@ class Shard(Steps):
         touched, self.touched = self.touched, {}
         for live in touched.values():
             if live.pending:
+                self.at = (
+                    live.run.workflow_id,
+                    live.run.inbox_offset if live.run.inbox_offset > live.inbox_written else -1,
+                )
                 self.write_transition(live)
             elif live.effects:
                 effects, live.effects = live.effects, []
                 self.writer.after_in_flight(effects)
+        self.at = None
         if self.behind and not self.in_parts:
             behind, self.behind = self.behind, []
             self.writer.after_in_flight(behind)

@@ -22,16 +22,16 @@ from odradek.orchestrator.core.effects import Effect
 from odradek.orchestrator.core.intake import Intake
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS, Activity
 from odradek.orchestrator.core.store import Store
-from odradek.orchestrator.core.workflow import LiveRun, Workflow
+from odradek.orchestrator.core.workflow import Found, LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry, HistoryWriter
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 from odradek.schemas.errors import UnreadableRecord
+from odradek.schemas.limits import NUMBER_MAX
 from odradek.workflow.definition import Definition
 
 HORIZON_MS = 60_000
 """Due times further away than this are kept in the store only."""
-FOREVER_MS = 1 << 62
 WAITING_BYTES = 512
 """An inbox record that waits, without its value."""
 
@@ -86,6 +86,8 @@ class ShardConfig:
     """A workflow whose code took its process down so often is parked; 0: none is."""
     retries_suspects: bool = False
     """They are run again, as if nothing was known of them."""
+    set_aside: Mapping[str, str] = field(default_factory=dict)
+    """Workflows over which this partition has failed, with the error: their runs are taken as damaged."""
     survived: set[int] = field(default_factory=set)
     """Claims of this very process, which has not died of them."""
     turns: Turns = field(default_factory=Turns)
@@ -123,6 +125,11 @@ class ShardState(ABC):
     """The state that the layers of a shard share."""
 
     writer: HistoryWriter
+    taken: int = -1
+    inbox_end: int = 1 << 62
+    """At the claim: no record of before can speak of more. The host says."""
+    at: tuple[str, int] | None = None
+    """The workflow that is being worked on, and the inbox record (-1: none), for whoever asks what went wrong."""
 
     def __init__(self, config: ShardConfig, store: Store) -> None:
         self.config = config
@@ -130,11 +137,11 @@ class ShardState(ABC):
         self.now_ms = self.inbox_ms = 0
         """Our clock; and when the newest inbox record that has been taken in was appended."""
         self.workflows: OrderedDict[str, Workflow] = OrderedDict()
-        self.instances: OrderedDict[str, LiveRun] = OrderedDict()
-        """Runs whose code is in memory, the longest unused first."""
+        self.instances: OrderedDict[int, LiveRun] = OrderedDict()
+        """Runs whose code is in memory, the longest unused first. By ``id``: forged starts can share a run ID."""
         self.dirty: dict[bytes, bytes | None] = {}
-        self.touched: dict[str, LiveRun] = {}
-        """Runs for which this batch has something to write."""
+        self.touched: dict[int, LiveRun] = {}
+        """By ``id``: runs for which this batch has something to write."""
         self.behind: list[Effect] = []
         """What leaves behind that: answers to what this batch has found decided, perhaps by itself."""
         self.in_parts = 0
@@ -168,7 +175,6 @@ class ShardState(ABC):
         self.paused_queues: Mapping[str, r.QueueControl] = {}
         """What operators have said, by name; the host keeps both up to date. Not every queue here is paused."""
         self.intake = Intake()
-        self.taken = -1
         self.lost_records: list[LostRecord] = []
         self.transitions = self.replays = self.replayed_events = 0
         self.counts: dict[tuple[str, str], int] = {}
@@ -238,7 +244,7 @@ class ShardState(ABC):
         return wf
 
     def _load(self, workflow_id: str) -> Workflow:
-        found: list[workflow.Found] = []
+        found: list[Found] = []
         damaged: dict[str, str] = {}
         for key, value in self.image(workflow_id):
             parsed = keys.parse(key)
@@ -249,14 +255,53 @@ class ShardState(ABC):
                 lost = LostRecord(workflow_id, offset, key, value[8:], str(error))
                 if lost not in self.lost_records:
                     self.lost_records.append(lost)
-                if parsed is not None:
+                if parsed is not None and parsed.kind != "x":
                     damaged[parsed.run_id] = f"{error} (offset {offset} of history partition {self.config.partition})"
                 continue
             if parsed is not None:
                 found.append((parsed, key, offset, record))
-        wf = workflow.resolve(workflow_id, found, self.config.codec.encode_events, damaged)
+        if workflow_id in self.config.set_aside:
+            why = f"ODR-167: the partition has failed over it: {self.config.set_aside[workflow_id]}"
+            damaged = {item[0].run_id: why for item in found if item[0].run_id} | damaged
+        wf = self._resolve(workflow_id, found, damaged)
         if wf.suspects:
             wf.suspects = {claim: n for claim, n in wf.suspects.items() if claim not in self.config.survived}
+        return wf
+
+    def _resolve(self, workflow_id: str, found: list[Found], damaged: dict[str, str]) -> Workflow:
+        """What its records say; runs whose records can be read one by one and make no sense together are damaged."""
+        try:
+            return self._resolve_or_raise(workflow_id, found, damaged)
+        except Exception as error:  # whatever contradictions lead it into
+            reason = f"its records contradict one another ({type(error).__name__}: {error})"
+        by_run: dict[str, list[Found]] = {}
+        for item in found:
+            by_run.setdefault(item[0].run_id, []).append(item)
+        bad = {run_id for run_id, items in by_run.items() if not self._makes_sense(workflow_id, items)} or {*by_run}
+        for run_id in bad:
+            self.lost_records += [
+                LostRecord(workflow_id, item[2], item[1], self.raw(item[1]) or b"", reason) for item in by_run[run_id]
+            ]
+        damaged = {run_id: reason for run_id in bad if run_id} | damaged
+        rest = [item for run_id, items in by_run.items() if run_id not in bad for item in items]
+        if self._makes_sense(workflow_id, rest):
+            return self._resolve_or_raise(workflow_id, rest, damaged)
+        return Workflow(workflow_id, damaged={run_id: reason for run_id in by_run if run_id} | damaged)
+
+    def _makes_sense(self, workflow_id: str, found: list[Found]) -> bool:
+        try:
+            self._resolve_or_raise(workflow_id, found, {})
+        except Exception:
+            return False
+        return True
+
+    def _resolve_or_raise(self, workflow_id: str, found: list[Found], damaged: dict[str, str]) -> Workflow:
+        wf = workflow.resolve(workflow_id, found, self.config.codec.encode_events, damaged)
+        run = None if wf.live is None else wf.live.run
+        if run is not None and run.inbox_offset > max(self.taken + 1, self.inbox_end):
+            raise ValueError(f"it has taken in inbox offset {run.inbox_offset}, which does not exist")
+        if run is not None and max(run.n, run.time_ms) > NUMBER_MAX:
+            raise ValueError(f"its transition {run.n} at {run.time_ms} ms leaves no room for another")
         return wf
 
     def image(self, workflow_id: str) -> Iterator[tuple[bytes, bytes]]:

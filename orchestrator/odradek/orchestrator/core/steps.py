@@ -36,7 +36,7 @@ class Steps(Inputs):
         calls.revoked.clear()
         if live.steps:
             self.stepping[run.run_id] = live
-        self.touched[run.run_id] = live
+        self.touched[id(live)] = live
 
     def _revoke_step(self, live: LiveRun, seq: int) -> None:
         running = live.steps.get(seq)

@@ -39,7 +39,7 @@ class Transitions(Closing):
         event = r.Event(n, max(self.now_ms, run.time_ms), body, deferred)
         live.pending.append(event)
         fold(run, event)
-        self.touched[run.run_id] = live
+        self.touched[id(live)] = live
 
     def write_transition(self, live: LiveRun) -> None:
         """Append the transition that has been made; a very large one is spread over several chunks."""

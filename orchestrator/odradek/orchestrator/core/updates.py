@@ -177,7 +177,7 @@ def refuse_waiters(shard: Decide, live: LiveRun, refusal: r.Refused) -> None:
     for update_id in run.updates or ():
         for request in shard.waiters.pop(waiting_for(run.run_id, update_id), {}).values():
             shard.answer_with(live, request, refusal)
-            shard.touched[run.run_id] = live
+            shard.touched[id(live)] = live
 
 
 def _answer_again(

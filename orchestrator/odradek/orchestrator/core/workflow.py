@@ -21,6 +21,7 @@ from odradek.orchestrator.core.run import NO_CLAIM, Activity, Ranges, Remembered
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 
+FOREVER_MS = 1 << 62
 MESSAGE_AGAIN_MS = 30_000
 """A message to another workflow that is not answered by then is sent again; its target takes it in once."""
 
@@ -227,7 +228,8 @@ class Workflow:
         dues = [s.expires_ms for run_id, s in self.closed.items() if run_id not in self.ending]
         if found is not None:
             dues.append(found[0])
-        return min(dues) if dues else None
+        # A time that no record of ours says is brought into what a key of the store can hold.
+        return min(max(min(dues), 0), FOREVER_MS) if dues else None
 
 
 def _when_closed(item: tuple[str, r.Summary]) -> tuple[int, int, bool]:
@@ -405,6 +407,8 @@ def _fold_chain(workflow: Workflow, run_id: str, chain: list[Found], encode_even
         live.first_event, live.chunk_events, live.blocks = body.first_event, len(events), blocks
         if not last or (body.sealed and not half):
             live.chain.append(key.claim)
+    if run.started is None:
+        raise ValueError("a history does not begin with RunStarted")
     tail = chain[-1][3].body
     assert isinstance(tail, r.Chunk)
     # What was awaited before a transition that is there by half only is not written anywhere: a replay says it.

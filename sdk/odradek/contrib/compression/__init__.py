@@ -29,7 +29,13 @@ class CompressionCodec(PayloadCodec):
         return [self._compressed(payload, compressor) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        return [_decompressed(payload) if payload.encoding == ENCODING else payload for payload in payloads]
+        decoded, room = [], DECOMPRESSED_BYTES_MAX
+        for payload in payloads:
+            if payload.encoding == ENCODING:
+                payload = _decompressed(payload, room)  # noqa: PLW2901 - the same payload, as it was
+                room -= len(payload.data)
+            decoded.append(payload)
+        return decoded
 
     def _compressed(self, payload: Payload, compressor: zstandard.ZstdCompressor) -> Payload:
         if len(payload.data) < self.bytes_min:
@@ -40,14 +46,15 @@ class CompressionCodec(PayloadCodec):
         return Payload(ENCODING, data, {**payload.metadata, f"{ENCODING}/{INNER}": payload.encoding.encode()})
 
 
-def _decompressed(payload: Payload) -> Payload:
+def _decompressed(payload: Payload, room: int) -> Payload:
     metadata = dict(payload.metadata)
-    inner = metadata.pop(f"{ENCODING}/{INNER}", b"").decode()
     try:
-        if zstandard.frame_content_size(payload.data) > DECOMPRESSED_BYTES_MAX:
-            raise PayloadUnreadable("a compressed payload", ENCODING, 0, "it is too large when it is decompressed")
+        inner = metadata.pop(f"{ENCODING}/{INNER}", b"").decode()
+        if zstandard.frame_content_size(payload.data) > room:
+            why = f"what comes together would be larger than {DECOMPRESSED_BYTES_MAX:,} bytes when it is decompressed"
+            raise PayloadUnreadable("a compressed payload", ENCODING, 0, why)
         data = zstandard.ZstdDecompressor().decompress(payload.data)
-    except zstandard.ZstdError as error:
+    except (zstandard.ZstdError, UnicodeDecodeError) as error:
         raise PayloadUnreadable("a compressed payload", ENCODING, 0, str(error)) from error
     return Payload(inner, data, metadata)
 
