@@ -730,3 +730,22 @@ def test_an_update_does_not_follow_into_the_next_run() -> None:
     second = update(partition, "wait", 0.0)
     owner.run()
     assert value(partition, outcome(partition, second.request)) == outcome(partition, second.request).run_id != run_id
+
+
+def test_a_late_copy_of_a_request_about_a_known_update_begins_nothing_in_the_next_run() -> None:
+    """A second request had joined the update; its copy comes after continue-as-new."""
+    partition = Partition([Renewed])
+    owner = Owner(partition)
+    partition.start("w", "Renewed")
+    first = update(partition, "wait", 0.0)
+    owner.run()
+    second = update(partition, "wait", 0.0)
+    owner.run()
+    run_id = outcome(partition, second.request).run_id
+    assert value(partition, outcome(partition, first.request)) == value(partition, outcome(partition, second.request))
+    signal(partition, "go_on")
+    owner.run()
+    partition.send("w", second)
+    owner.run()
+    assert [reply.run_id for reply in partition.replies(second.request)] == [run_id, run_id]
+    assert not any(isinstance(body, r.UpdateAccepted) for body in bodies(owner))

@@ -67,7 +67,11 @@ def accepted(body: r.UpdateWorkflow, seen: r.RequestSeen | None) -> r.UpdateAcce
 def join(shard: Inputs, live: LiveRun, item: InboxItem, body: r.UpdateWorkflow) -> bool:
     """Let an open run's code decide about the update, and answer; False if its code cannot be asked now."""
     run, request = live.run, body.request
+    seen = r.RequestSeen(request.id, request.expires_ms)
     if run.updates is not None and body.update_id in run.updates:
+        run.inbox_offset = item.offset
+        if request.id not in run.remembered.requests:  # else a late copy of it would be taken in by a later run
+            shard.note(live, r.RequestJoined(seen))
         _answer_from(shard, live, item, body, None)
         return True
     if live.parked is not None or run.deferred or run.starts_at_ms is not None:
@@ -76,7 +80,6 @@ def join(shard: Inputs, live: LiveRun, item: InboxItem, body: r.UpdateWorkflow) 
     if instance is None:
         return False
     run.inbox_offset = item.offset
-    seen = r.RequestSeen(request.id, request.expires_ms)
     event = accepted(body, seen)
     failure = instance.rejection(event, max(shard.now_ms, run.time_ms))
     if instance.spoiled:
