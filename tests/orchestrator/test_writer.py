@@ -324,6 +324,20 @@ def test_an_effect_without_an_append_leaves_behind_those_in_flight() -> None:
     assert owner.emitted() == [rider]
 
 
+def test_an_output_that_rides_on_later_appends_holds_y_below_all_of_them() -> None:
+    """Any of them may be what it was decided by."""
+    owner = Owner()
+    first, second, rider = owner.append(), owner.append(), SendTask()
+    owner.writer.after_in_flight([rider])
+    assert owner.writer.y == 10
+    owner.writer.acked(first, 11)
+    assert owner.writer.y == 10
+    owner.writer.acked(second, 12)
+    assert owner.writer.y == 10
+    owner.writer.emitted(token(rider))
+    assert owner.writer.y == 12
+
+
 def test_an_output_that_leaves_at_once_holds_y_below_the_last_record() -> None:
     """Which record decided it is not known: it may be the last one."""
     owner = Owner()
