@@ -14,7 +14,18 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from tests.protocol.checker import Step
-from tests.protocol.partition_log import CLAIM, Key, Owner, PartitionLog, State, Value, put, surviving, watermarks
+from tests.protocol.partition_log import (
+    CLAIM,
+    LATE_RECORDS,
+    Key,
+    Owner,
+    PartitionLog,
+    State,
+    Value,
+    put,
+    surviving,
+    watermarks,
+)
 
 CHUNK = "chunk"
 NO_CLAIM = -1
@@ -73,7 +84,8 @@ class Chunks(PartitionLog):
     chunk_events: int = 1
 
     DEVICES: ClassVar[dict[str, str]] = {
-        **{name: what for name, what in PartitionLog.DEVICES.items() if name[0] not in "xy"},
+        **PartitionLog.DEVICES,
+        "late records are answered": LATE_RECORDS,
         "re-assertion": "a takeover says again what its predecessor's producer may send again",
         "highest claim wins": "a reader goes by the claim of a chain, not by the position",
         "whole chains": "a chunk counts only with every chunk before it, by the claims that they name",

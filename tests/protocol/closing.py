@@ -50,13 +50,11 @@ class Closing(PartitionLog):
     inputs: int = 2
 
     DEVICES: ClassVar[dict[str, str]] = {
-        **{name: what for name, what in PartitionLog.DEVICES.items() if name[0] not in "xy"},
-        "re-assertion": "a takeover says again what its predecessor's producer may send again",
+        **PartitionLog.DEVICES,
         "outputs behind the end": "the archive leaves when the closing record is acknowledged and checked",
         "archive before summary": "the summary is written when the archive has everything",
         "summary before tombstones": "the run's keys are deleted when the summary is acknowledged and checked",
         "summaries win": "a run with a summary is closed, whatever else is found of it",
-        "ends are carried on": "a successor finishes the closing that its predecessor began",
     }
 
     def world(self) -> World:
@@ -89,7 +87,7 @@ class Closing(PartitionLog):
         else:
             memory = memory._replace(events=value.body, claim=value.claim, stale=others)
         owner = owner._replace(memory=memory)
-        if at <= v or not self.has("re-assertion"):
+        if at <= v:
             return self._bury(owner._replace(settled=True))
         again = self._write_summary if kind == SUMMARY else self._write_again
         owner = owner._replace(memory=owner.memory._replace(to_reassert=1))
@@ -160,7 +158,7 @@ class Closing(PartitionLog):
         """``close_again``: behind what is in flight."""
         memory: Memory = owner.memory._replace(live=True)
         owner = owner._replace(memory=memory)
-        if not memory.ended or memory.summary is not None or memory.closing or not self.has("ends are carried on"):
+        if not memory.ended or memory.summary is not None or memory.closing:
             return owner
         if owner.pipe:
             tail = owner.pipe[-1]

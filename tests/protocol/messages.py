@@ -69,7 +69,6 @@ class Messages(Model[State]):
         "late before closed": "what comes after its lifetime is never told for certain that it was not taken in",
         "memory outlives the end": "the summary of a closed run remembers, too",
         "results count once": "a child's result is taken in by an open child entry, once",
-        "run IDs follow from the parent": "a child's start that comes again means the run that it has begun",
     }
 
     def initial(self) -> State:
@@ -98,9 +97,8 @@ class Messages(Model[State]):
         if state.results:
             taken = state.result + 1 if not state.result or not self.has("results count once") else state.result
             verdict = state.verdict or TAKEN
-            yield (
-                ("the sender takes in a result",),
-                state._replace(results=state.results - 1, result=taken, verdict=verdict),
+            yield ("the sender takes in a result",), state._replace(
+                results=state.results - 1, result=taken, verdict=verdict
             )
 
     def _receiver(self, state: State) -> Iterator[tuple[Step, State]]:
@@ -145,13 +143,11 @@ class Messages(Model[State]):
         if state.run > 0 and offset <= state.run_offset:
             return after
         remembered = state.remembered and not state.tidied
-        if (remembered and self.has("numbers are remembered")) or (
-            self.child and state.run != 0 and self.has("run IDs follow from the parent") and remembered
-        ):
+        if remembered and self.has("numbers are remembered"):
             answered = TAKEN
         elif state.inbox[offset] > EXPIRES and self._refuses_late(state):
             answered = LATE
-        elif state.run > 0 or (self.child and (state.run == 0 or not self.has("run IDs follow from the parent"))):
+        elif state.run > 0 or (self.child and state.run == 0):
             # The event is durable with this step, and x of the record says what was decided before it.
             run = state.run if state.run > 0 else 1
             taken = after._replace(times_taken=state.times_taken + 1, remembered=True, run=run, run_offset=offset)

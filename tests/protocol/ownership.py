@@ -17,11 +17,11 @@ from tests.protocol.checker import Step
 from tests.protocol.partition_log import (
     CHECKPOINT,
     CLAIM,
+    LATE_RECORDS,
     MARK,
     Key,
     Owner,
     PartitionLog,
-    Record,
     State,
     Value,
     put,
@@ -73,6 +73,11 @@ class Ownership(PartitionLog):
 
     DEVICES: ClassVar[dict[str, str]] = {
         **PartitionLog.DEVICES,
+        "late records are answered": LATE_RECORDS,
+        "whole gaps": "a gap that compaction has holed, or that holds a newer claim's record, ends the claim",
+        "y after emission": "y stays below outputs that are not acknowledged",
+        "y after catching up": "y does not rise before the predecessor's pending outputs are out",
+        "x of what is checked": "x speaks of inputs whose records are acknowledged and checked",
         "re-assertion": "a takeover says again what its predecessor's producer may send again",
         "highest claim wins": "a reader goes by the claim, not by the position",
         "inputs are known by their offset": "a run skips what its records say it has taken in",
@@ -280,9 +285,3 @@ def _is_late(claim: int, at: int, claims: list[int]) -> bool:
     """Another claim lies between the record's claim and the record."""
     following = bisect_right(claims, claim)
     return following < len(claims) and claims[following] < at
-
-
-def records_of(state: State) -> Iterator[tuple[int, Record]]:
-    for at, record in enumerate(state.history):
-        if record is not None:
-            yield at, record

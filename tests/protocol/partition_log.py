@@ -20,6 +20,7 @@ Key = tuple[Any, ...]
 CLAIM, CHECKPOINT, MARK = "claim", "checkpoint", "mark"
 FAILED = -1
 """The offset of an append that failed."""
+LATE_RECORDS = "a late record of an older claim is contradicted under the own one, then removed"
 CLAIMING, OWNER, OVER = "claiming", "owner", "over"
 
 
@@ -108,16 +109,9 @@ class PartitionLog(Model[State]):
 
     DEVICES: ClassVar[dict[str, str]] = {
         "contiguity": "a gap between own offsets is read, and a claim in it ends this one",
-        "whole gaps": "a gap that compaction has holed, or that holds a newer claim's record, ends the claim",
         "failed appends end a claim": "nothing is taken for durable behind an append that failed",
-        "late records are answered": "a late record of an older claim is contradicted under the own one, then removed",
         "compaction lag": "a takeover is over before what follows its claim may be compacted",
         "claims in keys": "a late record cannot replace the one of a newer claim",
-        "v of the window": "v stays below everything that the producer may send again",
-        "v after re-assertion": "v does not rise before everything above the predecessor's is said again",
-        "y after emission": "y stays below outputs that are not acknowledged",
-        "y after catching up": "y does not rise before the predecessor's pending outputs are out",
-        "x of what is checked": "x speaks of inputs whose records are acknowledged and checked",
     }
 
     # ------------------------------------------------------------------------------------------ what models add
@@ -205,10 +199,10 @@ class PartitionLog(Model[State]):
     # ------------------------------------------------------------------------------------------ HistoryWriter
 
     def v(self, owner: Owner) -> int:
-        if not owner.settled and self.has("v after re-assertion"):
+        if not owner.settled:
             return owner.v_inherited
         first = owner.first_in_flight()
-        v = owner.last if first is None or not self.has("v of the window") else first.acked_at_send
+        v = owner.last if first is None else first.acked_at_send
         return min(v, min(owner.late) - 1) if owner.late else v
 
     def y(self, owner: Owner) -> int:

@@ -62,6 +62,7 @@ class Stores(Model[State]):
     DEVICES: ClassVar[dict[str, str]] = {
         "same topic": "a store of a topic that was deleted and made anew is discarded",
         "not beyond the log": "a store that reflects more than the log holds is discarded",
+        "only what is acknowledged": "a store reflects no record that may yet be lost",
         "not too old": "a store that may have missed tombstones is discarded",
         "records and position in one": "a store is written with the position that it reflects, or not at all",
         "reads again from v": "what is not settled is read again, so that it is asserted again",
@@ -89,9 +90,12 @@ class Stores(Model[State]):
             # What is in the new topic has nothing to do with the old one; it may be longer.
             made = State(1, (), 0, -1, state.now, state.store, state.cleanings, True)
             yield ("the topic is made anew",), made
-        if state.records and state.settled < len(state.records) - 1 and not state.cut:
-            yield ("the log loses its end",), state._replace(records=state.records[:-1], cut=True)
-        if state.cleanings:
+        if state.records and state.cleanings == self.cleanings and not state.cut:
+            left = state.records[:-1]
+            yield ("the log loses its end",), state._replace(
+                records=left, settled=min(state.settled, len(left) - 1), cut=True
+            )
+        if state.cleanings and state.settled == len(state.records) - 1 and not state.cut:
             yield from self._cleans(state)
 
     def _appends(self, state: State) -> Iterator[tuple[Step, State]]:
@@ -107,9 +111,9 @@ class Stores(Model[State]):
                 yield ("a tombstone for", key), _append(state, key, None)
 
     def _write(self, state: State) -> State:
-        records = image(state.records)
-        kept = frozenset(item for item in records if item[2] is not None)
-        return state._replace(store=Store(state.log, len(state.records) - 1, state.settled, state.now, kept))
+        end = state.settled + 1 if self.has("only what is acknowledged") else len(state.records)
+        kept = frozenset(item for item in image(state.records[:end]) if item[2] is not None)
+        return state._replace(store=Store(state.log, end - 1, state.settled, state.now, kept))
 
     def _cleans(self, state: State) -> Iterator[tuple[Step, State]]:
         """Superseded records go; a tombstone once it is old."""
