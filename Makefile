@@ -13,15 +13,8 @@ ARGS ?=
 # Random workflows: how many, and from which one on.
 SEEDS ?= 1000
 FIRST ?= 0
-# The nemesis: for how long, and from which seed; 0: one that is chosen, and printed.
-MINUTES ?= 10
-SEED ?= 0
 
-# Mutants: all of one module; or so many outside of what ownership rests on, by SEED.
-MODULE ?=
-COUNT ?= 600
-
-.PHONY: help venv demo test lint format types imports pytest schemas reference properties simulate models nemesis fuzz mutants bench crowd blocking million fan-out takeover overload clean
+.PHONY: help venv demo test lint format types imports pytest schemas reference properties models bench crowd blocking million fan-out clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -66,14 +59,8 @@ reference: $(STAMP) ## Make the generated parts of docs/reference anew
 properties: $(STAMP) ## Random workflows: make properties SEEDS=10000 [FIRST=0]
 	$(BIN)/python -m tests.orchestrator.random_workflows $(FIRST) $(SEEDS)
 
-simulate: $(STAMP) ## The whole system, simulated, with trouble: make simulate SEEDS=10000 [FIRST=0]
-	$(BIN)/python -W ignore -m tests.simulation $(FIRST) $(SEEDS)
-
-nemesis: $(STAMP) ## Everything goes wrong on three brokers, under load: make nemesis MINUTES=10 [SEED=7]
-	$(BIN)/python -m tests.nemesis.scenario --minutes $(MINUTES) --seed $(SEED) $(ARGS)
-
-mutants: $(STAMP) ## Small changes to the engine that no test notices: make mutants MODULE=writer | COUNT=600 SEED=1
-	nice $(BIN)/python -m tests.mutation --count $(COUNT) --seed $(SEED) $(addprefix --module ,$(MODULE)) $(ARGS)
+models: $(STAMP) ## Models of the protocol, in larger bounds than the tests: make models [ARGS="chunks stores"]
+	$(BIN)/python -m tests.protocol.bounds $(ARGS)
 
 bench: $(STAMP) ## Steps per second of a chain of activities: make bench LOG=kafka
 	$(BIN)/python -m benchmarks.chain --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
@@ -87,14 +74,8 @@ blocking: $(STAMP) ## One endless task among 100,000 short ones, workers that co
 million: $(STAMP) ## A million activities through one queue: make million ARGS="--activities 20000"
 	$(BIN)/python -m benchmarks.million --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
 
-overload: $(STAMP) ## Ten times what a fleet can do, a flood for one workflow, timers due in an outage: make overload ARGS="--parts storm"
-	$(BIN)/python -m benchmarks.overload --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
-
 fan-out: $(STAMP) ## Ten thousand activities from one workflow and back
 	$(BIN)/python -m benchmarks.fan_out --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
-
-takeover: $(STAMP) ## Until a new owner serves, with its store, a copy in Redis, or neither: make takeover ARGS="--workflows 100000"
-	$(BIN)/python -m benchmarks.takeover --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
 
 clean: ## Delete what can be made again, .venv included
 	rm -rf $(VENV) .demo .odradek dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
