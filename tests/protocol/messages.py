@@ -1,8 +1,9 @@
 """Messages between workflows of two partitions: recorded, sent at least once, taken in once, answered for certain.
 
-Stands for ``core/children.py``, ``Inputs.open_run``, ``on_message_answer`` and ``on_child_result`` (``core/inputs.py``),
-and ``Remembered`` (``core/run.py``). Ownership is the concern of other models: here a history is a list, and an owner may
-stop between any two appends. The sender's message is a signal, or the start of a child whose run ends with a result.
+Stands for ``core/children.py``, ``Inputs.open_run``, ``on_message_answer`` and ``on_child_result``
+(``core/inputs.py``), and ``Remembered`` (``core/run.py``). Ownership is the concern of other models: here a history is
+a list, and an owner may stop between any two appends. The sender's message is a signal, or the start of a child whose
+run ends with a result.
 """
 
 from __future__ import annotations
@@ -97,8 +98,9 @@ class Messages(Model[State]):
         if state.results:
             taken = state.result + 1 if not state.result or not self.has("results count once") else state.result
             verdict = state.verdict or TAKEN
-            yield ("the sender takes in a result",), state._replace(
-                results=state.results - 1, result=taken, verdict=verdict
+            yield (
+                ("the sender takes in a result",),
+                state._replace(results=state.results - 1, result=taken, verdict=verdict),
             )
 
     def _receiver(self, state: State) -> Iterator[tuple[Step, State]]:

@@ -6,13 +6,12 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import Final, Protocol
+from typing import Protocol
 
 from odradek.log import Appender, Committed, Reader, Record
 from odradek.log.controls import Controls
 from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
-from odradek.orchestrator.copies import CopiedStore, Copies, ToOpen
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.shard import Shard
@@ -20,7 +19,7 @@ from odradek.orchestrator.core.state import InboxItem, ShardConfig
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.writer import Entry
 from odradek.orchestrator.outputs import Outputs
-from odradek.orchestrator.rocks import StoreFailed, StoreIdentity, stamp
+from odradek.orchestrator.rocks import RocksStore, StoreIdentity, discard_if_unfit, open_store, stamp
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.orchestrator.steps import StepRunner
 from odradek.schemas import records as r
@@ -29,15 +28,9 @@ from odradek.schemas.errors import UnreadableRecord
 _log = logging.getLogger("odradek.orchestrator.partition")
 
 
-LOADED_AT_ONCE: Final = 200
-UNSETTLED_MAX: Final = 2000
-"""Records of a takeover on their way: their workflows cannot be put aside."""
-
-
 class Phase(Enum):
     CLAIMING = auto()
     RESTORING = auto()
-    LOADING = auto()
     CATCHING_UP = auto()
     LIVE = auto()
     VOID = auto()
@@ -55,7 +48,6 @@ class Surroundings(Protocol):
     clock_ms: Callable[[], int]
     steps: StepRunner
     controls: Controls
-    copies: Copies[OwnedPartition] | None
     acked: dict[int, OwnedPartition]
     """Partitions with acknowledgements that they have not settled yet."""
 
@@ -66,8 +58,6 @@ class Surroundings(Protocol):
     def worker_partition(self, worker: str) -> int | None: ...
 
     def unserved_ms(self, queue: str) -> int | None: ...
-
-    def dispatch_expiry_ms(self, queue: str) -> int: ...
 
     def read_archive(self, owned: OwnedPartition, effect: fx.ReadArchive) -> None: ...
 
@@ -100,9 +90,10 @@ class OwnedPartition:
         self._outputs_noted = False
         """The last checkpoint says that everything before it has been emitted."""
         self._checkpoint_due_ms = 0
-        self._stamped, self._stamped_ms = -1, 0
+        self._flush_due_ms = 0
         self._done_x = -1
-        self._reading_paused = False
+        self._reflects_ms = self._began_ms
+        """The store has missed nothing that was in the log then: an owner that sleeps must not call it younger."""
         self._reported_loss = 0
         claim = r.HistoryRecord(0, -1, -1, -1, r.Claim(self._token, self._began_ms))
         metrics.CLAIMS.labels(self._topics.namespace).inc()
@@ -128,35 +119,22 @@ class OwnedPartition:
             self.around.partition_failed(self, failure)
 
     def _begin_restore(self, offset: int) -> None:
-        around = self.around
-        self._claim = offset
-        age_ms_max = int(around.settings.store_age_seconds_max * 1000)
-        wanted = ToOpen(around.settings.store, self.partition, offset, self._identity(around.clock_ms()), age_ms_max)
-        if around.copies is None:
-            self.restore(wanted.store())
-        else:
-            around.copies.open(self, wanted)
-
-    def restore(self, store: Store) -> None:
-        """Read on from where this store is."""
-        if self.phase is not Phase.CLAIMING:
-            _close(store)
-            return
         around, log = self.around, self.around.namespace.log
-        self.store = store
-        self.shard = Shard(around.shard_config(self.partition), store)
+        self._claim = offset
+        config = around.shard_config(self.partition)
+        self.store = open_store(around.settings.store, self.partition)
+        discard_if_unfit(
+            self.store, self._identity(around.clock_ms()), offset + 1, int(around.settings.store_age_seconds_max * 1000)
+        )
+        self.shard = Shard(config, self.store)
         self.shard.worker_partition = around.worker_partition
         self.shard.unserved_ms = around.unserved_ms
-        self.shard.dispatch_expiry_ms = around.dispatch_expiry_ms
         self.shard.paused_types, self.shard.paused_queues = around.controls.types, around.controls.queues
         begin = log.offsets(self._topics.history, self.partition).begin
         self.phase = Phase.RESTORING
         around.reader.assign(self._topics.history, self.partition, max(begin, self.shard.restore_from))
         _log.info(
-            "partition %d: claimed at offset %d, restoring from %d",
-            self.partition,
-            self._claim,
-            self.shard.restore_from,
+            "partition %d: claimed at offset %d, restoring from %d", self.partition, offset, self.shard.restore_from
         )
 
     def _identity(self, time_ms: int) -> StoreIdentity:
@@ -180,33 +158,24 @@ class OwnedPartition:
 
     def _restored(self) -> None:
         assert self.shard is not None
-        around = self.around
+        around, log = self.around, self.around.namespace.log
         around.reader.unassign(self._topics.history, self.partition)
         if around.clock_ms() - self._began_ms > around.settings.takeover_seconds_max * 1000:
             self.end("the takeover took so long that compaction may have overtaken it")
             return
-        self.phase = Phase.LOADING
         self.shard.begin(self._claim, around.clock_ms())
-
-    def load(self) -> None:
-        """Bring some more of what was restored into memory, while other partitions are served."""
-        shard = self.shard
-        if self.phase is not Phase.LOADING or shard is None or len(shard.writer.in_flight) > UNSETTLED_MAX:
-            return
-        if not shard.load(LOADED_AT_ONCE):
-            return
-        log = self.around.namespace.log
         begin, self._inbox_end = log.offsets(self._topics.inbox, self.partition)
-        if shard.x0 >= 0 and begin > shard.x0 + 1:
+        if self.shard.x0 >= 0 and begin > self.shard.x0 + 1:
             self.end(
                 f"ODR-076: inbox partition {self.partition} begins at offset {begin}, and records from "
-                f"{shard.x0 + 1} on have not been taken in: its retention is shorter than the outage was. Records "
+                f"{self.shard.x0 + 1} on have not been taken in: its retention is shorter than the outage was. Records "
                 "are lost; raise retention.ms"
             )
             return
         self.phase = Phase.CATCHING_UP
-        self.around.reader.assign(self._topics.inbox, self.partition, max(begin, shard.x0 + 1))
+        around.reader.assign(self._topics.inbox, self.partition, max(begin, self.shard.x0 + 1))
         self._caught_up()
+        self.drain()
 
     def _caught_up(self) -> None:
         if self.phase is not Phase.CATCHING_UP or self.shard is None:
@@ -225,57 +194,19 @@ class OwnedPartition:
     def take_inbox(self, records: Sequence[Record]) -> None:
         if self.shard is None or self.phase not in (Phase.CATCHING_UP, Phase.LIVE):
             return
+        codec = self.around.namespace.codec
         items: list[InboxItem | tuple[int, fx.DeadLetter]] = []
         for record in records:
             try:
                 if not record.key or not record.value or b"\0" in record.key:
                     raise UnreadableRecord("InboxRecord", "it has no workflow ID as its key, or no value")
-                items.append(InboxItem(record.offset, record.time_ms, record.key.decode(), record.value))
+                body = codec.decode(r.InboxRecord, record.value)
+                items.append(InboxItem(record.offset, record.time_ms, record.key.decode(), body))
             except (UnreadableRecord, UnicodeDecodeError) as error:
                 items.append((record.offset, fx.DeadLetter(record=_dead(record, "ODR-002", str(error)))))
         metrics.INBOX_RECORDS.labels(self._topics.namespace).inc(len(records))
         self.shard.take(items, self.around.clock_ms())
         self._caught_up()
-
-    @property
-    def has_backlog(self) -> bool:
-        """Inputs wait here for nothing but their turn."""
-        return self.shard is not None and bool(self.shard.intake.backlog)
-
-    def go_on(self, now_ms: int) -> None:
-        """The next turn of those inputs."""
-        if self.shard is not None and self.phase in (Phase.CATCHING_UP, Phase.LIVE):
-            self.shard.go_on(now_ms)
-
-    @property
-    def ahead(self) -> tuple[int, int]:
-        """Inbox records that have been read and are not decided yet, and their bytes."""
-        shard = self.shard
-        return (shard.ahead, shard.intake.holds.bytes) if shard is not None and shard.owns else (0, 0)
-
-    @property
-    def bytes_in_flight(self) -> int:
-        """Of appends to this partition's history that are not acknowledged yet."""
-        return self.shard.writer.bytes_in_flight if self.shard is not None and self.shard.owns else 0
-
-    def pace(self, free_records: int, free_bytes: int) -> None:
-        """Read the inbox no further while more has been read ahead here than is still free for all partitions.
-
-        A little is free for each of them always: what others hold must not stop one that holds hardly anything.
-        """
-        if self.phase not in (Phase.CATCHING_UP, Phase.LIVE):
-            return
-        settings, (records, held_bytes) = self.around.settings, self.ahead
-        free_records = max(free_records, settings.records_per_poll)
-        free_bytes = max(free_bytes, settings.inbox_ahead_bytes_max // 64)
-        topic, partition = self._topics.inbox, self.partition
-        if self._reading_paused:
-            if records <= free_records / 2 and held_bytes <= free_bytes / 2:
-                self._reading_paused = False
-                self.around.reader.resume(topic, partition)
-        elif records > free_records or held_bytes > free_bytes:
-            self._reading_paused = True
-            self.around.reader.pause(topic, partition)
 
     @property
     def payload_bytes_max(self) -> int:
@@ -285,43 +216,39 @@ class OwnedPartition:
         if self.shard is not None and self.phase in (Phase.CATCHING_UP, Phase.LIVE):
             self.shard.steps_ended(ended, self.around.clock_ms())
 
-    def tick(self, now_ms: int, due_max: int) -> None:
+    def tick(self, now_ms: int) -> None:
         shard = self.shard
         if shard is None or self.phase is not Phase.LIVE:
             return
         if shard.next_tick_ms() <= now_ms:
-            shard.tick(now_ms, due_max)
-        if isinstance(self.store, CopiedStore):
-            self.store.advance()
+            shard.tick(now_ms)
         if now_ms >= self._checkpoint_due_ms:
             self._checkpoint_due_ms = now_ms + int(self.around.settings.checkpoint_seconds * 1000)
             self.checkpoint(now_ms)
 
-    def checkpoint(self, now_ms: int, *, last: bool = False) -> None:
-        """Write the watermarks down if they have moved, or the store grows too old, and bring the store up."""
+    def checkpoint(self, now_ms: int) -> None:
+        """Write the watermarks down if they have moved, and bring the store up."""
         shard = self.shard
         assert shard is not None
         self._report_losses(shard)
-        settings, moved = self.around.settings, (shard.writer.last, shard.writer.x) != self._checkpointed
-        emitted = not self._outputs_noted and shard.writer.y != self._y_noted
-        stamp_age_ms = now_ms - self._stamped_ms
-        stamps = last or stamp_age_ms >= settings.store_flush_seconds * 1000
-        aged = stamp_age_ms >= settings.store_age_seconds_max * 1000 / 3
-        if not (moved or emitted or aged or (stamps and shard.writer.last != self._stamped)):
+        state = (shard.writer.last, shard.writer.x)
+        if state == self._checkpointed and (self._outputs_noted or shard.writer.y == self._y_noted):
             return
         self._y_noted = shard.writer.y
+        shard.checkpoint(now_ms, self._on_checkpoint)
+        if self.store is not None and now_ms >= self._flush_due_ms:
+            self._flush_due_ms = now_ms + int(self.around.settings.store_flush_seconds * 1000)
+            self._stamp()
 
-        def checked(offset: int) -> None:
-            self._checkpointed = (offset, shard.writer.x)
+    def _on_checkpoint(self, offset: int) -> None:
+        if self.shard is not None:
+            self._checkpointed = (offset, self.shard.writer.x)
             self._outputs_noted = self._y_noted >= offset - 1
-            if stamps and self.store is not None:
-                # Nobody else had written when the checkpoint was sent: later is not known.
-                self._stamped, self._stamped_ms = offset, now_ms
-                shard.flush_store()
-                stamp(self.store, self._identity(now_ms))
-                self.store.flush()
 
-        shard.checkpoint(now_ms, checked)
+    def _stamp(self) -> None:
+        if isinstance(self.store, RocksStore):
+            stamp(self.store, self._identity(self._reflects_ms))
+            self.store.flush()
 
     def flush(self) -> None:
         """After a batch of acknowledgements."""
@@ -343,7 +270,7 @@ class OwnedPartition:
                 self._carry_out(effect)
 
     def _send(self, entry: Entry) -> None:
-        shard = self.shard
+        shard, sent_ms = self.shard, self.around.clock_ms()
         assert shard is not None
 
         def appended(offset: int | None, error: Exception | None) -> None:
@@ -355,6 +282,8 @@ class OwnedPartition:
             self.around.acked[self.partition] = self
             try:
                 shard.acked(entry, offset)
+                if shard.writer.last == offset:
+                    self._reflects_ms = sent_ms
             except Exception as failure:
                 self.around.partition_failed(self, failure)
 
@@ -392,7 +321,7 @@ class OwnedPartition:
         self.around.reader.unassign(self._topics.history, self.partition)
         found = [(record.offset, record.key or b"", keys.claim_of(record.key or b"")) for record in gap]
         self.shard.writer.gap_read(found)
-        self.flush()
+        self.shard.flush()
         self.drain()
 
     def _report_losses(self, shard: Shard) -> None:
@@ -431,7 +360,6 @@ class OwnedPartition:
         if self.phase is Phase.VOID:
             return
         self.phase = Phase.VOID
-        self._reading_paused = False
         self.around.reader.unassign(self._topics.history, self.partition)
         self.around.reader.unassign(self._topics.inbox, self.partition)
         if self.shard is not None:
@@ -446,16 +374,18 @@ class OwnedPartition:
             if self.shard.careful is not None:
                 self.shard.careful.close()
         if self.store is not None:
-            _close(self.store)
+            if isinstance(self.store, RocksStore) and self.shard is not None and self.shard.owns:
+                stamp(self.store, self._identity_or_old())
+            self.store.close()
             self.store = None
         self.shard = None
 
-
-def _close(store: Store) -> None:
-    try:
-        store.close()
-    except StoreFailed as error:
-        _log.warning("%s The next owner reads more of the log", error)
+    def _identity_or_old(self) -> StoreIdentity:
+        try:
+            return self._identity(self._reflects_ms)
+        except Exception:
+            _log.debug("the store is closed without a stamp", exc_info=True)
+            return StoreIdentity("", 0, 0)
 
 
 def _dead(record: Record, code: str, reason: str) -> r.DeadLetterRecord:
