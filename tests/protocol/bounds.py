@@ -1,6 +1,6 @@
 """The state spaces that are explored: small ones by the tests, larger ones by ``make models``.
 
-    python -m tests.protocol.bounds [NAME …]
+python -m tests.protocol.bounds [NAME …]
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def main(names: list[str]) -> int:
     failed = 0
     with ProcessPoolExecutor(2, max_tasks_per_child=1) as pool:
         for text, holds in pool.map(measure, names or LARGE):
-            print(text, flush=True)
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
             failed += not holds
     return failed
 

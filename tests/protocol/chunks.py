@@ -1,6 +1,6 @@
 """Runs of several cumulative chunks, runs that follow one another, and what zombies write of either.
 
-Stands for ``Transitions`` (``core/transitions.py``: sealing, the barrier, ``write_again``, ``own_chain``), ``_best_chain``
+Stands for ``Transitions`` (``core/transitions.py``: sealing, the barrier, ``write_again``), ``_best_chain``
 and ``_void_runs`` (``core/workflow.py``), ``begin_successor`` (``core/decide.py``) and ``held_by``. One workflow ID; an
 input marked ``n`` may end its run with a successor or not, as its owner pleases. Outputs leave when they are checked,
 and again when what a predecessor wrote is asserted again: what y says of them is the concern of ``ownership``.

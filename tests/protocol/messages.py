@@ -1,8 +1,9 @@
 """Messages between workflows of two partitions: recorded, sent at least once, taken in once, answered for certain.
 
-Stands for ``core/children.py``, ``Inputs.open_run``, ``on_message_answer`` and ``on_child_result`` (``core/inputs.py``),
-and ``Remembered`` (``core/run.py``). Ownership is the concern of other models: here a history is a list, and an owner may
-stop between any two appends. The sender's message is a signal, or the start of a child whose run ends with a result.
+Stands for ``core/children.py``, ``Inputs.open_run``, ``on_message_answer`` and ``on_child_result``
+(``core/inputs.py``), and ``Remembered`` (``core/run.py``). Ownership is the concern of other models: here a history is
+a list, and an owner may stop between any two appends. The sender's message is a signal, or the start of a child whose
+run ends with a result.
 """
 
 from __future__ import annotations

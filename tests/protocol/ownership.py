@@ -74,7 +74,6 @@ class Ownership(PartitionLog):
     DEVICES: ClassVar[dict[str, str]] = {
         **PartitionLog.DEVICES,
         "late records are answered": LATE_RECORDS,
-        "whole gaps": "a gap that compaction has holed, or that holds a newer claim's record, ends the claim",
         "y after emission": "y stays below outputs that are not acknowledged",
         "y after catching up": "y does not rise before the predecessor's pending outputs are out",
         "x of what is checked": "x speaks of inputs whose records are acknowledged and checked",
@@ -186,7 +185,7 @@ class Ownership(PartitionLog):
             yield ("owner", number, "writes a checkpoint"), self._checkpoint(state, owner)
         if owner.outbox:
             world: World = state.world
-            outputs = frozenset(output for _, output in owner.outbox)
+            outputs: frozenset[Any] = frozenset(output for _, output in owner.outbox)
             after = state._replace(world=world._replace(emitted=world.emitted | outputs))
             yield ("owner", number, "emits", *sorted(outputs)), put(after, owner._replace(outbox=()))
 

@@ -252,7 +252,7 @@ class PartitionLog(Model[State]):
         return owner._replace(outbox=owner.outbox + held)
 
     def _acknowledge(self, state: State, owner: Owner) -> State:
-        (entry, offset), rest = owner.landed[0], owner.landed[1:]
+        offset, rest = owner.landed[0][1], owner.landed[1:]
         acked = owner._replace(landed=rest)
         if owner.mode == CLAIMING:
             after = self.restored(state, acked._replace(mode=OWNER, claim=offset, last=offset))
@@ -268,9 +268,8 @@ class PartitionLog(Model[State]):
                 if record is not None and record.key[0] == CLAIM:
                     return put(state, _over(acked))
                 if record is None or claim_of(record) > owner.claim:
-                    if self.has("whole gaps"):
-                        return put(state, _over(acked))
-                elif claim_of(record) < owner.claim and self.has("late records are answered"):
+                    return put(state, _over(acked))
+                if claim_of(record) < owner.claim and self.has("late records are answered"):
                     late.append((at, record.key))
         before = acked._replace(landed=owner.landed, late=owner.late | {at for at, _ in late})
         for at, key in late:

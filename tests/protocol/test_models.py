@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.protocol.bounds import SMALL
 from tests.protocol.checker import Model, explore
 
-STATES_MAX = 300_000
+STATES_MAX = 1_000_000
 
 ALTERNATIVES = {
     ("chunks, runs that follow", ("void runs", "the end before the next run")),
@@ -29,20 +30,24 @@ DEVICES = [
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_every_reachable_state_is_sound(name: str) -> None:
+def test_every_reachable_state_is_sound(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     result = explore(SMALL[name], STATES_MAX)
-    print(f"{name}: {result}")
+    capsys.readouterr()
+    with capsys.disabled():
+        sys.stdout.write(f"\n{name}: {result}\n")
     assert result.broken is None, str(result)
     assert result.complete
 
 
-@pytest.mark.parametrize(("kind", "device"), DEVICES, ids=lambda value: value if isinstance(value, str) else value.__name__)
+@pytest.mark.parametrize(
+    ("kind", "device"), DEVICES, ids=lambda value: value if isinstance(value, str) else value.__name__
+)
 def test_every_device_is_needed(kind: type[Model[Any]], device: str) -> None:
     """Without it, one of the model's state spaces holds a state that must not be; the shortest way there is printed."""
     for name in KINDS[kind]:
         result = explore(SMALL[name].without(device), STATES_MAX)
         if result.broken is not None:
-            print(f'{name}, without "{device}": {result.broken}')
+            sys.stdout.write(f'{name}, without "{device}": {result.broken}')
             assert result.broken.trace
             return
     pytest.fail(f'"{device}" makes no difference to {KINDS[kind]}')

@@ -90,7 +90,6 @@ def test_chains_of_chunks(name: str) -> None:
     seen: set[Survivors] = set()
     model = ChunksSeen(**bounds, seen=seen)
     assert explore(model, 300_000).complete
-    print(f"{name}: {len(seen)} histories")
     assert len(seen) > 100
     for survivors in seen:
         found = sorted(survivors, key=lambda item: item[0])
