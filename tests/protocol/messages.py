@@ -98,8 +98,9 @@ class Messages(Model[State]):
         if state.results:
             taken = state.result + 1 if not state.result or not self.has("results count once") else state.result
             verdict = state.verdict or TAKEN
-            yield ("the sender takes in a result",), state._replace(
-                results=state.results - 1, result=taken, verdict=verdict
+            yield (
+                ("the sender takes in a result",),
+                state._replace(results=state.results - 1, result=taken, verdict=verdict),
             )
 
     def _receiver(self, state: State) -> Iterator[tuple[Step, State]]:
