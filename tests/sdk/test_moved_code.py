@@ -140,7 +140,7 @@ def test_the_environment_says_where_to_connect(tmp_path: Path) -> None:
         "namespace": "orders",
         "log_config": {"sasl.username": "me", "sasl.password": "it's=mine", "security.protocol": "sasl_ssl"},
     }
-    with pytest.raises(ValueError, match='ODR-181: ODRADEK_LOG_CONFIG "./none" cannot be read'):
+    with pytest.raises(ValueError, match=r'ODR-181: ODRADEK_LOG_CONFIG "\./none" cannot be read'):
         EnvironmentConfig.load_client_connect_config(override_env_vars={"ODRADEK_LOG_CONFIG": "./none"})
 
 
