@@ -47,7 +47,7 @@ LARGE: dict[str, Model[Any]] = {
     "messages, children": Messages(child=True, sends=5, crashes=4),
     "closing": Closing(inputs=3, failures=1, history_max=9),
     "closing, three owners": Closing(claims=3, inputs=2, history_max=9),
-    "stores": Stores(history_max=6, time_max=3),
+    "stores": Stores(history_max=5, time_max=2),
 }
 
 STATES_MAX = 4_000_000

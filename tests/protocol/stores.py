@@ -56,14 +56,14 @@ class State(NamedTuple):
     """An unclean election has cost the log its last record. (A log that grew on from there would not be noticed.)"""
 
 
-RETENTION = 2
-"""Tombstones stay for so long."""
+RETENTION = 1
+"""Tombstones stay for so long, and stores are of use for so long."""
 
 
 @dataclass(frozen=True)
 class Stores(Model[State]):
     history_max: int = 4
-    time_max: int = 2
+    time_max: int = 1
     cleanings: int = 1
 
     DEVICES: ClassVar[dict[str, str]] = {
@@ -85,10 +85,10 @@ class Stores(Model[State]):
             yield from self._appends(state)
         if state.now < self.time_max:
             yield ("time passes",), state._replace(now=state.now + 1)
-        if state.settled < len(state.records) - 1 or state.settled_time < state.now:
+        if state.settled < len(state.records) - 1 or (state.writes and state.settled_time < state.now):
             yield (
                 ("everything is acknowledged",),
-                state._replace(settled=len(state.records) - 1, settled_time=state.now),
+                state._replace(settled=len(state.records) - 1, settled_time=state.now if state.writes else 0),
             )
         if state.v < state.settled:
             yield ("v rises",), state._replace(v=state.settled)
@@ -121,7 +121,7 @@ class Stores(Model[State]):
         for activity in "pq":
             key = (activity, state.claim)
             value = 1 + max((v for (name, _), v in held.items() if name == activity and v is not None), default=0)
-            if value <= (2 if activity == "p" else 1):
+            if value <= 2 and (activity == "p" or value + state.claim == 1):
                 yield ("progress", activity, value, "under claim", state.claim), _append(state, key, value)
         for key, said in held.items():
             newer = (key[0], 1)
@@ -132,7 +132,9 @@ class Stores(Model[State]):
         end = state.settled + 1
         kept = frozenset(item for item in image(state.records[:end]) if item[2] is not None)
         time = state.settled_time if self.has("time of the log") else state.now
-        return state._replace(store=Store(state.log, end - 1, state.v, time, kept), writes=state.writes - 1)
+        return state._replace(
+            store=Store(state.log, end - 1, state.v, time, kept), writes=state.writes - 1, settled_time=0
+        )
 
     def _cleans(self, state: State) -> Iterator[tuple[Step, State]]:
         """Superseded records go; a tombstone once it is old."""
