@@ -65,3 +65,18 @@ def test_copies_of_a_start_that_are_read_after_its_expiry_make_one_run() -> None
     owner = Owner(partition)
     owner.run()
     assert len(owner.shard.workflow("w").closed) == 1
+
+
+def test_a_message_after_its_lifetime_is_not_told_for_certain_that_a_closed_run_did_not_take_it_in() -> None:
+    """It may have been taken in before the run closed, and forgotten since."""
+    partition = Partition([Once])
+    partition.start("w", "Once")
+    owner = Owner(partition)
+    owner.run()
+    origin = r.MessageOrigin("test", "sender", "run", 1, partition.now_ms + 1000)
+    partition.now_ms += 2000
+    partition.send("w", r.SignalWorkflow("hear", [], origin=origin))
+    owner.run()
+    (answer,) = [item.record.body for item in partition.inbox if isinstance(item.record.body, r.MessageAnswer)]
+    assert answer.failure is not None
+    assert answer.failure.type == "ODR-110"
