@@ -121,7 +121,7 @@ class Stores(Model[State]):
         for activity in "pq":
             key = (activity, state.claim)
             value = 1 + max((v for (name, _), v in held.items() if name == activity and v is not None), default=0)
-            if value <= 2 and (activity == "p" or value + state.claim == 1):
+            if value <= 2 and (activity == "p" or value == state.claim == 1):
                 yield ("progress", activity, value, "under claim", state.claim), _append(state, key, value)
         for key, said in held.items():
             newer = (key[0], 1)
