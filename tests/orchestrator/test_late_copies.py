@@ -77,6 +77,7 @@ def test_a_message_after_its_lifetime_is_not_told_for_certain_that_a_closed_run_
     partition.now_ms += 2000
     partition.send("w", r.SignalWorkflow("hear", [], origin=origin))
     owner.run()
-    (answer,) = [item.record.body for item in partition.inbox if isinstance(item.record.body, r.MessageAnswer)]
+    bodies = [item.record.body for item in partition.inbox if isinstance(item.record, r.InboxRecord)]
+    (answer,) = [body for body in bodies if isinstance(body, r.MessageAnswer)]
     assert answer.failure is not None
     assert answer.failure.type == "ODR-110"
