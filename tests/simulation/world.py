@@ -173,7 +173,7 @@ class World:
     # ------------------------------------------------------------------------------------------ the end
 
     def _calm_down(self) -> None:
-        """No more trouble; what is wrong with the code is mended, and there is somebody for everything."""
+        """No more trouble, and what is wrong with the code is mended."""
         self.hosts.note("FROM NOW ON nothing goes wrong any more")
         self.bugs.clear()
         for process in list(self.hosts.processes):
@@ -181,6 +181,9 @@ class World:
             process.dies_in = None
             if process.paused_until:
                 process.wake()
+
+    def _fill_places(self) -> None:
+        """There is somebody for everything; who was asked to leave before goes now."""
         if not any(m.process.alive and not m.orchestrator._stop.is_set() for m in self.fleet.orchestrators):
             self.fleet.orchestrator()
         if not any(m.process.alive and not m.worker._stop.is_set() for m in self.fleet.workers):
@@ -191,6 +194,7 @@ class World:
     def _finish(self) -> None:
         until = self.hosts.now + END_SECONDS_MAX
         while self.hosts.now < until:
+            self._fill_places()
             for _ in range(50):
                 self.step()
             if self._is_over():
@@ -221,13 +225,16 @@ class World:
     def _is_closed(self, workflow_id: str) -> bool:
         """Its owner says so; runs that are not archived then have never been, by the reader's rule."""
         partition = partition_of(workflow_id.encode(), PARTITIONS)
-        for member in self.fleet.orchestrators:
-            owned = member.orchestrator.owned.get(partition)
-            if member.process.alive and owned is not None and owned.phase is owned_module.Phase.LIVE:
-                assert owned.shard is not None
-                wf = owned.shard.workflow(workflow_id)
-                return wf.live is None and not wf.ending
-        return False
+        owners = [
+            owned
+            for member in self.fleet.orchestrators
+            if member.process.alive and (owned := member.orchestrator.owned.get(partition)) is not None
+        ]
+        owned = max(owners, key=lambda owned: owned._claim, default=None)  # the others do not know yet that it is over
+        if owned is None or owned.shard is None or owned.phase is not owned_module.Phase.LIVE:
+            return False
+        wf = owned.shard.workflow(workflow_id)
+        return wf.live is None and not wf.ending
 
     def _clear_away(self) -> None:
         """In order: code that is left to a collector would run in the middle of other code."""
