@@ -239,7 +239,7 @@ def test_a_clock_that_goes_back_does_not_take_time_back() -> None:
     partition.start("w", "Napping", 5.0)
     owner.run()
     began = partition.now_ms
-    for act in (owner.shard.tick, owner.shard.checkpoint, lambda now: owner.shard.take([], now)):
+    for act in (owner.shard.tick, owner.shard.checkpoint, owner.shard.go_on, lambda now: owner.shard.take([], now)):
         began += 1000
         act(began)
         assert owner.shard.now_ms == began
