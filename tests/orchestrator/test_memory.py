@@ -119,6 +119,47 @@ def test_what_is_not_in_the_log_yet_stays_in_memory() -> None:
     assert {"just asked", "closing"} <= set(owner.shard.workflows)
 
 
+def test_memory_stays_within_its_room_in_service_and_in_a_takeover() -> None:
+    """Up to twice as many workflows as there is room for: those that are put aside leave together."""
+    partition, owner = opened(room=Room(3, 2))
+    for number in range(20):
+        partition.start(f"w{number}", "Asking", 1)
+    owner.run()
+    assert len(owner.shard.workflows) <= 6
+    assert len(owner.shard.instances) <= 2
+    checkpoint(owner)
+    heir = Owner(partition)
+    assert len(heir.shard.workflows) <= 6
+
+
+def test_a_workflow_with_inputs_that_wait_for_their_turn_stays_in_memory() -> None:
+    partition, owner = opened(room=Room(0, 0), inputs_per_turn=3)
+    request = partition.start("w", "Asking", 10)
+    owner.run()
+    for number in range(10):
+        say(partition, "w", f"{number}")
+    owner.read()
+    owner.land_all()
+    owner.emit_all()
+    owner.shard.evict_workflows()
+    owner.run()
+    assert partition.result(request) == [f"{number}" for number in range(10)]
+
+
+def test_what_waits_for_an_x_counts_as_read_ahead_like_what_is_held() -> None:
+    partition, owner = opened()
+    owner.run()
+    partition.start("w", "Asking", 1)
+    say(partition, "unknown", "word")
+    owner.read()
+    assert owner.shard.ahead == 1
+    hold = owner.shard.hold_x(1000)
+    assert owner.shard.ahead == 2
+    owner.shard.release_x(hold)
+    owner.run()
+    assert owner.shard.ahead == 0
+
+
 def test_a_closed_run_leaves_memory_when_its_tombstones_are_written() -> None:
     partition, owner = opened(room=Room(0, 0))
     partition.start("w", "Asking", 0)
@@ -239,7 +280,7 @@ def test_a_clock_that_goes_back_does_not_take_time_back() -> None:
     partition.start("w", "Napping", 5.0)
     owner.run()
     began = partition.now_ms
-    for act in (owner.shard.tick, owner.shard.checkpoint, lambda now: owner.shard.take([], now)):
+    for act in (owner.shard.tick, owner.shard.checkpoint, owner.shard.go_on, lambda now: owner.shard.take([], now)):
         began += 1000
         act(began)
         assert owner.shard.now_ms == began

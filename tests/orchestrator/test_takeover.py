@@ -136,6 +136,36 @@ def test_the_last_record_that_v_and_y_speak_of_is_settled() -> None:
     assert emitted_tasks(partition, 0) == ["trying"]
 
 
+def test_a_takeover_is_settled_when_everything_is_loaded_and_acknowledged_and_not_before() -> None:
+    """Older claims go then, and v rises: whatever is not said again yet would be lost."""
+    partition, owner = opened()
+    for name in "abc":
+        partition.start(name, "Listening", 1)
+    owner.run()
+    shard = Shard(partition.config(), MemoryStore())
+    claim = r.HistoryRecord(0, -1, -1, -1, r.Claim("heir", partition.now_ms))
+    offset = partition.land(keys.claim("heir"), Codec().encode(claim))
+    for at, record in enumerate(partition.history):
+        if record is not None:
+            shard.restore(at, *record)
+    shard.begin(offset, partition.now_ms)
+
+    def land_one() -> None:
+        entry = shard.writer.to_send.pop(0)
+        shard.acked(entry, partition.land(entry.key, entry.value))
+
+    assert not shard.load(1)
+    land_one()
+    assert not shard.writer.settled
+    assert shard.load(2)
+    last = [entry for entry in shard.writer.to_send if entry.value is not None][-1]
+    while shard.writer.to_send[0] is not last:
+        land_one()
+        assert not shard.writer.settled
+    land_one()
+    assert shard.writer.settled
+
+
 def test_copies_under_all_older_claims_are_taken_away() -> None:
     """The second owner died before it could take the first one's away."""
     partition, first = opened()

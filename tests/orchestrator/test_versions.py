@@ -376,7 +376,7 @@ def test_a_range_that_is_none_is_refused() -> None:
 
 
 def test_the_order_of_versions_is_the_natural_one() -> None:
-    ordered = ["", "0.9", "1", "1.0-rc1", "1.9", "1.10", "2", "2b", "10", "2026-01-02"]
+    ordered = ["", "main", "0", "0.9", "1", "1.0-rc1", "1.9", "1.10", "2", "2b", "10", "2026-01-02"]
     assert sorted(set(ordered), key=natural) == ordered
 
 

@@ -232,6 +232,15 @@ def test_a_gap_of_which_records_are_gone_ends_the_claim() -> None:
     assert owner.checked == []
 
 
+def test_a_gap_of_which_records_are_gone_is_not_answered() -> None:
+    """This claim may be over: it writes nothing any more."""
+    owner = Owner()
+    owner.writer.acked(owner.append(), 13)
+    owner.writer.gap_read([(11, OLDER, 5)])
+    assert owner.late == []
+    assert owner.writer.last == 10
+
+
 def test_bytes_on_their_way_are_counted() -> None:
     owner = Owner()
     first, second = owner.append(), owner.writer.append(OLDER, None)
@@ -347,6 +356,19 @@ def test_an_output_that_leaves_at_once_holds_y_below_the_last_record() -> None:
     assert owner.writer.y == 10
     owner.writer.emitted(token(task))
     assert owner.writer.y == 11
+
+
+def test_an_output_behind_what_is_in_flight_holds_y_below_all_of_that() -> None:
+    """Which of these records decided it is not known: it may be the first one."""
+    owner = Owner()
+    first, second = owner.append(), owner.append()
+    task = SendTask()
+    owner.writer.after_in_flight([task])
+    owner.writer.acked(first, 11)
+    owner.writer.acked(second, 12)
+    assert owner.writer.y == 10
+    owner.writer.emitted(token(task))
+    assert owner.writer.y == 12
 
 
 def test_an_output_that_leaves_with_a_record_holds_y_below_it_whatever_began_to_wait_before() -> None:

@@ -440,7 +440,6 @@ class OwnedPartition:
         if self.phase is Phase.VOID:
             return
         self.phase = Phase.VOID
-        self._reading_paused = False
         self.around.reader.unassign(self._topics.history, self.partition)
         self.around.reader.unassign(self._topics.inbox, self.partition)
         if self.shard is not None:
