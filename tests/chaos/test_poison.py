@@ -16,7 +16,7 @@ from odradek import workflow
 from odradek.client import Client, WorkflowHandle
 from odradek.client.description import ParkedInfo, WorkflowExecutionDescription
 from odradek.log import Record
-from odradek.log.namespace import Namespace, open_namespace, read_to_end
+from odradek.log.namespace import FACTS_KEY, Namespace, open_namespace, read_to_end
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.schemas import records as r
 from odradek.schemas.compiled import encode_long
@@ -135,6 +135,11 @@ async def test_unreadable_history_record_costs_one_workflow(shop: Shop, garbage:
     assert all(dead.reason and dead.value == garbage for dead in found.values())
 
 
+def as_newer(record: bytes) -> bytes:
+    """The same as a build would write it that knows the next version, after "odradek upgrade"."""
+    return encode_long(SCHEMA_VERSION + 1) + record.removeprefix(encode_long(SCHEMA_VERSION))
+
+
 async def test_record_of_a_newer_build_waits_for_one(shop: Shop) -> None:
     """An older process leaves with exit code 5 and takes nothing of it in; a newer one finds all of it."""
     namespace = open_namespace(shop.log, shop.topics.namespace)
@@ -143,8 +148,12 @@ async def test_record_of_a_newer_build_waits_for_one(shop: Shop) -> None:
         handle = await sleep(client, "sleeper")
         payload = client.data_converter.payload_converter.to_payload("newer")
         record = namespace.codec.encode(r.InboxRecord(0, r.SignalWorkflow("note", [payload])))
-        newer = encode_long(SCHEMA_VERSION + 1) + record.removeprefix(encode_long(SCHEMA_VERSION))
+        newer = as_newer(record)
         shop.processes.remove(older)
+        upgraded = namespace.codec.encode(r.WorkersRecord(r.NamespaceFacts(namespace.partitions, SCHEMA_VERSION + 1)))
+        appender = shop.log.appender()
+        appender.append(namespace.topics.workers, 0, FACTS_KEY, as_newer(upgraded))
+        appender.close()
         await append(namespace, namespace.topics.inbox, "sleeper", (b"sleeper", newer))
         await handle.signal(Sleeper.note, "behind it", wait=False)
         await shop.until(lambda: older.ended() is not None, "the older build to leave")

@@ -209,8 +209,10 @@ class LocalBroker:
         self.start()
 
     def pause(self) -> None:
-        """SIGSTOP: its connections stay, it does not answer."""
-        self._running().send_signal(signal.SIGSTOP)
+        """SIGSTOP: its connections stay, it does not answer. Returns once it has stopped."""
+        process = self._running()
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
 
     def resume(self) -> None:
         self._running().send_signal(signal.SIGCONT)
