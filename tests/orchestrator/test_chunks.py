@@ -12,24 +12,10 @@ from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core import keys
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
+from tests.orchestrator.listening import Listening, say
 from tests.orchestrator.partition import Owner, Partition
 
 SOON = {"start_to_close_timeout": timedelta(seconds=10)}
-
-
-@workflow.defn
-class Collecting:
-    def __init__(self) -> None:
-        self.words: list[str] = []
-
-    @workflow.signal
-    def say(self, word: str) -> None:
-        self.words.append(word)
-
-    @workflow.run
-    async def run(self, enough: int) -> list[str]:
-        await workflow.wait_condition(lambda: len(self.words) >= enough)
-        return self.words
 
 
 @workflow.defn
@@ -80,7 +66,7 @@ def _seven() -> int:
 
 
 def opened(**limits: Any) -> tuple[Partition, Owner]:
-    partition = Partition([Collecting, Spreading, Trying, Stepping], **limits)
+    partition = Partition([Listening, Spreading, Trying, Stepping], **limits)
     owner = Owner(partition)
     owner.activities = {"do": lambda _, __: None, "fail": _fail}
     return partition, owner
@@ -88,12 +74,6 @@ def opened(**limits: Any) -> tuple[Partition, Owner]:
 
 def _fail() -> None:
     raise RuntimeError("no")
-
-
-def say(partition: Partition, workflow_id: str, word: str) -> r.Request:
-    request = partition.request()
-    partition.send(workflow_id, r.SignalWorkflow("say", [partition.payload(word)], request=request))
-    return request
 
 
 def chunks(partition: Partition, workflow_id: str, since: int = 0) -> list[tuple[int, int, r.Chunk, int]]:
@@ -121,7 +101,7 @@ def land_one(owner: Owner) -> None:
 
 def test_a_chunk_is_sealed_when_it_is_full_and_the_next_one_begins() -> None:
     partition, owner = opened(chunk_bytes=400)
-    partition.start("w", "Collecting", 40)
+    partition.start("w", "Listening", 40)
     owner.run()
     for n in range(39):
         say(partition, "w", f"{n:020}")
@@ -139,7 +119,7 @@ def test_a_chunk_is_sealed_when_it_is_full_and_the_next_one_begins() -> None:
 
 def test_the_record_that_closes_a_run_is_not_sealed() -> None:
     partition, owner = opened(chunk_bytes=1)
-    partition.start("w", "Collecting", 0)
+    partition.start("w", "Listening", 0)
     owner.run()
     assert [body.sealed for _, _, body, _ in chunks(partition, "w")] == [False]
 
@@ -147,7 +127,7 @@ def test_the_record_that_closes_a_run_is_not_sealed() -> None:
 def test_inputs_wait_while_a_sealed_chunk_is_on_its_way() -> None:
     """Its key must never be written again."""
     partition, owner = opened(chunk_bytes=1)
-    partition.start("w", "Collecting", 9)
+    partition.start("w", "Listening", 9)
     owner.read()
     first, second = say(partition, "w", "one"), say(partition, "w", "two")
     owner.read()
@@ -250,7 +230,7 @@ def test_a_transition_that_just_fits_is_written_at_once() -> None:
     """1,024 bytes are kept for what surrounds the events."""
     for limit, at_once in ((1024, False), (3000, True)):
         partition, owner = opened(record_bytes_max=limit)
-        partition.start("w", "Collecting", 9)
+        partition.start("w", "Listening", 9)
         owner.run()
         say(partition, "w", "word")
         owner.run()
@@ -271,7 +251,7 @@ def test_a_transition_that_just_fits_is_written_at_once() -> None:
 def test_nothing_is_in_flight_when_everything_is_written() -> None:
     """Else its workflow could never leave memory."""
     partition, owner = opened(chunk_bytes=300)
-    partition.start("w", "Collecting", 99)
+    partition.start("w", "Listening", 99)
     partition.start("trying", "Trying")
     owner.run()
     for n in range(10):
@@ -292,7 +272,7 @@ def test_nothing_is_in_flight_when_everything_is_written() -> None:
 
 def test_transitions_and_bytes_of_history_are_counted() -> None:
     partition, owner = opened(chunk_bytes=300)
-    partition.start("w", "Collecting", 10)
+    partition.start("w", "Listening", 10)
     owner.run()
     for n in range(9):
         say(partition, "w", str(n))
@@ -310,7 +290,7 @@ def test_transitions_and_bytes_of_history_are_counted() -> None:
 
 def test_events_of_one_run_never_go_back_in_time() -> None:
     partition, owner = opened()
-    partition.start("w", "Collecting", 10)
+    partition.start("w", "Listening", 10)
     owner.run()
     began = partition.now_ms
     heir_of_a_slower_clock = Owner(partition)
@@ -331,7 +311,7 @@ def test_events_of_one_run_never_go_back_in_time() -> None:
 
 def test_a_copy_under_an_older_claim_goes_when_the_newer_one_is_acknowledged() -> None:
     partition, owner = opened()
-    partition.start("w", "Collecting", 10)
+    partition.start("w", "Listening", 10)
     owner.run()
     for _ in range(3):
         owner.shard.checkpoint(partition.now_ms)

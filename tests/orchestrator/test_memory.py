@@ -17,22 +17,8 @@ from odradek.orchestrator.core.state import HORIZON_MS, Room
 from odradek.orchestrator.core.store import MemoryStore
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
+from tests.orchestrator.listening import Listening, say
 from tests.orchestrator.partition import Owner, Partition
-
-
-@workflow.defn
-class Asking:
-    def __init__(self) -> None:
-        self.words: list[str] = []
-
-    @workflow.signal
-    def say(self, word: str) -> None:
-        self.words.append(word)
-
-    @workflow.run
-    async def run(self, enough: int) -> list[str]:
-        await workflow.wait_condition(lambda: len(self.words) >= enough)
-        return self.words
 
 
 @workflow.defn
@@ -46,14 +32,8 @@ class Napping:
 
 
 def opened(**limits: Any) -> tuple[Partition, Owner]:
-    partition = Partition([Asking, Napping], **limits)
+    partition = Partition([Listening, Napping], **limits)
     return partition, Owner(partition)
-
-
-def say(partition: Partition, workflow_id: str, word: str) -> r.Request:
-    request = partition.request()
-    partition.send(workflow_id, r.SignalWorkflow("say", [partition.payload(word)], request=request))
-    return request
 
 
 def checkpoint(owner: Owner) -> None:
@@ -85,7 +65,7 @@ def test_x_stays_below_the_oldest_input_that_is_not_decided() -> None:
 def test_those_that_were_not_used_for_longest_leave_memory() -> None:
     partition, owner = opened(room=Room(2, 10))
     for name in "abcd":
-        partition.start(name, "Asking", 1)
+        partition.start(name, "Listening", 1)
     owner.run()
     checkpoint(owner)
     owner.shard.workflow("a")
@@ -105,13 +85,13 @@ def test_those_that_were_not_used_for_longest_leave_memory() -> None:
 
 def test_what_is_not_in_the_log_yet_stays_in_memory() -> None:
     partition, owner = opened(room=Room(0, 0))
-    partition.start("written", "Asking", 1)
+    partition.start("written", "Listening", 1)
     owner.run()
-    partition.start("in flight", "Asking", 1)
-    partition.start("closing", "Asking", 0)
+    partition.start("in flight", "Listening", 1)
+    partition.start("closing", "Listening", 0)
     owner.read()
     owner.land_all()
-    partition.start("just asked", "Asking", 1)
+    partition.start("just asked", "Listening", 1)
     owner.read()
     owner.send()
     owner.shard.evict_workflows()
@@ -123,7 +103,7 @@ def test_memory_stays_within_its_room_in_service_and_in_a_takeover() -> None:
     """Up to twice as many workflows as there is room for: those that are put aside leave together."""
     partition, owner = opened(room=Room(3, 2))
     for number in range(20):
-        partition.start(f"w{number}", "Asking", 1)
+        partition.start(f"w{number}", "Listening", 1)
     owner.run()
     assert len(owner.shard.workflows) <= 6
     assert len(owner.shard.instances) <= 2
@@ -134,7 +114,7 @@ def test_memory_stays_within_its_room_in_service_and_in_a_takeover() -> None:
 
 def test_a_workflow_with_inputs_that_wait_for_their_turn_stays_in_memory() -> None:
     partition, owner = opened(room=Room(0, 0), inputs_per_turn=3)
-    request = partition.start("w", "Asking", 10)
+    request = partition.start("w", "Listening", 10)
     owner.run()
     for number in range(10):
         say(partition, "w", f"{number}")
@@ -149,7 +129,7 @@ def test_a_workflow_with_inputs_that_wait_for_their_turn_stays_in_memory() -> No
 def test_what_waits_for_an_x_counts_as_read_ahead_like_what_is_held() -> None:
     partition, owner = opened()
     owner.run()
-    partition.start("w", "Asking", 1)
+    partition.start("w", "Listening", 1)
     say(partition, "unknown", "word")
     owner.read()
     assert owner.shard.ahead == 1
@@ -162,7 +142,7 @@ def test_what_waits_for_an_x_counts_as_read_ahead_like_what_is_held() -> None:
 
 def test_a_closed_run_leaves_memory_when_its_tombstones_are_written() -> None:
     partition, owner = opened(room=Room(0, 0))
-    partition.start("w", "Asking", 0)
+    partition.start("w", "Listening", 0)
     owner.read()
     while not any(b"\0s0\0" in entry.key for entry in owner.shard.writer.in_flight):
         owner.land_all()
@@ -187,13 +167,13 @@ def stored_dues(store: MemoryStore) -> list[tuple[int, str]]:
 
 
 def test_the_store_knows_when_each_workflow_is_due_and_nothing_else() -> None:
-    partition = Partition([Asking, Napping], summary_retention_ms=50_000_000)
+    partition = Partition([Listening, Napping], summary_retention_ms=50_000_000)
     store = MemoryStore()
     owner = Owner(partition, store)
     now_ms = partition.now_ms
     partition.start("near", "Napping", 5.0)
     partition.start("far", "Napping", 4000.0)
-    partition.start("never", "Asking", 1)
+    partition.start("never", "Listening", 1)
     owner.run()
     checkpoint(owner)
     assert stored_dues(store) == [(now_ms + 5000, "near"), (now_ms + 4_000_000, "far")]
@@ -326,7 +306,7 @@ def test_steps_begin_again_after_a_restart_from_the_store() -> None:
 
 def test_who_waits_is_forgotten_when_the_request_expires_and_not_before() -> None:
     partition, owner = opened()
-    partition.start("w", "Asking", 1)
+    partition.start("w", "Listening", 1)
     now_ms = partition.now_ms
     waiting = {seconds: r.Request(f"for {seconds}", now_ms + seconds * 1000, "client", 0) for seconds in (60, 61, 600)}
     for request in waiting.values():
@@ -340,7 +320,7 @@ def test_who_waits_is_forgotten_when_the_request_expires_and_not_before() -> Non
 
 def test_what_the_store_has_is_not_kept_for_it() -> None:
     partition, owner = opened()
-    partition.start("w", "Asking", 1)
+    partition.start("w", "Listening", 1)
     owner.run()
     assert owner.shard.dirty
     owner.shard.flush_store()
@@ -352,9 +332,9 @@ def test_what_the_store_has_is_not_kept_for_it() -> None:
 
 def test_a_damaged_record_is_told_of_once_and_hides_no_other_run() -> None:
     partition, owner = opened()
-    partition.start("w", "Asking", 0)
+    partition.start("w", "Listening", 0)
     owner.run()
-    partition.start("w", "Asking", 1)
+    partition.start("w", "Listening", 1)
     owner.run()
     place = next(n for n, record in enumerate(partition.history) if record and b"\0s0\0" in record[0])
     key = partition.history[place][0]  # type: ignore[index]
@@ -373,7 +353,7 @@ def test_a_damaged_record_is_told_of_once_and_hides_no_other_run() -> None:
 
 def test_a_history_with_a_hole_is_not_archived_as_if_it_were_whole() -> None:
     partition, owner = opened(chunk_bytes=1)
-    partition.start("w", "Asking", 9)
+    partition.start("w", "Listening", 9)
     owner.run()
     checkpoint(owner)
     live = owner.shard.workflow("w").live
@@ -391,10 +371,10 @@ def test_a_history_with_a_hole_is_not_archived_as_if_it_were_whole() -> None:
 def test_starts_and_ends_are_counted_by_type() -> None:
     partition, owner = opened()
     for name in ("a", "b"):
-        partition.start(name, "Asking", 0)
+        partition.start(name, "Listening", 0)
     partition.start("c", "Napping", 1.0)
     owner.run()
-    assert owner.shard.counts == {("started", "Asking"): 2, ("started", "Napping"): 1, ("completed", "Asking"): 2}
+    assert owner.shard.counts == {("started", "Listening"): 2, ("started", "Napping"): 1, ("completed", "Listening"): 2}
 
 
 # ----------------------------------------------------------------------------------------------- the end of a run
@@ -402,7 +382,7 @@ def test_starts_and_ends_are_counted_by_type() -> None:
 
 def test_an_archive_is_cut_into_parts_that_fit_a_record() -> None:
     partition, owner = opened(chunk_bytes=300, record_bytes_max=4000)
-    partition.start("w", "Asking", 60)
+    partition.start("w", "Listening", 60)
     for n in range(60):
         say(partition, "w", f"{n:040}")
         owner.run()
@@ -423,7 +403,7 @@ def test_an_archive_is_cut_into_parts_that_fit_a_record() -> None:
 @pytest.mark.parametrize(("reason", "message"), [("", "Workflow terminated"), ("enough", "enough")])
 def test_the_outcome_of_a_terminated_run_says_why(reason: str, message: str) -> None:
     partition, owner = opened()
-    request = partition.start("w", "Asking", 1)
+    request = partition.start("w", "Listening", 1)
     details = [partition.payload("details")]
     partition.send("w", r.TerminateWorkflow(partition.request(), reason, details=details))
     owner.run()
@@ -433,8 +413,8 @@ def test_the_outcome_of_a_terminated_run_says_why(reason: str, message: str) -> 
 
 def test_what_was_taken_in_by_many_requests_is_in_the_log_and_not_in_memory() -> None:
     partition, owner = opened()
-    partition.start("long", "Asking", 30)
-    partition.start("short", "Asking", 3)
+    partition.start("long", "Listening", 30)
+    partition.start("short", "Listening", 3)
     for n in range(30):
         say(partition, "long", str(n))
     said = [say(partition, "short", str(n)) for n in range(3)]
@@ -457,7 +437,7 @@ def test_what_was_taken_in_by_many_requests_is_in_the_log_and_not_in_memory() ->
 
 def test_nothing_of_a_run_is_left_when_its_summary_has_expired() -> None:
     partition, owner = opened(summary_retention_ms=1000)
-    partition.start("w", "Asking", 0)
+    partition.start("w", "Listening", 0)
     owner.run()
     checkpoint(owner)
     owner.pass_time(2)

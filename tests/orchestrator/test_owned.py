@@ -31,23 +31,9 @@ from odradek.orchestrator.steps import StepRunner
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 from odradek.workflow.definition import Definition
+from tests.orchestrator.listening import Listening
 
 HISTORY, INBOX = "owned.history", "owned.inbox"
-
-
-@workflow.defn
-class Hearing:
-    def __init__(self) -> None:
-        self.words: list[str] = []
-
-    @workflow.signal
-    def say(self, word: str) -> None:
-        self.words.append(word)
-
-    @workflow.run
-    async def run(self, enough: int) -> list[str]:
-        await workflow.wait_condition(lambda: len(self.words) >= enough)
-        return self.words
 
 
 @workflow.defn
@@ -82,7 +68,7 @@ class Process:
         self.owned = OwnedPartition(self, 0)
 
     def shard_config(self, partition: int) -> ShardConfig:
-        hosted = {Definition.of(cls).name: Definition.of(cls) for cls in (Hearing, Napping)}
+        hosted = {Definition.of(cls).name: Definition.of(cls) for cls in (Listening, Napping)}
         return ShardConfig(
             "owned", "topic", partition, self.namespace.codec, self.converter.payload_converter,
             self.converter.failure_converter, lambda queue, name, version: hosted.get(name), list,
@@ -198,7 +184,7 @@ def live(log: Log, **options: Any) -> Process:
 
 def test_a_claim_is_restored_caught_up_and_live_in_this_order(log: Log) -> None:
     process = Process(log)
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     assert process.owned.phase is Phase.CLAIMING
     process.history.poll()
     assert process.owned.phase is Phase.RESTORING
@@ -223,7 +209,7 @@ def test_a_claim_is_restored_caught_up_and_live_in_this_order(log: Log) -> None:
     process.owned.take_inbox(process.reader.poll(0))
     assert process.owned.phase is Phase.LIVE
     process.turns()
-    process.start("v", "Hearing", 1)
+    process.start("v", "Listening", 1)
     process.turns()
     assert process.noted == 1
     assert process.said("owned.replies", r.PartitionTaken) == [r.PartitionTaken(0)]
@@ -240,7 +226,7 @@ def test_an_empty_inbox_is_caught_up_with_at_once(log: Log) -> None:
 def test_what_lies_behind_the_claim_is_not_restored(log: Log) -> None:
     """A zombie's record that lands behind it is found in a gap, and answered there."""
     first = live(log)
-    first.start("w", "Hearing", 2)
+    first.start("w", "Listening", 2)
     first.turns()
     ((_, key, value),) = [record for record in first.records(HISTORY) if record[1] and record[1].startswith(b"w\0")]
     heir = Process(log)
@@ -274,17 +260,17 @@ def test_a_takeover_that_takes_too_long_is_given_up(log: Log) -> None:
 def test_an_inbox_that_has_lost_records_ends_the_claim_and_says_so(log: Log) -> None:
     first = live(log)
     for name in "abc":
-        first.start(name, "Hearing", 1)
+        first.start(name, "Listening", 1)
     first.turns()
     first.pass_seconds(2)
     first.pass_seconds(2)
-    first.start("d", "Hearing", 1)
-    first.start("e", "Hearing", 1)
+    first.start("d", "Listening", 1)
+    first.start("e", "Listening", 1)
     log.delete_records(INBOX, {0: 3})
     assert live(log).owned.phase is Phase.LIVE
     log.delete_records(INBOX, {0: 5})
     for name in "fg":
-        first.start(name, "Hearing", 1)
+        first.start(name, "Listening", 1)
     log.delete_records(INBOX, {0: 6})
     void = Process(log)
     void.turns()
@@ -295,7 +281,7 @@ def test_an_inbox_that_has_lost_records_ends_the_claim_and_says_so(log: Log) -> 
 def test_a_new_namespace_may_begin_anywhere_in_its_inbox(log: Log) -> None:
     process = Process(log)
     for name in "abc":
-        process.start(name, "Hearing", 0)
+        process.start(name, "Listening", 0)
     log.delete_records(INBOX, {0: 2})
     process.turns()
     assert process.owned.phase is Phase.LIVE
@@ -371,14 +357,14 @@ def test_a_record_that_cannot_be_read_goes_to_the_dead_letters(log: Log) -> None
 
 def test_a_damaged_history_record_is_copied_to_the_dead_letters_once(log: Log) -> None:
     first = live(log)
-    first.start("w", "Hearing", 1)
+    first.start("w", "Listening", 1)
     first.turns()
     first.owned.close()
     (key,) = [key for _, key, _ in first.records(HISTORY) if key and key.startswith(b"w\0")]
     first.land(key, b"garbage")
     heir = live(log)
     for _ in range(3):
-        heir.start("other", "Hearing", 0)
+        heir.start("other", "Listening", 0)
         heir.turns()
         heir.pass_seconds(2)
     (dead,) = heir.said("owned.dead-letter", r.DeadLetterRecord)
@@ -387,12 +373,12 @@ def test_a_damaged_history_record_is_copied_to_the_dead_letters_once(log: Log) -
 
 def test_an_inbox_whose_first_record_was_taken_in_is_missed_like_any_other(log: Log) -> None:
     first = live(log)
-    first.start("a", "Hearing", 1)
+    first.start("a", "Listening", 1)
     first.turns()
     first.pass_seconds(2)
     first.pass_seconds(2)
     for name in "bcd":
-        first.start(name, "Hearing", 1)
+        first.start(name, "Listening", 1)
     log.delete_records(INBOX, {0: 2})
     heir = Process(log)
     heir.turns()
@@ -402,7 +388,7 @@ def test_an_inbox_whose_first_record_was_taken_in_is_missed_like_any_other(log: 
 def test_what_was_taken_in_is_not_read_again(log: Log) -> None:
     first = live(log)
     for name in "abc":
-        first.start(name, "Hearing", 1)
+        first.start(name, "Listening", 1)
     first.turns()
     first.pass_seconds(2)
     first.pass_seconds(2)
@@ -433,7 +419,7 @@ def test_a_checkpoint_is_written_every_second_in_which_something_has_moved(log: 
     process = live(log)
     process.pass_seconds(1)
     before = checkpoints(process)
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     process.turns()
     process.pass_seconds(0.4)
     process.pass_seconds(0.4)
@@ -451,7 +437,7 @@ def test_a_checkpoint_is_written_every_second_in_which_something_has_moved(log: 
 def test_the_last_checkpoint_says_that_everything_has_been_emitted(log: Log) -> None:
     """Else the next owner would send it again."""
     process = live(log)
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     for _ in range(20):
         process.pass_seconds(1)
     offset, value = [(at, value) for at, key, value in process.records(HISTORY) if key and key[:1] == b"\0" and value][
@@ -466,8 +452,8 @@ def test_the_last_checkpoint_says_that_everything_has_been_emitted(log: Log) -> 
 
 def test_the_inbox_is_done_with_up_to_what_a_checkpoint_says(log: Log) -> None:
     process = live(log)
-    process.start("a", "Hearing", 1)
-    process.start("b", "Hearing", 1)
+    process.start("a", "Listening", 1)
+    process.start("b", "Listening", 1)
     process.turns()
     assert process.owned.done_x == -1
     process.pass_seconds(1)
@@ -481,7 +467,7 @@ def test_everything_is_settled_when_nothing_is_on_its_way(log: Log) -> None:
     assert process.owned.settled
     process.turns()
     assert process.owned.settled
-    process.start("a", "Hearing", 1)
+    process.start("a", "Listening", 1)
     process.owned.take_inbox(process.reader.poll(0))
     assert not process.owned.settled
     process.owned.drain()
@@ -495,7 +481,7 @@ def test_everything_is_settled_when_nothing_is_on_its_way(log: Log) -> None:
 
 def test_another_claim_ends_this_one_as_soon_as_it_writes(log: Log) -> None:
     zombie = live(log)
-    zombie.start("w", "Hearing", 2)
+    zombie.start("w", "Listening", 2)
     zombie.turns()
     heir = live(log)
     zombie.say("w")
@@ -514,7 +500,7 @@ def test_another_claim_ends_this_one_as_soon_as_it_writes(log: Log) -> None:
 
 def test_foreign_bytes_in_history_stop_nobody(log: Log) -> None:
     process = live(log)
-    process.start("w", "Hearing", 2)
+    process.start("w", "Listening", 2)
     process.turns()
     process.land(b"foreign", b"bytes")
     process.land(keys.mark(0), b"a mark of this claim, again")
@@ -533,14 +519,14 @@ def test_a_gap_is_read_to_its_end_and_no_further(log: Log) -> None:
     process.records_per_poll = 1
     for number in range(3):
         process.land(keys.mark(0), b"%d" % number)
-    process.start("v", "Hearing", 1)
+    process.start("v", "Listening", 1)
     process.turns(20)
     assert process.owned.phase is Phase.LIVE
     assert process.owned.shard is not None
     assert process.owned.shard.writer.last == process.end_of(HISTORY) - 1
     process.land(keys.mark(0), b"again")
     process.land(keys.claim("another"), b"")
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     process.turns(20)
     assert process.owned.phase is Phase.VOID
     assert len(process.said("owned.replies", r.Accepted)) == 1
@@ -548,7 +534,7 @@ def test_a_gap_is_read_to_its_end_and_no_further(log: Log) -> None:
 
 def test_a_note_of_an_older_claim_is_taken_away(log: Log) -> None:
     first = live(log)
-    first.start("w", "Hearing", 2)
+    first.start("w", "Listening", 2)
     first.turns()
     heir = live(log)
     late = keys.mark(first.owned.shard.writer.claim)  # type: ignore[union-attr]
@@ -566,7 +552,7 @@ def test_an_append_of_which_nothing_is_known_is_trouble(
     process = live(log)
     told: list[Any] = []
     monkeypatch.setattr(process.history, "append", lambda *arguments: told.append(arguments[-1]))
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     process.turns(2)
     (appended,) = told
     appended(offset, error)
@@ -578,7 +564,7 @@ def test_an_append_of_which_nothing_is_known_is_trouble(
 
 def test_a_defect_in_an_acknowledgement_is_told(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     process = live(log)
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     process.owned.take_inbox(process.reader.poll(0))
     process.owned.drain()
     assert process.owned.shard is not None
@@ -592,7 +578,7 @@ def test_a_defect_in_an_acknowledgement_is_told(log: Log, monkeypatch: pytest.Mo
 
 def test_nothing_happens_after_the_end(log: Log) -> None:
     process = live(log)
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     process.owned.take_inbox(process.reader.poll(0))
     process.owned.drain()
     shard = process.owned.shard
@@ -604,7 +590,7 @@ def test_nothing_happens_after_the_end(log: Log) -> None:
     assert shard is not None
     assert shard.writer.fenced
     assert shard.instances == {}
-    process.start("v", "Hearing", 1)
+    process.start("v", "Listening", 1)
     process.turns()
     process.owned.take_inbox([])
     process.owned.take_steps([])
@@ -619,7 +605,7 @@ def test_a_partition_that_is_let_go_is_read_no_more(log: Log) -> None:
     process = live(log)
     process.owned.close()
     assert process.owned.void_reason == ""
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     process.land(keys.claim("x"), b"")
     assert process.reader.poll(0) == []
 
@@ -627,7 +613,7 @@ def test_a_partition_that_is_let_go_is_read_no_more(log: Log) -> None:
 def test_a_store_on_disk_is_resumed_from(log: Log, tmp_path: Path) -> None:
     process = live(log, store=tmp_path)
     for number in range(20):
-        process.start(f"w{number}", "Hearing", 1)
+        process.start(f"w{number}", "Listening", 1)
     process.turns(30)
     process.pass_seconds(2)
     process.pass_seconds(2)
@@ -654,7 +640,7 @@ def test_a_killed_process_resumes_from_its_last_flush(log: Log, tmp_path: Path) 
     store.flush = lambda: (flushed.append(process.now_ms), flush())
     began = process.now_ms
     for second in range(45):
-        process.start(f"w{second}", "Hearing", 1)
+        process.start(f"w{second}", "Listening", 1)
         process.turns(3)
         process.pass_seconds(1)
     assert [(at - began) // 1000 for at in flushed] == [1, 21, 41]
@@ -665,7 +651,7 @@ def test_a_killed_process_resumes_from_its_last_flush(log: Log, tmp_path: Path) 
 @pytest.mark.parametrize(("seconds", "is_kept"), [(1780, True), (1810, False)])
 def test_a_store_that_is_too_old_is_read_anew(log: Log, tmp_path: Path, seconds: int, *, is_kept: bool) -> None:
     process = live(log, store=tmp_path)
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     for _ in range(3):
         process.turns()
         process.pass_seconds(2)
@@ -684,7 +670,7 @@ def test_a_store_that_reflects_more_than_the_log_holds_is_read_anew(
 ) -> None:
     """The log was made anew with the same name, or has lost its end."""
     process = live(log, store=tmp_path)
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     for _ in range(3):
         process.turns()
         process.pass_seconds(2)
@@ -764,14 +750,14 @@ def test_nobody_paces_what_is_not_read_yet(log: Log) -> None:
     for _ in range(3):
         process.owned.shard.hold_x(1000, 1 << 40)
     process.owned.pace(0, 0)
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     process.turns()
     assert len(process.said("owned.replies", r.Accepted)) == 1
 
 
 def test_a_partition_without_a_claim_holds_nothing(log: Log) -> None:
     process = live(log)
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     process.owned.take_inbox(process.reader.poll(0))
     process.owned.drain()
     assert process.owned.bytes_in_flight > 0
@@ -781,7 +767,7 @@ def test_a_partition_without_a_claim_holds_nothing(log: Log) -> None:
 
 def test_inputs_that_wait_for_their_turn_go_on_in_the_next(log: Log) -> None:
     process = live(log)
-    process.start("w", "Hearing", 1000)
+    process.start("w", "Listening", 1000)
     process.turns()
     shard = process.owned.shard
     assert shard is not None
@@ -803,7 +789,7 @@ def test_inputs_that_wait_for_their_turn_go_on_in_the_next(log: Log) -> None:
 def test_an_answer_that_waits_for_the_log_leaves_with_the_acknowledgement(log: Log) -> None:
     """Nothing else needs to happen on the partition: a mark is written."""
     process = live(log)
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     process.say("unknown")
     process.turns()
     assert len(process.said("owned.replies", r.Refused)) == 1
@@ -826,7 +812,7 @@ def test_a_store_is_brought_up_when_there_is_something_new_and_when_it_grows_old
     process = live(log)
     flushed = flushes(process)
     process.pass_seconds(1)
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     process.turns()
     for _ in range(640):
         process.pass_seconds(1)
@@ -837,7 +823,7 @@ def test_the_last_checkpoint_brings_the_store_up_at_once(log: Log) -> None:
     process = live(log)
     flushed = flushes(process)
     process.pass_seconds(1)
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     process.turns()
     process.owned.checkpoint(process.now_ms, last=True)
     process.turns()
@@ -851,7 +837,7 @@ def test_a_checkpoint_waits_for_outputs_that_are_stuck_and_follows_them(
     process.pass_seconds(1)
     told: list[Any] = []
     monkeypatch.setattr(process.outputs.appender, "append", lambda *arguments: told.append(arguments[-1]))
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     for _ in range(4):
         process.pass_seconds(1)
     stuck = checkpoints(process)
@@ -873,7 +859,7 @@ def test_everything_that_was_restored_is_loaded_before_the_inbox_is_read(
     monkeypatch.setattr("odradek.orchestrator.owned.LOADED_AT_ONCE", 2)
     first = live(log)
     for name in "abcde":
-        first.start(name, "Hearing", 1)
+        first.start(name, "Listening", 1)
     first.turns()
     heir = Process(log)
     heir.history.poll()
@@ -902,7 +888,7 @@ def test_an_acknowledgement_that_comes_after_the_end_is_no_trouble(log: Log, mon
     process = live(log)
     told: list[Any] = []
     monkeypatch.setattr(process.history, "append", lambda *arguments: told.append(arguments[-1]))
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     process.turns(2)
     process.owned.close()
     told[0](None, LogError("no"))
@@ -914,7 +900,7 @@ def test_the_history_is_read_for_a_takeover_and_a_gap_and_no_longer(log: Log) ->
     process = live(log)
     process.land(keys.mark(0), b"1")
     assert process.reader.poll(0) == []
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     process.turns()
     process.land(keys.mark(0), b"2")
     assert process.reader.poll(0) == []
@@ -930,7 +916,7 @@ def test_a_gap_from_which_compaction_has_taken_something_ends_the_claim(log: Log
     process = live(log)
     process.land(keys.mark(0), b"1")
     process.land(keys.mark(0), b"2")
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     process.owned.take_inbox(process.reader.poll(0))
     process.owned.drain()
     process.history.poll()
@@ -944,7 +930,7 @@ def test_a_gap_from_which_compaction_has_taken_something_ends_the_claim(log: Log
 
 def test_a_store_of_another_topic_is_read_anew(log: Log, tmp_path: Path) -> None:
     process = live(log, store=tmp_path)
-    process.start("w", "Hearing", 1)
+    process.start("w", "Listening", 1)
     for _ in range(3):
         process.turns()
         process.pass_seconds(2)

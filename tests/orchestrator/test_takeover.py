@@ -17,22 +17,8 @@ from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.core.store import MemoryStore
 from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
+from tests.orchestrator.listening import Listening, say
 from tests.orchestrator.partition import Owner, Partition
-
-
-@workflow.defn
-class Listening:
-    def __init__(self) -> None:
-        self.words: list[str] = []
-
-    @workflow.signal
-    def say(self, word: str) -> None:
-        self.words.append(word)
-
-    @workflow.run
-    async def run(self, enough: int) -> list[str]:
-        await workflow.wait_condition(lambda: len(self.words) >= enough)
-        return self.words
 
 
 @workflow.defn
@@ -53,10 +39,6 @@ class Napping:
 def opened(**limits: Any) -> tuple[Partition, Owner]:
     partition = Partition([Listening, Trying, Napping], **limits)
     return partition, Owner(partition)
-
-
-def say(partition: Partition, workflow_id: str, word: str) -> None:
-    partition.send(workflow_id, r.SignalWorkflow("say", [partition.payload(word)], request=partition.request()))
 
 
 def settle(owner: Owner) -> None:
