@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -21,27 +20,9 @@ from odradek.schemas.records import (
     WorkersRecord,
 )
 from tests.workers.fake import QUEUE, QUICK, Orchestrator, holds, kill, until
+from tests.workers.site import Site
 
 HANDING_OVER = replace(QUICK, hand_over_seconds=0.03)
-
-
-class Site:
-    """Activities that count their calls and wait to be let go."""
-
-    def __init__(self) -> None:
-        self.calls: Counter[str] = Counter()
-        self.release = asyncio.Event()
-
-    @activity.defn
-    async def hold(self, name: str) -> str:
-        self.calls[name] += 1
-        await self.release.wait()
-        return name
-
-    @activity.defn
-    async def quick(self, name: str) -> str:
-        self.calls[name] += 1
-        return name
 
 
 async def test_a_long_attempt_is_handed_over_and_its_offset_is_finished() -> None:

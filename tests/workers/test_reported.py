@@ -7,14 +7,12 @@ Also there: commits with gaps (``test_tracker``), work lost or doubled when a pa
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter, deque
+from collections import deque
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
-from odradek import activity
 from odradek.log import Record
 from odradek.log.memory import MemoryMembership
 from odradek.log.progress import METADATA_CHARS_MAX, encode_metadata
@@ -24,28 +22,7 @@ from odradek.workers.intake import Intake
 from odradek.workers.metrics import QueueStats
 from odradek.workers.tracker import OffsetTracker
 from tests.workers.fake import QUICK, Orchestrator, holds, until
-
-
-class Site:
-    def __init__(self) -> None:
-        self.calls: Counter[str] = Counter()
-        self.release = asyncio.Event()
-
-    @activity.defn
-    async def hold(self, name: str) -> str:
-        self.calls[name] += 1
-        await self.release.wait()
-        return name
-
-    @activity.defn
-    async def quick(self, name: str) -> str:
-        self.calls[name] += 1
-        return name
-
-    @activity.defn
-    async def failing(self) -> None:
-        self.calls["failing"] += 1
-        raise ValueError("as always")
+from tests.workers.site import Site
 
 
 async def test_a_partition_that_left_while_the_queue_was_full_is_read_on_when_it_comes_back() -> None:
