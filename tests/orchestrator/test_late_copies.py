@@ -81,3 +81,66 @@ def test_a_message_after_its_lifetime_is_not_told_for_certain_that_a_closed_run_
     (answer,) = [body for body in bodies if isinstance(body, r.MessageAnswer)]
     assert answer.failure is not None
     assert answer.failure.type == "ODR-110"
+
+
+def refused_start(partition: Partition) -> r.Request:
+    """A run that has ended, and a start of another one of its ID, which its policy forbids."""
+    partition.start("w", "Once")
+    request = r.Request("refused", partition.now_ms + 600_000, "client", 0)
+    for _ in range(2):
+        partition.start("w", "Once", request=request, id_reuse_policy="reject-duplicate")
+    return request
+
+
+def codes(partition: Partition, request: r.Request) -> list[str]:
+    return [answer.code for answer in partition.replies(request) if isinstance(answer, r.Refused)]
+
+
+def test_copy_of_a_refused_start_that_is_read_after_its_expiry_is_refused_again() -> None:
+    """Also by an owner that follows one that let time pass and read nothing; the run before it is forgotten then."""
+    partition = Partition([Once], summary_retention_ms=OUTAGE_MS // 2)
+    request = refused_start(partition)
+    first = Owner(partition)
+    first.read(2)
+    first.inbox_at = len(partition.inbox) + 1
+    first.run()
+    partition.now_ms += OUTAGE_MS
+    second = Owner(partition)
+    second.shard.tick(partition.now_ms)
+    second.land_all()
+    assert [summary.status for summary in second.shard.workflow("w").closed.values()] == ["refused"]
+    Owner(partition).run()
+    assert set(codes(partition, request)) == {"ODR-103"}
+    assert not [answer for answer in partition.replies(request) if isinstance(answer, r.RunOutcome)]
+
+
+def test_refused_starts_of_a_quiet_inbox_keep_nobody_busy_and_are_forgotten_when_it_is_not() -> None:
+    partition = Partition([Once], summary_retention_ms=60_000)
+    refused_start(partition)
+    owner = Owner(partition)
+    owner.run()
+    wf = owner.shard.workflow("w")
+    looked: set[int] = set()
+    for _ in range(24 * 60):
+        owner.pass_time(60)
+        looked.add(wf.forget_again_ms)
+        assert owner.shard.next_tick_ms() > partition.now_ms
+    assert [summary.status for summary in wf.closed.values()] == ["refused"]
+    assert 24 <= len(looked) < 35
+    partition.send("another", r.SignalWorkflow("hear", [], request=partition.request()))
+    owner.run()
+    for _ in range(2):
+        owner.pass_time(3600)
+    assert wf.closed == {}
+
+
+def test_refusals_of_a_run_that_goes_on_are_forgotten_one_day() -> None:
+    partition = Partition([Chain])
+    partition.start("w", "Chain", 0)
+    owner = Owner(partition)
+    for _ in range(2000):
+        request = r.Request(partition.request().id, partition.now_ms + 600_000, "client", 0)
+        partition.start("w", "Chain", 0, request=request)
+        partition.now_ms += 10_000
+        owner.run()
+    assert len(owner.shard.workflow("w").remembered.refusals) < 600

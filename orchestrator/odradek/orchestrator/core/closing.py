@@ -11,6 +11,7 @@ from collections.abc import Callable
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.children import closing_messages, parent_of
 from odradek.orchestrator.core.effects import Archive, Effect, Reply, Show
+from odradek.orchestrator.core.run import CLOCK_SKEW_MS_MAX
 from odradek.orchestrator.core.sizes import summary_that_fits
 from odradek.orchestrator.core.state import ShardState
 from odradek.orchestrator.core.workflow import LiveRun, Workflow, keys_of, successor_id
@@ -19,6 +20,8 @@ from odradek.schemas import records as r
 
 LONG_MEMORY = 16
 """A summary that remembers more requests and senders than this is not kept whole in memory."""
+FORGET_AGAIN_MS_MAX = 3_600_000
+"""A summary that is still needed when its retention has ended is looked at again after so long at the latest."""
 
 
 class HistoryIncomplete(Exception):
@@ -157,12 +160,21 @@ class Closing(ShardState):
         self.writer.when_x(inbox_offset, tombstones)
 
     def forget_summaries(self, wf: Workflow) -> None:
-        """Drop the summaries whose retention has ended."""
+        """Drop the summaries whose retention has ended: of refused starts, when no copy of them can be unread.
+
+        What the inbox says of the time decides that. A quiet one says nothing: look again later, and ever more rarely.
+        """
+        unread_ms = self.inbox_ms - CLOCK_SKEW_MS_MAX
         for run_id, summary in list(wf.closed.items()):
-            if summary.expires_ms <= self.now_ms:
-                del wf.closed[run_id]
-                for key in [*wf.leftovers.pop(run_id, []), keys.summary(wf.id, run_id, wf.summary_claims.pop(run_id))]:
-                    self.writer.append(key, None)
+            if summary.expires_ms > self.now_ms:
+                continue
+            if summary.status == r.RunStatus.REFUSED and summary.expires_ms > unread_ms:
+                waited_ms = self.now_ms - summary.expires_ms
+                wf.forget_again_ms = self.now_ms + min(max(waited_ms, CLOCK_SKEW_MS_MAX), FORGET_AGAIN_MS_MAX)
+                continue
+            del wf.closed[run_id]
+            for key in [*wf.leftovers.pop(run_id, []), keys.summary(wf.id, run_id, wf.summary_claims.pop(run_id))]:
+                self.writer.append(key, None)
 
     def visibility(self, live: LiveRun) -> r.VisibilityRecord:
         run = live.run

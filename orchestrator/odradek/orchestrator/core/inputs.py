@@ -125,7 +125,7 @@ class Inputs(Attempts):
             updates.on_start_again(self, wf, item, seen[1], body.update)
             return
         if self.answered_before(wf, request, body.origin, run_id):
-            if body.wait_result:
+            if body.wait_result and request.id not in wf.remembered.refusals:
                 self.wait_for_result(wf, wf.remembered.requests.get(request.id, (0, run_id))[1], request)
             return
         if run_id in wf.closed or (wf.live is not None and wf.live.run.run_id == run_id):

@@ -135,9 +135,12 @@ class Remembered:
 
         Not by our clock: after an outage there may be copies in the inbox that came in time and are read late.
         """
-        if len(self.requests) + len(self.messages) > self.limit:
+        if self._size() > self.limit:
             self.forget_expired(inbox_ms)
-            self.limit = max(REMEMBERED_MANY, 2 * (len(self.requests) + len(self.messages)))
+            self.limit = max(REMEMBERED_MANY, 2 * self._size())
+
+    def _size(self) -> int:
+        return len(self.requests) + len(self.refusals) + len(self.messages)
 
     def request(self, seen: r.RequestSeen | None, run_id: str) -> None:
         if seen is not None:

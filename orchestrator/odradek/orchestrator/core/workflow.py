@@ -196,6 +196,8 @@ class Workflow:
     heaped: int | None = None
     """The due time that the shard's heap holds for this workflow."""
     stored_due: int | None = None
+    forget_again_ms: int = 0
+    """A summary whose retention has ended may still be needed: it is looked at again then."""
     offsets: dict[bytes, int] = field(default_factory=dict)
     """Only after a restore: where the records that count stand."""
 
@@ -225,7 +227,9 @@ class Workflow:
 
     def next_due(self) -> int | None:
         found = self.live.next_due() if self.live else None
-        dues = [s.expires_ms for run_id, s in self.closed.items() if run_id not in self.ending]
+        dues = [
+            max(s.expires_ms, self.forget_again_ms) for run_id, s in self.closed.items() if run_id not in self.ending
+        ]
         if found is not None:
             dues.append(found[0])
         # A time that no record of ours says is brought into what a key of the store can hold.
