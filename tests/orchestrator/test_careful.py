@@ -9,7 +9,7 @@ import pytest
 from odradek import workflow
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core import keys
-from odradek.orchestrator.core.careful import CAREFUL_MS, Careful, Turns, is_suspect
+from odradek.orchestrator.core.careful import CAREFUL_MS, TRIAL_MS, TRIAL_MS_MAX, Careful, Turns, is_suspect
 from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.core.store import MemoryStore
 from odradek.orchestrator.core.workflow import Workflow
@@ -403,3 +403,202 @@ def test_a_process_that_claims_again_has_not_died() -> None:
     assert Owner(at).shard.careful is None
     at.limits["survived"] = set()
     assert Owner(at).shard.careful is not None
+
+
+# ----------------------------------------------------------------------------------------------- trials of suspects
+
+
+def killed_while_noted(at: Partition) -> None:
+    """Something else ends the process when the log says whose code is about to run."""
+    owner = Owner(at)
+    owner.read()
+    owner.send()
+    for entry in owner.in_flight:
+        at.land(entry.key, entry.value)
+
+
+def framed(at: Partition, name: str) -> r.Request:
+    """A workflow that does nothing wrong, and whose code was about to run each time when a process was killed."""
+    started = at.start(name, "Waiting", 2)
+    Owner(at).run()
+    go(at, name)
+    for _ in range(2):
+        killed_while_noted(at)
+    return started
+
+
+def parked(owner: Owner, name: str) -> r.Parked | None:
+    live = owner.shard.workflow(name).live
+    return None if live is None else live.parked
+
+
+def test_innocent_suspect_is_tried_again_and_goes_on() -> None:
+    at = partition()
+    started = framed(at, "innocent")
+    owner = Owner(at)
+    owner.run()
+    owner.pass_time(1)
+    why = parked(owner, "innocent")
+    assert why is not None
+    assert (why.code, why.retry_at_ms) == ("ODR-088", at.now_ms - 1000 + TRIAL_MS)
+    go(at, "innocent")
+    owner.run()
+    owner.pass_time(58)
+    assert parked(owner, "innocent") == why
+    owner.pass_time(1)
+    assert parked(owner, "innocent") is None
+    assert at.result(started) == 2
+    assert notes(at) == {}
+    assert owner.shard.suspended == {}
+    owner.pass_time(1)
+    assert owner.shard.careful is None, "care was taken for the trial only"
+
+
+def test_trial_is_noted_before_code_runs_and_what_comes_meanwhile_waits_for_it() -> None:
+    at = partition()
+    started = framed(at, "innocent")
+    owner = Owner(at)
+    owner.run()
+    at.now_ms += TRIAL_MS
+    owner.shard.tick(at.now_ms)
+    live = owner.shard.workflow("innocent").live
+    assert live is not None
+    assert live.instance is None
+    owner.send()
+    assert keys.suspect("innocent", owner.shard.writer.claim) in [entry.key for entry in owner.in_flight]
+    go(at, "innocent")
+    owner.read()
+    assert live.run.deferred == 1, "the second one waits"
+    owner.run()
+    assert at.result(started) == 2
+
+
+def deaths(at: Partition, hours: float) -> list[float]:
+    """After how many seconds a process has died, each time; another takes over at once."""
+    began, found = at.now_ms, list[float]()
+    while at.now_ms < began + hours * 3_600_000:
+        try:
+            owner = Owner(at)
+            owner.run()
+            while at.now_ms < began + hours * 3_600_000:
+                owner.pass_time(5)
+        except KeyboardInterrupt:
+            found.append((at.now_ms - began) / 1000)
+    return found
+
+
+def test_trials_of_code_that_kills_become_rare() -> None:
+    at = partition()
+    assert not dies(at)
+    at.start("killer", "Killer")
+    assert [dies(at) for _ in range(2)] == [True, True]
+    died = deaths(at, 6)
+    waits = [after - before for before, after in zip([0.0, *died], died, strict=False)]
+    assert [wait // 60 for wait in waits] == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert notes(at) == {"killer": 2 + len(died)}
+    left = {record[0]: record[1] for record in at.history if record and record[0].startswith(b"killer\0\0x")}
+    assert len([value for value in left.values() if value is not None]) <= 2, "one note says how often"
+
+
+def test_many_killers_cost_no_more_than_one_and_set_the_innocent_free() -> None:
+    at = partition()
+    started = framed(at, "innocent")
+    for number in range(4):
+        at.start(f"killer-{number}", "Killer")
+        while dies(at):
+            pass
+    assert sorted(notes(at).values()) == [2, 2, 2, 2, 2]
+    go(at, "innocent")
+    assert len(deaths(at, 6)) <= 10
+    assert at.result(started) == 2
+    assert "innocent" not in notes(at)
+
+
+def test_mended_killer_is_freed_without_anybody_doing_anything() -> None:
+    at = partition()
+    assert not dies(at)
+    at.start("killer", "Killer")
+    while dies(at):
+        pass
+    assert len(deaths(at, 1)) == 5
+    Process.deadly = False
+    assert deaths(at, 1.1) == []
+    assert [summary.status for summary in Owner(at).shard.workflow("killer").closed.values()] == ["completed"]
+    assert notes(at) == {}
+
+
+def test_owner_that_ended_in_order_leaves_suspects_on_trial() -> None:
+    at = partition()
+    framed(at, "innocent")
+    owner = Owner(at)
+    owner.run()
+    owner.shard.end()
+    owner.run()
+    go(at, "innocent")
+    after = Owner(at)
+    assert after.shard.careful is None
+    after.run()
+    after.pass_time(1)
+    assert parked(after, "innocent") is not None
+    after.pass_time(61)
+    assert [summary.status for summary in after.shard.workflow("innocent").closed.values()] == ["completed"]
+
+
+def test_suspect_behind_a_barrier_has_not_been_tried() -> None:
+    """Its note is struck out, and what was known of it still holds."""
+    at = partition()
+    framed(at, "innocent")
+    owner = Owner(at)
+    owner.run()
+    at.now_ms += TRIAL_MS
+    owner.shard.tick(at.now_ms)
+    live = owner.shard.workflow("innocent").live
+    assert live is not None
+    live.barrier = True
+    owner.run()
+    assert owner.shard.workflow("innocent").crashes() == 2
+    assert notes(at) == {"innocent": 2}
+    live.barrier = False
+    owner.shard.reschedule(owner.shard.workflow("innocent"))
+    owner.pass_time(1)
+    assert parked(owner, "innocent") is None
+    assert notes(at) == {}
+
+
+def test_partition_that_goes_during_a_trial_gives_its_turn_on() -> None:
+    """Also when only the tombstone of its note is missing: care has been taken then, and the turn is not given yet."""
+    at, turns = partition(), Turns()
+    framed(at, "innocent")
+    at.limits["turns"] = turns
+    owner = Owner(at)
+    owner.run()
+    at.now_ms += TRIAL_MS
+    owner.shard.tick(at.now_ms)
+    owner.land_all()
+    owner.shard.tick(at.now_ms + 1000)
+    assert parked(owner, "innocent") is None
+    careful, began = owner.shard.careful, list[str]()
+    assert careful is not None
+    careful.close()
+    turns.take(some_careful(), lambda: began.append("next"))
+    assert began == ["next"]
+
+
+def test_closed_run_is_asked_again_after_the_longest_wait() -> None:
+    at = partition()
+    at.start("done", "Waiting", 0)
+    owner = Owner(at)
+    owner.run()
+    at.send("done", r.QueryWorkflow(asked := at.request(), "nothing", []))
+    for _ in range(2):
+        killed_while_noted(at)
+    owner = Owner(at)
+    owner.run()
+    (refused,) = at.replies(asked)
+    assert "ODR-088" in refused.message
+    owner.pass_time(TRIAL_MS_MAX / 1000)
+    at.send("done", r.QueryWorkflow(again := at.request(), "nothing", []))
+    owner.run()
+    (answer,) = at.replies(again)
+    assert answer.code == "ODR-107", "its code was asked, and has no such query"
+    assert notes(at) == {}

@@ -40,7 +40,7 @@ ORCHESTRATOR: Final = OrchestratorSettings(
     workflows_in_memory_max=0,
     instances_in_memory_max=1,
     deadlock_timeout_seconds=0,
-    crashes_max=1000,
+    crashes_max=3,
 )
 WORKER: Final = WorkerSettings(session_timeout_seconds=6, lease_seconds=4, poll_seconds=0.5, commit_seconds=2)
 POLICY: Final = RequestPolicy(close_timeout_seconds=1)

@@ -1,7 +1,8 @@
 """After an owner that did not end in order: notes in the log which workflow's code is about to run, before it runs.
 
 So code that takes its process down leaves its name behind, and the next owner finds it, on whatever host. A note
-decides nothing by itself: it carries its claim, and is taken away once the code has come back.
+decides nothing by itself: it carries its claim, and is taken away once the code has come back. Whoever has been noted
+too often is parked, and has a trial now and then, alone: something else may have killed those processes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 CAREFUL_MS: Final = 10_000
 """How long notes are made after everything that the former owner left has been taken in."""
+TRIAL_MS: Final = 60_000
+"""After how long a parked suspect is run again. Each further death over a suspect of its partition doubles that."""
+TRIAL_MS_MAX: Final = 3_600_000
 
 
 class TakesProcessDown(Exception):
@@ -41,6 +45,10 @@ class Turns:
         if self._holder is who:
             self._holder = None
             self._next()
+
+    def awaits(self, who: Careful) -> bool:
+        """It has a turn now, or waits for one."""
+        return self._holder is who or any(waiting[0] is who for waiting in self._queue)
 
     def forget(self, who: Careful) -> None:
         """Its partition has gone."""
@@ -70,12 +78,29 @@ class Careful:
 
     @property
     def is_over(self) -> bool:
-        return self.until_ms is not None and self._shard.now_ms >= self.until_ms and not self._waiting
+        if self.until_ms is None or self._shard.now_ms < self.until_ms or self._waiting:
+            return False
+        return not self._turns.awaits(self)
 
     def run(
         self, wf: Workflow, action: Callable[[], None], inbox_offset: int | None = None, held_bytes: int = 0
     ) -> None:
         """Call ``action``, which may run code of this workflow, once that is noted; in the order of these calls."""
+        self._run(wf, action, inbox_offset, held_bytes, no_code=is_suspect(self._shard, wf))
+
+    def try_again(self, wf: Workflow, action: Callable[[], None]) -> None:
+        """Call ``action``, which runs the code of a parked suspect, once that is noted and nobody else's trial is on."""
+        self._run(wf, action)
+
+    def _run(
+        self,
+        wf: Workflow,
+        action: Callable[[], None],
+        inbox_offset: int | None = None,
+        held_bytes: int = 0,
+        *,
+        no_code: bool = False,
+    ) -> None:
         hold = None if inbox_offset is None else self._shard.hold_x(inbox_offset, held_bytes)
         waiting = self._waiting.get(wf.id)
         if waiting is not None:
@@ -84,8 +109,8 @@ class Careful:
         self._waiting[wf.id] = deque([(action, hold)])
         if not wf.suspects:
             self._note(wf.id, 0, alone=False)
-        elif is_suspect(self._shard, wf):
-            self._run_waiting(wf.id)  # no code is run: it is parked
+        elif no_code:
+            self._run_waiting(wf.id)  # it is parked
         else:
             crashes = 0 if self._shard.config.retries_suspects else wf.crashes()
             self._turns.take(self, partial(self._note, wf.id, crashes, alone=True))
@@ -105,11 +130,17 @@ class Careful:
         writer.append(key, r.Suspect(crashes + 1), then=partial(self._noted, workflow_id, alone))
 
     def _noted(self, workflow_id: str, alone: bool, _: int) -> None:
-        self._run_waiting(workflow_id)
         shard = self._shard
         wf = shard.workflow(workflow_id)
-        wf.suspects.setdefault(shard.writer.claim, 0)
-        entries = shard.clear_suspicion(wf)
+        held, wf.noted = wf.is_held(), True
+        self._run_waiting(workflow_id)
+        wf.noted = False
+        claim = shard.writer.claim
+        if held:  # its code has not been run: what was known of it holds
+            entries = [shard.writer.append(keys.suspect(wf.id, claim), None)]
+        else:
+            wf.suspects.setdefault(claim, 0)
+            entries = shard.clear_suspicion(wf)
         if alone:  # the next may run when the log does not name this one any more
             entries[-1].then = lambda _: self._turns.give(self)
 
@@ -130,9 +161,29 @@ class Careful:
 
 
 def is_suspect(shard: ShardState, wf: Workflow) -> bool:
-    """Whether the code of this workflow is not to be run any more. The first crash left no note."""
-    config = shard.config
-    return bool(config.crashes_max and not config.retries_suspects and wf.crashes() >= max(1, config.crashes_max - 1))
+    """Whether the code of this workflow is not to be run now. The first crash left no note."""
+    if not wf.suspects or wf.noted or shard.config.retries_suspects:
+        return False
+    return bool(shard.config.crashes_max) and wf.crashes() >= _crashes_allowed(shard)
+
+
+def _crashes_allowed(shard: ShardState) -> int:
+    return max(1, shard.config.crashes_max - 1)
+
+
+def trial_ms(shard: ShardState, wf: Workflow) -> int:
+    """When a suspect is run again. Its owner counts from when it has met it: takeovers do not bring that about."""
+    suspended = shard.suspended
+    since_ms = suspended.setdefault(wf.id, shard.now_ms)
+    met = (shard.workflows.get(workflow_id) for workflow_id in suspended)
+    deaths = sum(max(0, other.crashes() - _crashes_allowed(shard)) for other in met if other is not None)
+    return since_ms + min(TRIAL_MS << min(deaths, 30), TRIAL_MS_MAX)
+
+
+def has_trial(shard: ShardState, wf: Workflow) -> bool:
+    """It is a parked suspect, and its time has come."""
+    parked = None if wf.live is None else wf.live.parked
+    return parked is not None and is_suspect(shard, wf) and shard.now_ms >= trial_ms(shard, wf)
 
 
 def refuse_suspect(shard: ShardState, wf: Workflow) -> None:
@@ -141,6 +192,13 @@ def refuse_suspect(shard: ShardState, wf: Workflow) -> None:
         raise TakesProcessDown(
             f'ODR-088: each of the last {wf.crashes()} times that the code of workflow "{wf.id}" was run alone or with '
             "few others, its process died (killed, out of memory, or a crash in native code; see what the process "
-            "said last): mend the code and start the orchestrators once with --retry-suspects, or terminate the "
-            "workflow"
+            "said last). It is run again by itself, alone, within the hour. If its code is to blame, mend it, and start "
+            "the orchestrators once with --retry-suspects, or terminate the workflow"
         )
+
+
+def refuse_closed_suspect(shard: ShardState, wf: Workflow) -> None:
+    """The same for questions about runs that have ended: after the longest wait they are answered again."""
+    if is_suspect(shard, wf) and shard.now_ms >= shard.suspended.setdefault(wf.id, shard.now_ms) + TRIAL_MS_MAX:
+        shard.clear_suspicion(wf)
+    refuse_suspect(shard, wf)

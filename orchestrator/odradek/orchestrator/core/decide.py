@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from odradek.orchestrator.core import children, keys, updates
-from odradek.orchestrator.core.careful import TakesProcessDown, refuse_suspect
+from odradek.orchestrator.core.careful import TakesProcessDown, refuse_closed_suspect, refuse_suspect, trial_ms
 from odradek.orchestrator.core.closed_runs import ClosedRun
 from odradek.orchestrator.core.closing import HistoryIncomplete
 from odradek.orchestrator.core.effects import Reply, SendMessage, SendTask, Show
@@ -278,7 +278,7 @@ class Decide(Transitions):
     def closed_instance(self, closed: ClosedRun) -> WorkflowInstance:
         """The code of a closed run as it was at its end. Raises what ``CANNOT_GO_ON`` names."""
         if closed.instance is None:
-            refuse_suspect(self, self.workflow(closed.workflow_id))
+            refuse_closed_suspect(self, self.workflow(closed.workflow_id))
             run = Run(closed.workflow_id, closed.run_id, Remembered())
             for event in closed.events:
                 fold(run, event)
@@ -317,6 +317,8 @@ class Decide(Transitions):
         since = live.parked.since_ms if live.parked else self.now_ms
         if isinstance(error, TypePaused):  # it is told when that is over
             failures, since, delay = 0, error.since_ms, PARKED_RETRY_MS_MAX
+        elif isinstance(error, TakesProcessDown):
+            delay = max(trial_ms(self, self.workflow(run.workflow_id)) - self.now_ms, 0)
         changed = live.parked is None or live.parked.message != message
         live.parked = r.Parked(code, message, since, self.now_ms + delay, failures)
         live.push_due(live.parked.retry_at_ms, "p", 0)

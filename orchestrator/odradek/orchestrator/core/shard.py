@@ -15,7 +15,7 @@ from heapq import heappop
 from itertools import islice
 
 from odradek.orchestrator.core import keys
-from odradek.orchestrator.core.careful import CAREFUL_MS, Careful
+from odradek.orchestrator.core.careful import CAREFUL_MS, Careful, has_trial
 from odradek.orchestrator.core.effects import DeadLetter, SendMessage, SendTask, Show
 from odradek.orchestrator.core.run import NO_CLAIM, Run
 from odradek.orchestrator.core.state import HORIZON_MS, InboxItem, LostRecord, ShardConfig
@@ -158,12 +158,7 @@ class Shard(Steps):
         return True
 
     def _reassert(self, wf: Workflow, claims: list[int]) -> None:
-        for raw, offset in list(wf.offsets.items()):
-            if (parsed := keys.parse(raw)) is not None and parsed.kind == "x":
-                del wf.offsets[raw]
-                if parsed.claim not in wf.suspects or _is_late(raw, offset, claims):
-                    wf.suspects.pop(parsed.claim, None)
-                    self._old_suspicions.append(raw)
+        self._reassert_suspicion(wf, claims)
         unsettled = {raw for raw, offset in wf.offsets.items() if offset > self.v0 or _is_late(raw, offset, claims)}
         runs = [*wf.ending.values()]
         if wf.live is not None and wf.live.run.started is not None:
@@ -177,6 +172,16 @@ class Shard(Steps):
             if keys.summary(wf.id, run_id, claim) in unsettled:
                 self._count_reassertion(self.write_summary(wf, run_id, wf.closed[run_id]))
         wf.offsets = {}
+
+    def _reassert_suspicion(self, wf: Workflow, claims: list[int]) -> None:
+        """The newest note says how often processes died before, too; those that are late blame nobody."""
+        noted = [(parsed, raw) for raw in wf.offsets if (parsed := keys.parse(raw)) is not None and parsed.kind == "x"]
+        for parsed, raw in sorted(noted, key=lambda note: -note[0].claim):
+            offset = wf.offsets.pop(raw)
+            newer = any(claim > parsed.claim for claim in wf.suspects)
+            if newer or parsed.claim not in wf.suspects or _is_late(raw, offset, claims):
+                wf.suspects.pop(parsed.claim, None)
+                self._old_suspicions.append(raw)
 
     def _reassert_run(self, live: LiveRun, unsettled: set[bytes]) -> None:
         run = live.run
@@ -302,11 +307,20 @@ class Shard(Steps):
                 wf.heaped = None
             if wf.live is not None and wf.live.barrier:
                 continue  # rescheduled when the barrier lifts
-            if self.careful is None:
+            if wf.suspects and has_trial(self, wf):
+                self._begin_careful_mode().try_again(wf, partial(self._fire_now, workflow_id))
+            elif self.careful is None:
                 self._fire_now(workflow_id)
             else:
                 self.careful.run(wf, partial(self._fire_now, workflow_id))
         self.at = None
+
+    def _begin_careful_mode(self) -> Careful:
+        """If it is not on: for as long as somebody waits in it."""
+        if self.careful is None:
+            self.careful = Careful(self)
+            self.careful.until_ms = self.now_ms
+        return self.careful
 
     def _fire_now(self, workflow_id: str) -> None:
         wf = self.workflow(workflow_id)

@@ -150,6 +150,8 @@ class ShardState(ABC):
         """Who waits for the result of a run or of an update, by run (and update) and request."""
         self.careful: Careful | None = None
         """While it is noted which code is about to run."""
+        self.suspended: dict[str, int] = {}
+        """Workflows whose code is not run for a while, since processes died over it; and since when."""
         self.closed_runs = ClosedRuns()
         self.parked: dict[str, LiveRun] = {}
         self.holders: dict[str, set[tuple[str, int]]] = {}
@@ -317,6 +319,7 @@ class ShardState(ABC):
 
     def clear_suspicion(self, wf: Workflow) -> list[Entry]:
         """Its code has come back, or is never run again."""
+        self.suspended.pop(wf.id, None)
         claims, wf.suspects = wf.suspects, {}
         return [self.writer.append(keys.suspect(wf.id, claim), None) for claim in sorted(claims)]
 

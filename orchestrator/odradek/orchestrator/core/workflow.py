@@ -203,6 +203,8 @@ class Workflow:
 
     suspects: dict[int, int] = field(default_factory=dict)
     """By claim: how often a process has died while its code ran. The highest claim counts."""
+    noted: bool = False
+    """The log says that its code is being run."""
 
     def is_held(self) -> bool:
         """Inputs wait: the run is behind a barrier, or its end is not in the log yet."""
