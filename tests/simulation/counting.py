@@ -12,6 +12,7 @@ from unittest import mock
 from odradek.log import LogError
 from odradek.orchestrator import owned
 from odradek.orchestrator.core.attempts import Attempts
+from odradek.orchestrator.core.careful import Careful, TakesProcessDown
 from odradek.orchestrator.core.decide import Decide
 from odradek.orchestrator.core.inputs import Inputs
 from odradek.orchestrator.core.shard import Shard
@@ -46,6 +47,8 @@ def _message(shard: Any, arguments: tuple[Any, ...], found: Any) -> str:
 
 def _parked(_: Any, arguments: tuple[Any, ...], __: Any) -> str:
     message = str(arguments[1])
+    if isinstance(arguments[1], TakesProcessDown):
+        return "innocent suspect parked"  # chance has killed what ran its code, again and again
     return "parked" if message == "RuntimeError: bug" else f"{WRONG}parked for no good reason: {message}"
 
 
@@ -73,6 +76,7 @@ COUNTED: list[tuple[Any, str, Judge]] = [
     (Sender, "announce", lambda *_: "hand-over"),
     (LiveRun, "begin_next_chunk", lambda *_: "chunk sealed"),
     (Decide, "begin_successor", lambda _, __, found: "run followed by another" if found else ""),
+    (Careful, "try_again", lambda *_: "innocent suspect tried again"),
     (owned.OwnedPartition, "_restored", lambda *_: "restore"),
     (Decide, "_park", _parked),
     (Orchestrator, "partition_failed", _broken),

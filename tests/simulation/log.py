@@ -19,7 +19,11 @@ from tests.simulation.host import EPOCH_MS, Hosts, Process
 LAG_SECONDS: Final = 30
 """Compaction touches nothing younger; takeovers give up long before."""
 DELETE_RETENTION_SECONDS: Final = 30
+TASKS_RETENTION_SECONDS: Final = 40
 LATENCY_SECONDS: Final = 0.002
+
+TASKS: Final = ".tasks."
+"""In the names of topics that hold tasks."""
 
 ORPHANS: Final = 0.03
 """How likely it is that what arrives next is of a dead process: such records are late, mostly behind another claim."""
@@ -123,6 +127,18 @@ class Broker:
         partition.drop_before(self.hosts.chance.randrange(partition.begin, partition.end) + 1)
         self.hosts.note("RETENTION has taken answers up to", partition.begin)
         return True
+
+    def expire_tasks(self) -> list[Record]:
+        """Retention takes tasks that are old enough, read by somebody or not."""
+        oldest_ms = EPOCH_MS + int((self.hosts.now - TASKS_RETENTION_SECONDS) * 1000)
+        taken: list[Record] = []
+        for name, topic in self.store.topics.items():
+            for partition in topic.partitions if TASKS in name else ():
+                old = [record for record in partition.records if record.time_ms < oldest_ms]
+                if old:
+                    partition.drop_before(old[-1].offset + 1)
+                    taken += old
+        return taken
 
     def compact(self) -> None:
         for topic in self.store.topics.values():
@@ -382,15 +398,18 @@ class SimulatedLog(MemoryLog):
         return self.broker.leader_epochs[topic, partition]
 
     def create_topics(self, specs: Iterable[TopicSpec]) -> None:
-        """With a compaction lag of a minute, so that compaction has its say within the seconds of a seed."""
+        """With times so short that compaction and retention have their say within the seconds of a seed."""
         quick = {
             "min.compaction.lag.ms": str(LAG_SECONDS * 1000),
             "delete.retention.ms": str(DELETE_RETENTION_SECONDS * 1000),
         }
-        super().create_topics(
-            dataclasses.replace(spec, config={**spec.config, **quick}) if spec.policy == "compact" else spec
-            for spec in specs
-        )
+
+        def changed(spec: TopicSpec) -> TopicSpec:
+            if TASKS in spec.name:
+                return dataclasses.replace(spec, retention_ms=TASKS_RETENTION_SECONDS * 1000)
+            return dataclasses.replace(spec, config={**spec.config, **quick}) if spec.policy == "compact" else spec
+
+        super().create_topics(changed(spec) for spec in specs)
 
     def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
         self.broker.on_deleted(topic, before)

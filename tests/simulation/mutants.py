@@ -140,6 +140,18 @@ def results_of_any_attempt(whole: Any, owner: Attempts, live: Any, seq: int, att
     return live.run.activities.get(seq)
 
 
+@_instead(Attempts, "activity_due")
+def tasks_issued_once(whole: Any, owner: Attempts, live: Any, seq: int) -> None:
+    progress = live.run.activities[seq].progress
+    if progress.retry_at_ms is not None or progress.holders:
+        whole(owner, live, seq)
+
+
+@_instead(shard, "has_trial")
+def suspects_parked_for_ever(whole: Any, *arguments: Any) -> bool:
+    return False
+
+
 @_instead(Decide, "accept")
 def answered_before_durable(whole: Any, owner: Decide, live: Any, request: r.Request, **named: Any) -> None:
     owner.answer(request, r.Accepted(live.run.run_id))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from odradek.schemas import records as r
+from odradek.schemas.codec import Codec
 from tests.simulation.host import Process
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+CODEC: Final = Codec()
 SKEW_MS: Final = 1500
 OFTEN: Final = (0.02, 0.03, 0.08)
 """Of the steps, how many bring trouble; each seed has one of these."""
@@ -145,6 +148,16 @@ def retention(world: World) -> bool:
     return world.broker.retire()
 
 
+def tasks_expire(world: World) -> bool:
+    """Also those that nobody has read: they are issued again in time, or else they are never done."""
+    taken = [CODEC.decode(r.TaskRecord, record.value or b"") for record in world.broker.expire_tasks()]
+    began = set(world.attempts)
+    lost = [task for task in taken if (task.run_id, task.seq, task.attempt) not in began]
+    world.hosts.note("RETENTION has taken tasks:", len(taken), "of which nobody has begun", len(lost))
+    world.hosts.happened["task lost unread"] += len(lost)
+    return bool(taken)
+
+
 def compaction(world: World) -> bool:
     world.broker.compact()
     return True
@@ -179,6 +192,7 @@ KINDS: Final[dict[Kind, int]] = {
     worker_loses_track: 2,
     leader_changes: 3,
     retention: 1,
+    tasks_expire: 1,
     compaction: 4,
     disk_is_lost: 1,
     old_disk_comes_back: 2,
