@@ -427,3 +427,32 @@ def test_an_entity_takes_a_hundred_thousand_signals_and_stays_small() -> None:
         largest = max(largest, len(entity.remembered.requests) + len(entity.closed))
     assert result_of(partition, owner, "entity") == 100_000
     assert largest < 12_000  # of ten minutes, at 500 a minute, and twice that before it is tidied
+
+
+@pytest.mark.parametrize("landed", range(6))
+def test_late_beginning_of_a_run_that_waits_for_its_predecessor_leaves_no_empty_history(landed: int) -> None:
+    """An owner that has not begun it yet has nothing to say of it, and may die after each of its next records."""
+    partition = Partition([Tally])
+    partition.start("w", "Tally", 0, 1, 9)
+    zombie = Owner(partition)
+    zombie.run()
+    partition.send("w", r.SignalWorkflow("add", [partition.payload(1)]))
+    zombie.read()
+    zombie.land_all()
+    zombie.send()
+    begun = next(entry for entry in zombie.in_flight if b"\0c1\0" in entry.key)
+    owner = Owner(partition)
+    owner.read()
+    partition.land(begun.key, begun.value)
+    owner.land_all()
+    owner.emit_all()
+    owner.send()
+    for entry in owner.in_flight[:landed]:
+        partition.land(entry.key, entry.value)
+    heir = Owner(partition)
+    heir.run()
+    wf = heir.shard.workflow("w")
+    assert wf.damaged == {}
+    assert wf.live is not None
+    assert wf.live.run.started is not None
+    assert heir.shard.lost_records == []

@@ -11,7 +11,7 @@ from unittest import mock
 
 from odradek.client.pump import Pump
 from odradek.orchestrator import host
-from odradek.orchestrator.core import shard, workflow
+from odradek.orchestrator.core import careful, shard, workflow
 from odradek.orchestrator.core.attempts import Attempts
 from odradek.orchestrator.core.closing import Closing
 from odradek.orchestrator.core.decide import Decide
@@ -21,6 +21,7 @@ from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.core.state import ShardState
 from odradek.orchestrator.core.transitions import Transitions
 from odradek.orchestrator.core.writer import HistoryWriter
+from odradek.orchestrator.outputs import Outputs
 from odradek.schemas import records as r
 from odradek.workers.intake import Intake
 from odradek.workers.sender import Sender
@@ -140,16 +141,14 @@ def results_of_any_attempt(whole: Any, owner: Attempts, live: Any, seq: int, att
     return live.run.activities.get(seq)
 
 
-@_instead(Attempts, "activity_due")
-def tasks_issued_once(whole: Any, owner: Attempts, live: Any, seq: int) -> None:
-    progress = live.run.activities[seq].progress
-    if progress.retry_at_ms is not None or progress.holders:
-        whole(owner, live, seq)
+@_instead(Outputs, "dispatch_expiry_ms")
+def tasks_issued_once(whole: Any, *arguments: Any) -> int:
+    return 7 * 24 * 3_600_000
 
 
-@_instead(shard, "has_trial")
-def suspects_parked_for_ever(whole: Any, *arguments: Any) -> bool:
-    return False
+MUTANTS["suspects_parked_for_ever"] = partial(
+    mock.patch.multiple, careful, TRIAL_MS=1 << 40, TRIAL_MS_MAX=1 << 40
+)  # fmt: skip
 
 
 @_instead(Decide, "accept")

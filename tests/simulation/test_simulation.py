@@ -12,6 +12,8 @@ import pytest
 from tests.simulation.world import World
 
 SEEDS = int(os.environ.get("ODRADEK_SEEDS", "500"))
+FOUND_BY = (50067,)
+"""Seeds beyond those that have found something."""
 ENOUGH = 200
 """So many seeds have every kind of trouble."""
 KINDS = (
@@ -31,7 +33,7 @@ def happened() -> Counter[str]:
     return Counter()
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", [*range(SEEDS), *FOUND_BY])
 def test_everything_holds_whatever_happens(seed: int, happened: Counter[str]) -> None:
     happened.update(World(seed).run().hosts.happened)
     happened["seeds"] += 1

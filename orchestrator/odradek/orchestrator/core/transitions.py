@@ -232,7 +232,7 @@ class Transitions(Closing):
     def write_current(self, wf: Workflow, late: Key) -> Entry | None:
         """Say again, under this claim, what a late record of an older one could contradict.
 
-        None if this claim says it already.
+        None if this claim says it already, or nothing has been said of the run: it waits for the end of the one before.
         """
         claim = self.writer.claim
         live = wf.live
@@ -244,6 +244,8 @@ class Transitions(Closing):
         if late.kind == "p":
             activity = live.run.activities.get(late.number)
             return None if activity is None or activity.progress_claim == claim else self.write_progress(live, activity)
+        if live.chunk_claim == NO_CLAIM and not live.chain:
+            return None
         said = claim in (live.chunk_claim, live.chain[-1] if live.chunk_claim == NO_CLAIM and live.chain else NO_CLAIM)
         return None if said else self.write_again(live)
 
