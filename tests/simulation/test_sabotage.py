@@ -8,7 +8,7 @@ from tests.simulation import world
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.world import World
 
-SEEDS_MAX = 100
+SEEDS_MAX = 150
 """Within so many seeds, from the first on."""
 END_SECONDS_MAX = 200
 pytestmark = pytest.mark.filterwarnings("ignore")
