@@ -52,7 +52,7 @@ class Sending:
             self.namespaces[name] = open_namespace(log, name)
         here = self.namespaces["here"]
         self.failures: list[Exception] = []
-        self.outputs = Outputs(here, self.failures.append)
+        self.outputs = Outputs(here, self.failures.append, {})
         self.outputs.appender = Refusing(self.outputs.appender, refuses)  # type: ignore[assignment]
         self.writer = HistoryWriter(0, -1, -1, -1, here.codec, lambda entry: None, lambda late: None)
         self.writer.settled = self.writer.caught_up = True

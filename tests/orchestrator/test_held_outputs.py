@@ -38,7 +38,7 @@ def outputs(namespace: Namespace) -> Outputs:
     def failed(error: Exception) -> None:
         raise error
 
-    return Outputs(namespace, failed)
+    return Outputs(namespace, failed, {})
 
 
 ns = itertools.count(1)

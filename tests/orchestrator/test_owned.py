@@ -52,7 +52,7 @@ class Process:
         self.settings = OrchestratorSettings(store=store)
         self.reader = log.reader()
         self.history = log.appender()
-        self.outputs = Outputs(self.namespace, self.history_failed)
+        self.outputs = Outputs(self.namespace, self.history_failed, {})
         self.now_ms = now_ms
         self.clock_ms: Callable[[], int] = lambda: self.now_ms
         self.converter = DataConverter.default

@@ -23,7 +23,8 @@ KINDS = (
     "late or duplicate result refused", "late record", "late record answered", "leader_changes", "lose_track",
     "lost tail", "old_disk_comes_back", "orchestrator_dies", "orchestrator_leaves", "outputs emitted again", "parked",
     "pause", "reassertion", "repeated task refused", "resend", "retention", "run followed by another", "slow_down",
-    "store resumed", "task lost unread", "tasks' partition lost", "worker lost", "worker_dies", "worker_leaves", "zombie refused",
+    "store resumed", "task lost unread",
+    "tasks' partition lost", "worker lost", "worker_dies", "worker_leaves", "zombie refused",
 )  # fmt: skip
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from odradek.log import TopicMissing
 from odradek.log.namespace import Namespace, open_namespace
+from odradek.orchestrator import metrics
+from odradek.orchestrator.core.children import PARENT_CLOSED
 from odradek.orchestrator.core.effects import SendMessage
 from odradek.orchestrator.core.writer import HistoryWriter
 from odradek.schemas import records as r
@@ -22,6 +24,9 @@ _log = logging.getLogger("odradek.orchestrator.abroad")
 
 OPEN_AGAIN_SECONDS: Final = 5.0
 CHECK_SECONDS: Final = 1.0
+MESSAGES_MAX: Final = 10_000
+BYTES_MAX: Final = 64 * 1024 * 1024
+"""For each other namespace: how much waits in memory. Beyond that only what nobody sends again does."""
 
 
 class Waiting(NamedTuple):
@@ -40,9 +45,21 @@ class _Neighbour:
         """There is certainly no such namespace."""
         self.reason = "it has not been opened yet"
         self.waiting: dict[object, Waiting] = {}
+        self.waiting_bytes = 0
+        """Of what has been put there since it was last emptied; what has left meanwhile counts, too."""
         self._own = own
         self._opening = False
         self._retry_at = 0.0
+        self._told_full = False
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.waiting) >= MESSAGES_MAX or self.waiting_bytes > BYTES_MAX
+
+    def empty(self) -> dict[object, Waiting]:
+        """What has waited."""
+        waiting, self.waiting, self.waiting_bytes, self._told_full = self.waiting, {}, 0, False
+        return waiting
 
     def open(self) -> None:
         if not self._opening and time.monotonic() >= self._retry_at:
@@ -59,6 +76,15 @@ class _Neighbour:
             self.out_of_reach(str(error), missing=isinstance(error, TopicMissing | ValueError))
         finally:
             self._opening = False
+
+    def tell_full(self) -> None:
+        if not self._told_full:
+            self._told_full = True
+            _log.error(
+                'ODR-129: more than %d messages or %d bytes wait for namespace "%s" (%s): those that come now are '
+                "sent again by the histories of their senders, every 30 s", MESSAGES_MAX, BYTES_MAX, self.name,
+                self.reason,
+            )  # fmt: skip
 
     def out_of_reach(self, reason: str, *, missing: bool = False) -> None:
         self._retry_at = time.monotonic() + OPEN_AGAIN_SECONDS
@@ -100,10 +126,17 @@ class Abroad:
         """A message that waits already gives its place to the same one sent again."""
         key = _identity(waiting.effect.record)
         older = there.waiting.get(key)
+        if older is None and there.is_full and _is_sent_again(waiting.effect.record):
+            metrics.MESSAGES_DROPPED.labels(self._own.topics.namespace, there.name).inc()
+            there.tell_full()
+            _emitted(waiting)
+            return
         there.waiting[key] = waiting
+        if older is None:
+            there.waiting_bytes += len(self._own.codec.encode(waiting.effect.record))
+        else:
+            _emitted(older)
         self._waits = True
-        if older is not None and older.effect.token is not None and not older.writer.fenced:
-            older.writer.emitted(older.effect.token)
 
     def turn(self) -> None:
         """Deliver what can be delivered now, and refuse what never can."""
@@ -115,8 +148,7 @@ class Abroad:
             self._check_at = monotonic + CHECK_SECONDS
         for there in self._neighbours.values():
             if there.namespace is not None:
-                waiting, there.waiting = there.waiting, {}
-                for message in waiting.values():
+                for message in there.empty().values():
                     if not message.writer.fenced:
                         self.send(message)
             elif there.waiting and (there.missing or expiring):
@@ -137,6 +169,8 @@ class Abroad:
                     message,
                     f'ODR-129: namespace "{there.name}" {what} ({there.reason}): correct its name, or have it made',
                 )
+        if not there.waiting:
+            there.empty()
 
     def failed(self, message: Waiting, error: Exception) -> None:
         """An append over there was refused: only what goes there waits for it."""
@@ -146,7 +180,7 @@ class Abroad:
 
     def clear(self) -> None:
         for there in self._neighbours.values():
-            there.waiting.clear()
+            there.empty()
         self._waits = False
 
 
@@ -155,6 +189,18 @@ def _identity(record: r.InboxRecord | None) -> object:
     body: Any = record.body
     about = getattr(body, "origin", None) or body
     return type(body), about.run_id, about.number
+
+
+def _emitted(message: Waiting) -> None:
+    if message.effect.token is not None and not message.writer.fenced:
+        message.writer.emitted(message.effect.token)
+
+
+def _is_sent_again(record: r.InboxRecord | None) -> bool:
+    """Until it is answered its sender repeats it; an answer is given again when that happens."""
+    assert record is not None
+    origin = getattr(record.body, "origin", None)
+    return isinstance(record.body, r.MessageAnswer) or (origin is not None and origin.number < PARENT_CLOSED)
 
 
 def _expires_ms(record: r.InboxRecord | None) -> float:

@@ -169,7 +169,7 @@ class Orchestrator:
         self.reader = log.reader()
         self._wake_reader = self.reader.wake
         self.history: Appender = log.appender()
-        self.outputs = Outputs(self.namespace, self._outputs_failed)
+        self.outputs = Outputs(self.namespace, self._outputs_failed, self.owned)
         self._archives = ArchiveReads(self.namespace, self._wake)
         if self.settings.redis:
             self.copies = Copies(self.settings.redis, self._topics.namespace, self._wake)

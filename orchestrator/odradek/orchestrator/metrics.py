@@ -66,4 +66,12 @@ RESTORE_SECONDS = Histogram(
 REPLAYS = Counter("odradek_replays_total", "Runs whose code was rebuilt from their history", ["namespace"])
 REPLAYED_EVENTS = Counter("odradek_replayed_events_total", "Events that replays took", ["namespace"])
 DEAD_LETTERS = Counter("odradek_dead_letters_total", "Records that could not be taken in", ["namespace", "topic"])
+TASKS_PUT_OFF = Counter(
+    "odradek_tasks_put_off_total", "Tasks put off for minutes, since too many wait for topics", ["namespace", "queue"]
+)
+MESSAGES_DROPPED = Counter(
+    "odradek_messages_dropped_total",
+    "Messages that their senders send again, since too many wait for the namespace",
+    ["namespace", "to"],
+)
 TASKS_WAITING = Gauge("odradek_outputs_blocked", "Outputs that no topic takes at the moment", ["namespace"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -14,6 +14,7 @@ from odradek.log import Appender, AppendFailed, LogError, OnAppended, RecordTooL
 from odradek.log.namespace import Namespace, ensure_queue
 from odradek.orchestrator import metrics
 from odradek.orchestrator.abroad import Abroad, Waiting
+from odradek.orchestrator.blocked import BlockedTasks, Owner
 from odradek.orchestrator.core import children
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.run import DISPATCH_EXPIRY_MS
@@ -47,15 +48,23 @@ class _Held(NamedTuple):
 
 
 class Outputs:
-    """One appender for everything that is not history. ``on_failure`` is called when it can no longer be trusted."""
+    """One appender for everything that is not history. ``on_failure`` is called when it can no longer be trusted.
 
-    def __init__(self, namespace: Namespace, on_failure: Callable[[Exception], None]) -> None:
+    ``owners``, by partition, are told of tasks that must not wait here, since too many wait for their topics.
+    """
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        on_failure: Callable[[Exception], None],
+        owners: Mapping[int, Owner],
+    ) -> None:
         self._namespace = namespace
         self._topics: Topics = namespace.topics
         self._on_failure = on_failure
         self._queues: dict[str, _Queue] = {}
         self._unknown_queues: dict[str, float] = {}
-        self._blocked: list[tuple[fx.Output, HistoryWriter, int]] = []
+        self._blocked = BlockedTasks(namespace.topics.namespace, owners)
         self._held: dict[str, _Held] = {}
         """Outputs that may wait, by what they are about, the oldest first."""
         self._abroad = Abroad(namespace, self._deliver, self._refuse)
@@ -138,10 +147,8 @@ class Outputs:
 
     def retry_blocked(self) -> None:
         """Try again what waits for a topic that could not be made."""
-        blocked, self._blocked = self._blocked, []
-        for effect, writer, home in blocked:
-            if not writer.fenced:
-                self._send(effect, writer, home)
+        for blocked in self._blocked.take():
+            self._send(blocked.effect, blocked.writer, blocked.home)
         metrics.TASKS_WAITING.labels(self._topics.namespace).set(len(self._blocked))
 
     def announce(self, partition: int) -> None:
@@ -156,6 +163,9 @@ class Outputs:
 
     def _send_task(self, effect: fx.SendTask, task: r.TaskRecord, writer: HistoryWriter, home: int) -> None:
         queue = task.task_queue
+        if queue in self._blocked:
+            self._blocked.hold(queue, effect, writer, home)
+            return
         known = self._queues.get(queue)
         if known is None:
             try:
@@ -182,12 +192,9 @@ class Outputs:
 
     def _hold_task(self, effect: fx.SendTask, writer: HistoryWriter, home: int, queue: str, error: Exception) -> None:
         """Its topic takes it later, perhaps; nothing else waits with it."""
-        _log.error(
-            'ODR-074: tasks for queue "%s" wait, since its topic cannot be made or written to: %s. Create it with '
-            '"odradek topics create --queue %s", or correct the name', queue, error, queue,
-        )  # fmt: skip
         self._queues.pop(queue, None)
-        self._blocked.append((effect, writer, home))
+        self._blocked.block(queue, error)
+        self._blocked.hold(queue, effect, writer, home)
 
     def _refuse_task(self, effect: fx.SendTask, task: r.TaskRecord, writer: HistoryWriter, reason: str) -> None:
         """No worker can ever get it: the activity fails, as a message to a namespace that does not exist does."""

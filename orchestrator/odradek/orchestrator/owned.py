@@ -19,7 +19,7 @@ from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.core.state import ShardConfig
 from odradek.orchestrator.core.store import Store
-from odradek.orchestrator.core.writer import Entry
+from odradek.orchestrator.core.writer import Entry, HistoryWriter
 from odradek.orchestrator.outputs import Outputs
 from odradek.orchestrator.rocks import StoreFailed, StoreIdentity, stamp
 from odradek.orchestrator.settings import OrchestratorSettings
@@ -278,6 +278,11 @@ class OwnedPartition:
     @property
     def payload_bytes_max(self) -> int:
         return self.shard.config.payload_bytes_max if self.shard is not None else 0
+
+    def put_off(self, task: r.TaskRecord, writer: HistoryWriter) -> None:
+        """A task of this partition cannot be sent now, and must not be kept."""
+        if self.shard is not None and self.shard.owns and self.shard.writer is writer:
+            self.shard.put_off(task.workflow_id, task.run_id, task.seq, task.attempt)
 
     def take_steps(self, ended: Sequence[tuple[fx.RunStep, r.StepEnded]]) -> None:
         if self.shard is not None and self.phase in (Phase.CATCHING_UP, Phase.LIVE):

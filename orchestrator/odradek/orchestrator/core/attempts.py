@@ -6,6 +6,7 @@ History holds one event when an activity is scheduled and one when it ends; betw
 from __future__ import annotations
 
 import dataclasses
+from zlib import crc32
 
 from odradek.orchestrator.core.backoff import next_delay_ms
 from odradek.orchestrator.core.decide import Decide
@@ -18,6 +19,9 @@ from odradek.schemas.records import FailureKind
 
 NOBODY = ""
 """Holds the attempts that go on without a worker."""
+PUT_OFF_MS = 300_000
+"""After how long a task is tried again whose queue has no topic, while many others wait for that already; up to twice
+that."""
 
 
 class Attempts(Decide):
@@ -193,9 +197,21 @@ class Attempts(Decide):
 
     def dispatch_attempt(self, live: LiveRun, activity: Activity) -> None:
         """Send the current attempt; the record that says so goes first, so that a takeover knows."""
-        self.progress(live, activity, retry_at_ms=None, dispatched_ms=self.now_ms, attempt_scheduled_ms=self.now_ms)
+        scheduled_ms = activity.progress.attempt_scheduled_ms if activity.is_put_off else self.now_ms
+        self.progress(live, activity, retry_at_ms=None, dispatched_ms=self.now_ms, attempt_scheduled_ms=scheduled_ms)
         live.effects.append(self.task(live, activity.scheduled.seq))
         self.touched[id(live)] = live
+
+    def put_off(self, workflow_id: str, run_id: str, seq: int, attempt: int) -> None:
+        """No topic takes this attempt's task, and it is not kept for later: the history says when to send it again."""
+        live = self.workflow(workflow_id).live
+        if live is None or live.run.run_id != run_id:
+            return
+        activity = self._current(live, seq, attempt)
+        if activity is not None and not activity.progress.holders and activity.progress.paused_ms is None:
+            # By its name and number: all at once would be too many again.
+            spread_ms = crc32(f"{run_id}:{seq}".encode()) % PUT_OFF_MS
+            self.progress(live, activity, retry_at_ms=self.now_ms + PUT_OFF_MS + spread_ms)
 
     def progress(self, live: LiveRun, activity: Activity, **changes: object) -> None:
         progress = activity.progress

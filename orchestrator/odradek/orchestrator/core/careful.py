@@ -89,7 +89,7 @@ class Careful:
         self._run(wf, action, inbox_offset, held_bytes, no_code=is_suspect(self._shard, wf))
 
     def try_again(self, wf: Workflow, action: Callable[[], None]) -> None:
-        """Call ``action``, which runs the code of a parked suspect, once that is noted and nobody else's trial is on."""
+        """Call ``action``, which runs the code of a parked suspect, once that is noted, and nobody else has a trial."""
         self._run(wf, action)
 
     def _run(
@@ -192,8 +192,8 @@ def refuse_suspect(shard: ShardState, wf: Workflow) -> None:
         raise TakesProcessDown(
             f'ODR-088: each of the last {wf.crashes()} times that the code of workflow "{wf.id}" was run alone or with '
             "few others, its process died (killed, out of memory, or a crash in native code; see what the process "
-            "said last). It is run again by itself, alone, within the hour. If its code is to blame, mend it, and start "
-            "the orchestrators once with --retry-suspects, or terminate the workflow"
+            "said last). It is run again by itself, alone, within the hour. If its code is to blame, mend it, and "
+            "start the orchestrators once with --retry-suspects, or terminate the workflow"
         )
 
 

@@ -37,6 +37,11 @@ class Activity:
         """Those that count."""
         return self.progress.attempt - self.progress.attempts_before
 
+    @property
+    def is_put_off(self) -> bool:
+        """Its attempt was due, and could not be sent."""
+        return self.progress.retry_at_ms is not None and self.progress.dispatched_ms is not None
+
     def deadline(self) -> tuple[int, str] | None:
         """When something must happen if nothing else does, and what: a time limit's name, ``retry`` or ``dispatch``."""
         progress = self.progress
@@ -50,7 +55,8 @@ class Activity:
             first = (progress.dispatched_ms + self.dispatch_expiry_ms, "dispatch")
         else:
             first = NEVER
-        if limits.schedule_to_start_ms is not None and waits and progress.retry_at_ms is None:
+        due = progress.retry_at_ms is None or self.is_put_off
+        if limits.schedule_to_start_ms is not None and waits and due:
             first = min(first, (progress.attempt_scheduled_ms + limits.schedule_to_start_ms, "schedule-to-start"))
         if limits.schedule_to_close_ms is not None:
             first = min(first, (self.scheduled_ms + limits.schedule_to_close_ms, "schedule-to-close"))

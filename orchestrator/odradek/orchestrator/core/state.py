@@ -134,8 +134,8 @@ class ShardState(ABC):
     def __init__(self, config: ShardConfig, store: Store) -> None:
         self.config = config
         self.store = store
-        self.now_ms = self.inbox_ms = 0
-        """Our clock; and when the newest inbox record that has been taken in was appended."""
+        self.now_ms = self.inbox_ms = self.due_seen_ms = 0
+        """Our clock; when the newest inbox record that has been taken in was appended; how far the due heap reaches."""
         self.workflows: OrderedDict[str, Workflow] = OrderedDict()
         self.instances: OrderedDict[int, LiveRun] = OrderedDict()
         """Runs whose code is in memory, the longest unused first. By ``id``: forged starts can share a run ID."""
@@ -157,7 +157,6 @@ class ShardState(ABC):
         self.holders: dict[str, set[tuple[str, int]]] = {}
         """worker → activities (workflow, number) that it holds"""
         self.due_heap: list[tuple[int, str]] = []
-        self.due_seen_ms = 0
         self.due_changed: set[str] = set()
         self.stepping: dict[str, LiveRun] = {}
         """Runs with steps that the host runs."""
