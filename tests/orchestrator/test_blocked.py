@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from odradek import workflow
-from odradek.log import LogError
-from odradek.log.namespace import Namespace
+from odradek.log import LogError, TopicInfo
+from odradek.log.memory import MemoryLog
+from odradek.log.namespace import Namespace, create_namespace, open_namespace
 from odradek.orchestrator import abroad, blocked
 from odradek.orchestrator import outputs as outputs_module
 from odradek.orchestrator.blocked import BlockedTasks
@@ -21,6 +23,13 @@ from odradek.orchestrator.outputs import Outputs
 from odradek.schemas import records as r
 from tests.orchestrator.partition import Owner, Partition
 from tests.orchestrator.test_abroad import Sending, signal
+
+
+@pytest.fixture
+def namespace() -> Namespace:
+    log = MemoryLog(uuid.uuid4().hex)
+    create_namespace(log, "ns", partitions=1)
+    return open_namespace(log, "ns")
 
 
 @workflow.defn
@@ -50,7 +59,7 @@ class Blocking(Owner):
             self.asked += 1
             if not self.there:
                 raise LogError("not authorised")
-            return outputs_module.TopicInfo(f"ns.tasks.{queue}", "id", 1, 1_000_000, {})
+            return TopicInfo(f"ns.tasks.{queue}", "id", 1, 1_000_000, {})
 
         def failed(error: Exception) -> None:
             raise error
@@ -140,7 +149,7 @@ def test_limit_until_the_start_counts_on_while_a_task_is_put_off(
 def task(run_id: str, seq: int, input_bytes: int = 0) -> r.TaskRecord:
     payload = r.Payload("binary/plain", b"x" * input_bytes)
     return r.TaskRecord(
-        "ns", "w", run_id, "T", 0, seq, 1, "a", "work", "q", 1, 1, 2, (payload,), {}, r.Timeouts(), r.RetryPolicy()
+        "ns", "w", run_id, "T", 0, seq, 1, "a", "work", "q", 1, 1, 2, (payload,)
     )
 
 
