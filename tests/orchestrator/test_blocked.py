@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from datetime import timedelta
@@ -45,7 +46,11 @@ class Many:
             )
             for number in range(count)
         ]
-        return sum([await handle for handle in handles])
+        ended = await asyncio.gather(*handles, return_exceptions=True)
+        failed = [error for error in ended if isinstance(error, BaseException)]
+        if failed:
+            raise failed[-1]
+        return sum(number for number in ended if isinstance(number, int))
 
 
 class Blocking(Owner):
