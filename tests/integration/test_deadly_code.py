@@ -16,9 +16,11 @@ import pytest
 
 from odradek.client import Client, WorkflowHandle
 from odradek.client.description import ParkedInfo
+from odradek.orchestrator.core.careful import TRIAL_MS
 
 QUEUE = "queue"
 PATIENCE = timedelta(seconds=100)
+BEFORE_ITS_TRIAL = timedelta(milliseconds=TRIAL_MS - 5000)
 OTHERS = 20
 
 
@@ -113,4 +115,4 @@ async def test_code_that_takes_its_process_down_is_parked(tmp_path: Path, at_onc
             assert (await parked(handle)).code == "ODR-088", "another process knows it, too"
             assert supervisor.starts == 1
         async with Supervisor(address, "--retry-suspects", ODRADEK_TEST_MENDED="1"):
-            assert await handle.result(rpc_timeout=PATIENCE) == "survived"
+            assert await handle.result(rpc_timeout=BEFORE_ITS_TRIAL) == "survived"

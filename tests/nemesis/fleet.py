@@ -51,11 +51,6 @@ class Member(Process):
         """It may be frozen."""
         return bool(self._processes) and self.ended() is None
 
-    def retry_suspects(self) -> None:
-        """From its next start on, as an operator says it who knows that no code has taken a process down."""
-        for command in self._commands.values():
-            cast("list[str]", command).append("--retry-suspects")
-
     def delete_store(self) -> None:
         """What is in it, whether it is in use or not."""
         assert self.store is not None

@@ -153,9 +153,7 @@ def test_limit_until_the_start_counts_on_while_a_task_is_put_off(
 
 def task(run_id: str, seq: int, input_bytes: int = 0) -> r.TaskRecord:
     payload = r.Payload("binary/plain", b"x" * input_bytes)
-    return r.TaskRecord(
-        "ns", "w", run_id, "T", 0, seq, 1, "a", "work", "q", 1, 1, 2, (payload,)
-    )
+    return r.TaskRecord("ns", "w", run_id, "T", 0, seq, 1, "a", "work", "q", 1, 1, 2, (payload,))
 
 
 class Told:

@@ -67,11 +67,13 @@ REPLAYS = Counter("odradek_replays_total", "Runs whose code was rebuilt from the
 REPLAYED_EVENTS = Counter("odradek_replayed_events_total", "Events that replays took", ["namespace"])
 DEAD_LETTERS = Counter("odradek_dead_letters_total", "Records that could not be taken in", ["namespace", "topic"])
 TASKS_PUT_OFF = Counter(
-    "odradek_tasks_put_off_total", "Tasks put off for minutes, since too many wait for topics", ["namespace", "queue"]
+    "odradek_tasks_put_off_total",
+    "Tasks put off for minutes, since too many wait for topics",
+    ["namespace", "task_queue"],
 )
 MESSAGES_DROPPED = Counter(
     "odradek_messages_dropped_total",
     "Messages that their senders send again, since too many wait for the namespace",
-    ["namespace", "to"],
+    ["namespace", "to_namespace"],
 )
 TASKS_WAITING = Gauge("odradek_outputs_blocked", "Outputs that no topic takes at the moment", ["namespace"])
