@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from tests.chaos.shop import Process
 from tests.nemesis.bank import BOOKS_VARIABLE, BUILD_VARIABLE, QUEUE
