@@ -306,7 +306,6 @@ class Shard(Steps):
                 self._fire_now(workflow_id)
             else:
                 self.careful.run(wf, partial(self._fire_now, workflow_id))
-        self.at = None
 
     def _fire_now(self, workflow_id: str) -> None:
         wf = self.workflow(workflow_id)
