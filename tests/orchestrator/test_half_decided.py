@@ -126,6 +126,24 @@ def test_an_end_in_parts_is_told_behind_its_last_part() -> None:
     assert isinstance(partition.replies(again)[0], r.Accepted)
 
 
+def test_an_answer_from_the_batch_of_a_transition_in_parts_leaves_behind_its_last_part() -> None:
+    partition, owner = in_parts(Patient)
+    partition.start("wf", "Patient")
+    owner.run()
+    live = owner.shard.workflow("wf").live
+    assert live is not None
+    partition.send("wf", r.ActivityResult(live.run.run_id, 1, 1, "worker", partition.now_ms))
+    origin = r.MessageOrigin("test", "sender", "run", 1, partition.now_ms + 1000)
+    for _ in range(2):
+        partition.send("wf", r.SignalWorkflow("unknown", origin=origin))
+    owner.read()
+    land_one(owner)
+    owner.emit_all()
+    assert not partition.bodies(r.MessageAnswer)
+    owner.run()
+    assert len(partition.bodies(r.MessageAnswer)) == 2
+
+
 def test_half_a_transition_leaves_the_attempts_before_it() -> None:
     """The result of a second attempt was taken in by half; the next owner must know that there was a second one."""
     partition, owner = in_parts(Patient)

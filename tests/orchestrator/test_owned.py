@@ -18,7 +18,7 @@ from odradek.log.controls import Controls
 from odradek.log.memory import MemoryLog
 from odradek.log.namespace import create_namespace, open_namespace
 from odradek.orchestrator.admission import Culprits
-from odradek.orchestrator.copies import Copies
+from odradek.orchestrator.copies import CopiedStore, Copies
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.careful import Careful
@@ -32,6 +32,7 @@ from odradek.schemas import records as r
 from odradek.schemas.codec import Codec
 from odradek.workflow.definition import Definition
 from tests.orchestrator.listening import Listening
+from tests.orchestrator.test_host import eventually
 
 HISTORY, INBOX = "owned.history", "owned.inbox"
 
@@ -646,6 +647,34 @@ def test_a_killed_process_resumes_from_its_last_flush(log: Log, tmp_path: Path) 
     assert [(at - began) // 1000 for at in flushed] == [1, 21, 41]
     assert store.get(b"i") is not None
     process.owned.close()
+
+
+def test_a_copy_is_sent_on_while_its_partition_is_served(
+    log: Log, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("odradek.orchestrator.copies.PAIRS", 3)
+    before = live(log)
+    for number in range(20):
+        before.start(f"w{number}", "Listening", 1)
+    before.turns()
+    process = Process(log, now_ms=before.now_ms)
+    copies = process.copies = Copies(redis_url, uuid.uuid4().hex, lambda: None)
+    process.turn()
+    eventually(lambda: bool(copies.done), "its store is there")
+    owned, store = copies.done.popleft()
+    assert isinstance(store, CopiedStore), store
+    owned.restore(store)
+    process.turns()
+    process.pass_seconds(2)
+    assert store.is_behind
+
+    def is_whole() -> bool:
+        owned.tick(process.now_ms, 200)
+        return not store.is_behind and not store.waiting_bytes
+
+    eventually(is_whole, "the copy is as its store")
+    owned.close()
+    copies.close()
 
 
 @pytest.mark.parametrize(("seconds", "is_kept"), [(1780, True), (1810, False)])

@@ -59,7 +59,7 @@ class Shard(Steps):
     @property
     def restore_from(self) -> int:
         """The history offset from which records must be read."""
-        return max(0, min(self.position, self.v0, self.y0) + 1)
+        return min(self.position, self.v0, self.y0) + 1
 
     def restore(self, offset: int, key: bytes, value: bytes | None) -> None:
         """Take in one history record of the time before the claim. Raises ``NewerSchema``."""
@@ -192,7 +192,7 @@ class Shard(Steps):
             self._count_reassertion(self.write_again(live))
         for seq, activity in run.activities.items():
             key = keys.progress(run.workflow_id, run.run_id, seq, activity.progress_claim)
-            if activity.progress_claim != NO_CLAIM and key in unsettled:
+            if key in unsettled:
                 self._count_reassertion(self.write_progress(live, activity))
 
     @staticmethod
@@ -313,7 +313,6 @@ class Shard(Steps):
                 self._fire_now(workflow_id)
             else:
                 self.careful.run(wf, partial(self._fire_now, workflow_id))
-        self.at = None
 
     def _begin_careful_mode(self) -> Careful:
         """If it is not on: for as long as somebody waits in it."""

@@ -189,8 +189,11 @@ class ShardState(ABC):
         return position, v, x, y
 
     def leave_behind(self, effect: Effect) -> None:
-        """Let an effect leave behind all appends that are in flight, and those that finish what has been decided."""
-        if self.touched or self.in_parts:
+        """Let an effect leave behind all appends that are in flight, and those of what this batch has decided.
+
+        About a run whose transition is being written in parts nobody has to be told anything: its inputs wait.
+        """
+        if self.touched:
             self.behind.append(effect)
         else:
             self.writer.after_in_flight([effect])
@@ -331,7 +334,6 @@ class ShardState(ABC):
             self.put(key, entry.value, entry.offset)
         elif entry.value is None:
             self.dirty[b"c" + key] = None
-        self.position = entry.offset
 
     def flush_store(self) -> None:
         """Bring the store up to the acknowledged prefix, due times included.
@@ -416,9 +418,7 @@ class ShardState(ABC):
                 continue
             if live is not None and live.instance is not None:
                 self.drop_instance(live)
-            if wf.heaped is not None:
-                wf.heaped = None  # its entry stays in the heap and loads it again
-            del self.workflows[workflow_id]
+            del self.workflows[workflow_id]  # its entry stays in the heap and loads it again
             surplus -= 1
 
     def note_expiry(self, live: LiveRun, activity: Activity) -> None:

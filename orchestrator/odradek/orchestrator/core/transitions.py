@@ -64,7 +64,6 @@ class Transitions(Closing):
         """Part after part, each waiting for the acknowledgement of the one before; inputs wait until the last."""
         parts = self._parts(len(live.blocks), events)
         inbox_before = live.inbox_written
-        live.barrier = True
         self.in_parts += 1
         hold = self.hold_x(inbox_before + 1)
 
