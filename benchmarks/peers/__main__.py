@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.peers.contestants import CONTESTANTS
+from benchmarks.peers.contestants import CONTESTANTS, LIMIT, OURS
 from benchmarks.peers.install import Cache
 from benchmarks.peers.results import Run
 from benchmarks.peers.works import WORKS, Plan
@@ -17,7 +17,11 @@ from benchmarks.processes import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
-GROUPS = {"temporal": ("temporal", "temporal-pg")}
+GROUPS = {
+    "ours": OURS,
+    "temporal": ("temporal-pg", "temporal-dev"),
+    "peers": tuple(name for name in CONTESTANTS if name not in (*OURS, LIMIT)),
+}
 """Names that stand for several contestants."""
 ALIASES = {"fanout": "fan_out", "fan-out": "fan_out", "half-load": "half_load", "signals": "sleepers"}
 
@@ -37,12 +41,13 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=cache, help="where the peers are installed; default: %(default)s")
     parser.add_argument("--scratch", type=Path, help="where their data is while they run; default: a temporary folder")
     parser.add_argument("--output", type=Path, help="the JSON; default: benchmarks/results/DATE.json")
-    parser.add_argument("--page", action="store_true", help="write docs/benchmarks.md and its plots from the result")
+    parser.add_argument("--page", action="store_true", help=PAGE_HELP)
     parser.add_argument("--show", type=Path, metavar="JSON", help="measure nothing: show this result")
     return parser.parse_args(given)
 
 
-NAMES = "contestants: " + ", ".join(CONTESTANTS)
+PAGE_HELP = "write docs/benchmarks.md and its plots from the result; a complete run always does"
+NAMES = f"contestants: {', '.join(CONTESTANTS)}; or {', '.join(GROUPS)} for several"
 
 
 def contestants(text: str) -> list[str]:
@@ -71,6 +76,12 @@ def plan_of(options: argparse.Namespace) -> Plan:
     return plan
 
 
+def is_complete(options: argparse.Namespace) -> bool:
+    """It measures all that the page shows."""
+    everything = options.only == list(CONTESTANTS) and options.work == frozenset(WORKS)
+    return everything and not options.quick and options.show is None
+
+
 def measure(options: argparse.Namespace) -> Run:
     from benchmarks.peers.compare import compare
 
@@ -91,7 +102,7 @@ def main() -> int:
         run.save(path)
         print(path, file=sys.stderr)
     show(run)
-    if options.page:
+    if options.page or is_complete(options):
         from benchmarks.peers.page import write
 
         write(run, PAGE)

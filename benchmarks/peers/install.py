@@ -38,8 +38,9 @@ class Cache:
         python, stamp = environment / "bin" / "python", environment / "installed.txt"
         wanted = "\n".join(packages)
         if not stamp.exists() or stamp.read_text() != wanted:
-            _run(f"Python packages of {peer}", [sys.executable, "-m", "venv", environment])
-            _run(f"Python packages of {peer}", [python, "-m", "pip", "install", "-q", *packages])
+            what = f"Python packages of {peer}"
+            _run(what, [sys.executable, "-m", "venv", str(environment)])
+            _run(what, [str(python), "-m", "pip", "install", "-q", *packages])
             stamp.write_text(wanted)
         return python
 
@@ -50,7 +51,7 @@ class Cache:
         if not list(folder.glob(pattern)):
             package = f"@restatedev/restate-server@{RESTATE_SERVER}"
             folder.mkdir(parents=True, exist_ok=True)
-            command = ["npm", "install", "--silent", "--ignore-scripts", "--prefix", folder, package]
+            command = ["npm", "install", "--silent", "--ignore-scripts", "--prefix", str(folder), package]
             _run("Restate's server", command, cwd=folder)
         found = list(folder.glob(pattern))
         if not found:

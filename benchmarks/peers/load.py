@@ -100,7 +100,8 @@ class Load:
         """Starts that come as they come (Poisson), whoever waits; each latency counts from when it was due."""
         chance, names, began = random.Random(7), fresh(), time.perf_counter()
         latencies: list[float] = []
-        due, tasks = 0.0, []
+        tasks: list[asyncio.Task[None]] = []
+        due = 0.0
 
         async def one(name: str, due_at: float) -> None:
             await self._one(kind, name)
@@ -127,7 +128,7 @@ class Load:
         return {"seconds": time.perf_counter() - began}
 
     async def sleepers(self, workflows_max: int, seconds_max: float) -> Answer:
-        """Starts workflows that wait for a signal until there are enough or the time is over; then waits until all wait."""
+        """Starts workflows that wait for a signal, until there are enough or the time is over; then until all wait."""
         names, began, counter = fresh(), time.perf_counter(), of_environment()
         counter.zero()
         handles: list[Any] = []
@@ -168,7 +169,7 @@ class Load:
         return {"workflows": len(self._sleepers), "accepted_seconds": sent, "seconds": time.perf_counter() - began}
 
     async def begin(self, kind: str, workflows: int) -> Answer:
-        """Like ``chain`` with a client that tries again whatever fails, and answers at once; ``finish`` waits for the end."""
+        """Like ``chain``, but whatever fails is tried again; answers at once, and ``finish`` waits for the end."""
         self._running = asyncio.create_task(self._persistent_chain(kind, workflows))
         await asyncio.sleep(0)
         return {}

@@ -73,8 +73,7 @@ class Measuring:
     def _warm_up(self, kind: str) -> None:
         """Not measured but for the rate, from which the number of workflows to measure follows."""
         plan, ask = self._plan, self._contestant.client.ask
-        on_broker = "broker" in self._contestant.processes.cpu_seconds()
-        seconds = plan.broker_warm_seconds if on_broker and self._contestant.name == LIMIT else plan.warm_seconds
+        seconds = plan.broker_warm_seconds if self._contestant.is_cold() else plan.warm_seconds
         callers = 5_000 if self._contestant.name == LIMIT else CALLS_MAX
         found = ask("closed", kind=kind, open=callers, seconds=seconds)
         rate = found["workflows"] / found["seconds"]
@@ -87,7 +86,7 @@ class Measuring:
     def _chain(self, kind: str) -> Iterator[Sample]:
         count = self._chains(self._rates[kind])
         for _ in range(self._plan.repeats):
-            sample = self._ask("chain", lambda _: count * STEPS, kind=kind, workflows=count)
+            sample = self._ask("chain", exactly(count * STEPS), kind=kind, workflows=count)
             self._rates[kind] = count / sample.seconds
             yield sample
 
@@ -104,7 +103,7 @@ class Measuring:
     def _fan_out(self, kind: str) -> Iterator[Sample]:
         width = self._plan.fan_out
         for _ in range(self._plan.repeats):
-            sample = self._ask("fan_out", lambda _: width, kind=kind, width=width)
+            sample = self._ask("fan_out", exactly(width), kind=kind, width=width)
             yield sample
             if sample.seconds > FAN_OUT_SECONDS_MAX:
                 return
@@ -121,18 +120,20 @@ class Measuring:
             if step_seconds * steps > self._plan.history_seconds:
                 say(f"    {steps} steps would take {step_seconds * steps:.0f} s: left out")
                 return
-            sample = self._ask("long", lambda _, n=steps: n, kind=kind, steps=steps)
-            sample.facts["steps"] = steps
-            step_seconds = sample.seconds / steps
-            yield sample
+            tries = [self._ask("long", exactly(steps), kind=kind, steps=steps) for _ in range(self._plan.repeats)]
+            middle = sorted(tries, key=lambda sample: sample.seconds)[len(tries) // 2]
+            middle.facts["steps"] = steps
+            step_seconds = middle.seconds / steps
+            yield middle
 
     def _crowd(self, kind: str) -> Iterator[Sample]:
         client, processes = self._contestant.client, self._plan.crowd_processes
         client.ask("gather", processes=processes)
         try:
             each = max(1, self._chains(self._rates[kind]) // processes)
+            client.ask("crowd", kind=kind, each=each)
             for _ in range(self._plan.repeats):
-                sample = self._ask("crowd", lambda _: processes * each * STEPS, kind=kind, each=each)
+                sample = self._ask("crowd", exactly(processes * each * STEPS), kind=kind, each=each)
                 sample.facts["processes"] = processes
                 yield sample
         finally:
@@ -195,6 +196,10 @@ class Measuring:
             "extra_steps": contestant.counter.read(0) - steps,
         }
         yield Sample(ended - killed, steps, facts=facts)
+
+
+def exactly(number: int) -> Callable[[dict[str, Any]], int]:
+    return lambda _: number
 
 
 def steps_done(answer: dict[str, Any]) -> int:

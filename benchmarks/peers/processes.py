@@ -51,10 +51,10 @@ class Processes:
 
     def kill(self, name: str) -> None:
         """SIGKILL, its children included."""
-        process = self._own.pop(name)
-        del self._pids[name]
+        process = self._own[name]
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        self._forget(name)
 
     def stop(self, name: str, with_signal: signal.Signals = signal.SIGTERM) -> None:
         process = self._own.get(name)
@@ -66,7 +66,14 @@ class Processes:
         except subprocess.TimeoutExpired:
             self.kill(name)
             return
-        del self._own[name], self._pids[name]
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        del self._pids[name]
+        process = self._own.pop(name)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def stop_all(self) -> None:
         for name in reversed(list(self._own)):

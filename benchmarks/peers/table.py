@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +14,8 @@ from benchmarks.peers.load import STEPS
 from benchmarks.peers.results import Entrant, Measurement, Run, spread
 
 KINDS = {"remote": "remote", "local": "in process"}
-DASH = "–"
+PROCESSES = ("broker", "database", "engine", "worker", "client")
+DASH = "–"  # noqa: RUF001 - a dash
 
 
 @dataclass
@@ -122,16 +124,17 @@ def of_steps(run: Run, kind: str) -> Iterator[Section]:
 
 def latencies(rows: Rows, name: str) -> list[Row]:
     return [
-        rows.row(
-            f"{name}, p{percent}", lambda m, percent=percent: [m.latency_ms(percent) / STEPS], form="{:.2f}"
-        )
+        rows.row(f"{name}, p{percent}", partial(latency_of_step, percent=percent), form="{:.2f}")
         for percent in (50, 99)
     ]
 
 
+def latency_of_step(found: Measurement, percent: float) -> list[float]:
+    return [found.latency_ms(percent) / STEPS]
+
+
 def waiting(run: Run) -> Section:
     sleepers, signals = Rows(run, "sleepers", ""), Rows(run, "signals", "")
-    processes = ("broker", "database", "engine", "worker", "client")
     return Section(
         "Workflows that wait for a signal",
         [
@@ -139,8 +142,8 @@ def waiting(run: Run) -> Section:
             sleepers.row("CPU s per 1,000 starts", lambda m: m.values("cpu_per_1000"), form="{:.2f}"),
             sleepers.row("bytes each, all but client and broker", memory_bytes),
             *(
-                sleepers.row(f"  {name}, bytes each", lambda m, name=name: memory_of(m, name), compared=False)
-                for name in processes
+                sleepers.row(f"  {name}, bytes each", partial(memory_of, process=name), compared=False)
+                for name in PROCESSES
             ),
             signals.row("signals/s, to the end of each", lambda m: m.values("per_second"), more_is_better=True),
             signals.row("CPU s per 1,000 signals", lambda m: m.values("cpu_per_1000"), form="{:.2f}"),
@@ -156,9 +159,7 @@ def memory_bytes(found: Measurement) -> list[float]:
     """Of what runs workflows. A library's client is its engine; a broker's heap says nothing of a workflow."""
     embedded = not any("bytes engine" in sample.facts for sample in found.samples)
     counted = ("engine", "worker", "database", *(("client",) if embedded else ()))
-    return [
-        sum(sample.facts.get(f"bytes {name}", 0.0) for name in counted) for sample in found.samples
-    ]
+    return [sum(sample.facts.get(f"bytes {name}", 0.0) for name in counted) for sample in found.samples]
 
 
 def recovered(run: Run) -> Section:
@@ -176,9 +177,7 @@ class Rows:
     """Makes rows of one work."""
 
     def __init__(self, run: Run, work: str, kind: str) -> None:
-        self._found = {
-            entrant.name: found for entrant in run.entrants if (found := run.find(entrant.name, work, kind))
-        }
+        self._found = {entrant.name: found for entrant in run.entrants if (found := run.find(entrant.name, work, kind))}
 
     def row(
         self,
@@ -194,10 +193,8 @@ class Rows:
 
     def cpu_by_process(self) -> list[Row]:
         """The medians of what each process took. Brokers of one cluster count together."""
-        names = ("broker", "database", "engine", "worker", "client")
         return [
-            self.row(f"  {name}", lambda m, name=name: cpu_of(m, name), form="{:.3f}", compared=False)
-            for name in names
+            self.row(f"  {name}", partial(cpu_of, process=name), form="{:.3f}", compared=False) for name in PROCESSES
         ]
 
 
@@ -227,16 +224,22 @@ def show(run: Run, console: Console | None = None) -> None:
 
 def versus(row: Row, name: str) -> str:
     ratio, best = row.ratio(name), row.best_peer()
-    return DASH if ratio is None else f"{ratio:.2f}× {best}"
+    return DASH if ratio is None else f"{ratio:.2f} x {best}"
 
 
 def notes(run: Run) -> list[str]:
     """What a reader of the table must know."""
     lines = ["min / median / max of repeats; the best peer is bold; a ratio above 1 means that ours is better."]
-    lines += [f"{entrant.title}: {versions(entrant)}; {entrant.durability}" for entrant in run.entrants if not entrant.left_out]
-    lines += [f"LEFT OUT: {entrant.title}: {entrant.left_out}" for entrant in run.entrants if entrant.left_out]
     lines += [
-        f"NOT MEASURED: {found.contestant}, {found.work} {found.kind}: {found.error.splitlines()[0]}"
+        f"{entrant.title}: {versions(entrant)}; {entrant.durability}"
+        for entrant in run.entrants
+        if not entrant.left_out
+    ]
+    lines += [
+        f"LEFT OUT: {entrant.title}: {first_line(entrant.left_out)}" for entrant in run.entrants if entrant.left_out
+    ]
+    lines += [
+        f"NOT MEASURED: {found.contestant}, {found.work} {found.kind}: {first_line(found.error)}"
         for found in run.measurements
         if found.error
     ]
@@ -246,3 +249,7 @@ def notes(run: Run) -> list[str]:
 
 def versions(entrant: Entrant) -> str:
     return ", ".join(f"{name} {version}" for name, version in entrant.versions.items())
+
+
+def first_line(reason: str) -> str:
+    return reason.splitlines()[0]

@@ -36,7 +36,7 @@ class Plan:
     callers: tuple[int, ...] = (1, 8, 64, 256)
     callers_seconds: float = 2
     histories: tuple[int, ...] = (10, 100, 1_000)
-    history_seconds: float = 8
+    history_seconds: float = 4
     """A length that would take longer is left out."""
     sleepers_max: int = 5_000
     sleepers_seconds: float = 5
@@ -61,7 +61,7 @@ class Plan:
             callers=(1, 16, 128),
             callers_seconds=1,
             histories=(10, 100),
-            history_seconds=3,
+            history_seconds=2,
             sleepers_max=1_000,
             sleepers_seconds=2,
             settle_seconds=1,

@@ -106,7 +106,7 @@ class Crowd(Load):
     async def gather(self, processes: int) -> Answer:
         """Start so many client processes, and connect them."""
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__spec__.name if __spec__ else __name__])
+        context.set_forkserver_preload([__spec__.name])
         began = time.perf_counter()
         for _ in range(processes):
             line, theirs = context.Pipe()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from temporalio import activity, workflow
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.worker import PollerBehaviorSimpleMaximum, UnsandboxedWorkflowRunner, Worker
 
@@ -113,6 +116,28 @@ async def work(address: str) -> None:
     await worker.run()
 
 
+async def make_namespace(address: str) -> None:
+    """As the server of production wants it; the development server has one from the start."""
+    client = await Client.connect(address)
+    kept = Duration(seconds=24 * 3600)
+    made = RegisterNamespaceRequest(namespace="default", workflow_execution_retention_period=kept)
+    await client.workflow_service.register_namespace(made)
+    for _ in range(150):
+        try:
+            await client.count_workflows()
+            return
+        except Exception:  # it takes a while until all of the server's parts have heard of it
+            await asyncio.sleep(0.2)
+    raise TimeoutError("the namespace cannot be used")
+
+
 if __name__ == "__main__":
     role, server = sys.argv[1:]
-    asyncio.run(work(server) if role == "worker" else serve(Temporal(server)))
+    if role == "worker":
+        asyncio.run(work(server))
+    elif role == "namespace":
+        asyncio.run(make_namespace(server))
+    else:
+        asyncio.run(serve(Temporal(server)))
+    sys.stdout.flush()
+    os._exit(0)  # threads of the library may crash an interpreter that ends

@@ -41,6 +41,10 @@ class Contestant(ABC):
     def install(self) -> dict[str, str]:
         """Versions of its parts, once all are there. Raises ``Unavailable``."""
 
+    def is_cold(self) -> bool:
+        """It has just started a Java virtual machine, which is still compiling itself."""
+        return False
+
     @abstractmethod
     def start(self) -> None:
         """Server, worker and client; returns when they can work."""
@@ -48,7 +52,7 @@ class Contestant(ABC):
     def stop(self) -> None:
         self.processes.stop_all()
 
-    def prepare_recovery(self) -> None:
+    def prepare_recovery(self) -> None:  # noqa: B027 - most need nothing
         """Bring about that there are victims, where that takes another arrangement."""
 
     @abstractmethod

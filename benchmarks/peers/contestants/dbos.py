@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from benchmarks.peers.client import LoadClient
 from benchmarks.peers.contestants.base import Contestant
 from benchmarks.peers.contestants.postgres import Postgres
@@ -13,7 +16,9 @@ class Dbos(Contestant):
     name = "dbos"
     title = "DBOS on PostgreSQL"
     durability = "one PostgreSQL, default settings: flushed to the disk at every commit"
-    kinds = {"local": "DBOS.step: a function in the application's process, its result committed"}
+    kinds: ClassVar[Mapping[str, str]] = {
+        "local": "DBOS.step: a function in the application's process, its result committed"
+    }
     victims = ("worker",)
 
     def install(self) -> dict[str, str]:

@@ -35,11 +35,18 @@ class SharedBroker:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.running: LocalBroker | None = None
+        self._is_cold = True
+
+    def is_cold(self) -> bool:
+        """Only when it is asked for the first time: whoever asks warms it up."""
+        was, self._is_cold = self._is_cold, False
+        return was
 
     def start(self) -> LocalBroker:
         if self.running is None:
             self.running = LocalBroker(self._folder, quick_start=False, eager_cleaning=False, heap_mb=HEAP_MB)
             self.running.start()
+            self._is_cold = True
         return self.running
 
     def stop(self) -> None:
@@ -59,9 +66,7 @@ class Odradek(Contestant):
         self.namespace = f"{self.name.replace('-', '')}{time.time_ns()}"
         log = open_log(self.address)
         try:
-            create_namespace(
-                log, self.namespace, partitions=PARTITIONS, queues=(QUEUE,), replication=self.replication
-            )
+            create_namespace(log, self.namespace, partitions=PARTITIONS, queues=(QUEUE,), replication=self.replication)
         finally:
             log.close()
         self.configure()
@@ -110,6 +115,9 @@ class OnBroker(Odradek):
     def install(self) -> dict[str, str]:
         return kafka_versions()
 
+    def is_cold(self) -> bool:
+        return self._broker.is_cold()
+
     def open_log(self) -> str:
         broker = self._broker.start()
         self.processes.adopt("broker", broker.pid)
@@ -144,7 +152,12 @@ class Replicated(Odradek):
     def install(self) -> dict[str, str]:
         return kafka_versions()
 
+    def is_cold(self) -> bool:
+        was, self._cold = self._cold, False
+        return was
+
     def open_log(self) -> str:
+        self._cold = True
         self._cluster = LocalCluster(self.folder / "cluster", heap_mb=512, quick_start=False)
         self._cluster.start()
         for broker in self._cluster.brokers:

@@ -28,7 +28,18 @@ class Postgres:
         data = self._folder / "postgres"
         data.mkdir()
         as_user = self._as_user(data)
-        initdb = [self._programs / "initdb", "-D", data, "-A", "trust", "-U", USER, "-E", "UTF8", "--no-locale"]
+        initdb = [
+            str(self._programs / "initdb"),
+            "-D",
+            str(data),
+            "-A",
+            "trust",
+            "-U",
+            USER,
+            "-E",
+            "UTF8",
+            "--no-locale",
+        ]
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=data, **as_user)
         settings = {
             "port": self.port,
@@ -37,7 +48,7 @@ class Postgres:
             "max_connections": 200,
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        command = [self._programs / "postgres", "-D", data, *options]
+        command = [str(self._programs / "postgres"), "-D", str(data), *options]
         self._processes.spawn("database", command, cwd=data, **as_user)
         self._processes.wait_for("database", self._answers)
         for name in databases:
@@ -70,9 +81,7 @@ class Postgres:
             user = pwd.getpwnam(USER)
         except KeyError:
             raise Unavailable(f'PostgreSQL does not run as root, and there is no user "{USER}"') from None
-        for folder in data.parents:
-            if folder == Path("/") or folder.stat().st_mode & 0o001:
-                break
-            folder.chmod(folder.stat().st_mode | 0o011)
+        for made in (self._folder, self._folder.parent):
+            made.chmod(made.stat().st_mode | 0o011)
         shutil.chown(data, USER)
         return {"user": USER, "group": user.pw_gid, "extra_groups": []}

@@ -6,6 +6,8 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from typing import ClassVar
 
 from benchmarks.peers.client import LoadClient
 from benchmarks.peers.contestants.base import Contestant
@@ -22,7 +24,7 @@ class Restate(Contestant):
     name = "restate"
     title = "Restate"
     durability = "one node, default settings: its write-ahead log is flushed before it acknowledges"
-    kinds = {
+    kinds: ClassVar[Mapping[str, str]] = {
         "remote": "a call of another service's handler, through the server",
         "local": "ctx.run: an async function in the worker, its result journalled by the server",
     }
@@ -44,7 +46,7 @@ class Restate(Contestant):
 
     def revive(self, victim: str) -> None:
         if victim == "worker":
-            self.processes.spawn("worker", [self._python, "-m", APP, "worker", self._ports["worker"]], self.env)
+            self.processes.spawn("worker", [self._python, "-m", APP, "worker", str(self._ports["worker"])], self.env)
             return
         settings = {
             "BASE_DIR": self.folder / "data",

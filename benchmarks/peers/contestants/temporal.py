@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 from benchmarks.peers.client import LoadClient
 from benchmarks.peers.contestants.base import Contestant
 from benchmarks.peers.contestants.postgres import Postgres
 from benchmarks.peers.install import TEMPORAL_CLI, TEMPORAL_SERVER
+from benchmarks.processes import ROOT
 from odradek.testing.broker import free_ports
 
 APP = "benchmarks.peers.apps.temporal"
@@ -30,7 +31,7 @@ LIMITS = {
 
 
 class Temporal(Contestant):
-    name = "temporal"
+    name = "temporal-dev"
     title = "Temporal, development server"
     durability = "one SQLite file, WAL, synchronous=NORMAL: NOT flushed to the disk at every commit"
     kinds: ClassVar[Mapping[str, str]] = {
@@ -72,10 +73,10 @@ class Temporal(Contestant):
         else:
             self.processes.spawn("engine", self.server_command(), {"TEMPORAL_VERSION_CHECK_DISABLED": "1"})
 
-    def server_command(self) -> list[str | Path]:
-        command = [self._program, "server", "start-dev", "--headless", "--log-level", "error"]
+    def server_command(self) -> list[str]:
+        command = [str(self._program), "server", "start-dev", "--headless", "--log-level", "error"]
         pragmas = ["--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=1"]
-        return [*command, "--port", str(self.port), "--db-filename", self.folder / "temporal.db", *pragmas]
+        return [*command, "--port", str(self.port), "--db-filename", str(self.folder / "temporal.db"), *pragmas]
 
 
 class TemporalOnPostgres(Temporal):
@@ -110,33 +111,22 @@ class TemporalOnPostgres(Temporal):
         self._postgres.stop()
 
     def make_namespace(self) -> None:
-        """Over the SDK, in its Python: the server says so when it is ready."""
-        code = (
-            "import asyncio, sys, time\n"
-            "from google.protobuf.duration_pb2 import Duration\n"
-            "from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest\n"
-            "from temporalio.client import Client\n"
-            "async def main():\n"
-            "    client = await Client.connect(sys.argv[1])\n"
-            "    day = Duration(seconds=86400)\n"
-            "    made = RegisterNamespaceRequest(namespace='default', workflow_execution_retention_period=day)\n"
-            "    await client.workflow_service.register_namespace(made)\n"
-            "    for _ in range(100):\n"
-            "        try:\n"
-            "            return await client.count_workflows()\n"
-            "        except Exception:\n"
-            "            await asyncio.sleep(0.2)\n"
-            "asyncio.run(main())\n"
+        """Returns when the server knows it, and has its tables."""
+        subprocess.run(
+            [self._python, "-m", APP, "namespace", self.address],
+            check=True,
+            cwd=ROOT,
+            timeout=60,
+            env={**os.environ, **self.env},
         )
-        subprocess.run([self._python, "-c", code, self.address], check=True, timeout=60, stdout=subprocess.DEVNULL)
 
-    def server_command(self) -> list[str | Path]:
+    def server_command(self) -> list[str]:
         arguments = ["--root", str(self.folder), "--config", ".", "--env", "bench", "--allow-no-auth", "start"]
-        return [self._program, *arguments]
+        return [str(self._program), *arguments]
 
     def _make_tables(self, database: str, schema: str) -> None:
         where = ["--plugin", PLUGIN, "--ep", "127.0.0.1", "-p", str(self._postgres.port), "-u", "postgres"]
-        tool = [self._schema_tool, *where, "--pw", "-", "--db", database]
+        tool = [str(self._schema_tool), *where, "--pw", "-", "--db", database]
         for step in (["setup-schema", "-v", "0.0"], ["update-schema", "--schema-name", f"postgresql/v12/{schema}"]):
             subprocess.run([*tool, *step], check=True, capture_output=True)
 
