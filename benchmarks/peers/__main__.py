@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -94,6 +95,7 @@ def main() -> int:
     from benchmarks.peers.table import show
 
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # or it would leave servers behind
     if options.show:
         run = Run.load(options.show)
     else:

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from benchmarks.peers.client import WorkFailed
-from benchmarks.peers.contestants import LIMIT
 from benchmarks.peers.contestants.base import Contestant
 from benchmarks.peers.load import CALLS_MAX, STEPS
-from benchmarks.peers.results import Measurement, Sample
+from benchmarks.peers.results import Measurement, Sample, percentile, thinned
 from benchmarks.peers.works import Plan
 
 RECOVERY_SECONDS_MAX = 120.0
@@ -34,6 +33,8 @@ class Measuring:
         self.found: list[Measurement] = []
 
     def all(self) -> list[Measurement]:
+        if self._contestant.is_cold():
+            self._warm_broker_up()
         # First: memory that closed workflows leave behind would hide what open ones take.
         self._do("sleepers", "", self._sleepers)
         for kind in self._contestant.kinds:
@@ -68,14 +69,20 @@ class Measuring:
         after = processes.cpu_seconds()
         cpu = {name: seconds - before.get(name, 0.0) for name, seconds in after.items()}
         facts = {name: value for name, value in answer.items() if name not in {"seconds", "latencies_ms"}}
-        return Sample(answer["seconds"], count(answer), cpu, answer.get("latencies_ms", []), facts)
+        return Sample(answer["seconds"], count(answer), cpu, thinned(answer.get("latencies_ms", [])), facts)
+
+    def _warm_broker_up(self) -> None:
+        kind = next(iter(self._contestant.kinds))
+        self._contestant.client.ask("closed", kind=kind, open=CALLS_MAX, seconds=self._plan.broker_warm_seconds)
+        if "sleepers" in self._works:
+            # Among processes that are new: closed workflows stay in the memory of the old ones.
+            self._contestant.stop()
+            self._contestant.start()
 
     def _warm_up(self, kind: str) -> None:
         """Not measured but for the rate, from which the number of workflows to measure follows."""
         plan, ask = self._plan, self._contestant.client.ask
-        seconds = plan.broker_warm_seconds if self._contestant.is_cold() else plan.warm_seconds
-        callers = 5_000 if self._contestant.name == LIMIT else CALLS_MAX
-        found = ask("closed", kind=kind, open=callers, seconds=seconds)
+        found = ask("closed", kind=kind, open=CALLS_MAX, seconds=plan.warm_seconds)
         rate = found["workflows"] / found["seconds"]
         count = self._chains(rate)
         self._rates[kind] = count / ask("chain", kind=kind, workflows=count)["seconds"]
@@ -111,7 +118,8 @@ class Measuring:
     def _load(self, kind: str) -> Iterator[Sample]:
         for callers in self._plan.callers:
             sample = self._ask("closed", steps_done, kind=kind, open=callers, seconds=self._plan.callers_seconds)
-            sample.facts["callers"] = callers
+            sample.facts |= {"callers": callers, "p50_ms": percentile(sample.latencies_ms, 50) / STEPS}
+            sample.latencies_ms.clear()
             yield sample
 
     def _history(self, kind: str) -> Iterator[Sample]:

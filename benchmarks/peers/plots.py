@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from benchmarks.peers.contestants import CONTESTANTS
 from benchmarks.peers.load import STEPS
@@ -58,6 +61,8 @@ def throughput(run: Run) -> Figure | None:
             axes.annotate(f" {middle:,.0f}", (high, place), va="center")
         named(axes, run, found)
         axes.set_xscale("log")
+        axes.set_xlim(left=10)
+        scaled(axes.xaxis)
         axes.set_xlabel("steps/s (logarithmic)")
 
     return by_kind(run, "chain", bars)
@@ -77,7 +82,6 @@ def cpu(run: Run) -> Figure | None:
             axes.annotate(f" {total:.2f}", (total, place), va="center")
         named(axes, run, found)
         axes.set_xlabel("CPU s per 1,000 steps (or ms a step)")
-        axes.legend(loc="lower right")
 
     return by_kind(run, "chain", bars)
 
@@ -94,12 +98,11 @@ def latency(run: Run) -> Figure | None:
                 steps = sorted(ms / STEPS for sample in one.samples for ms in sample.latencies_ms)
                 shares = [(n + 1) / len(steps) * 100 for n in range(len(steps))]
                 label = title(run, one) if line == "-" else None
-                steps, shares = thinned(steps), thinned(shares)
                 axes.plot(steps, shares, line, color=COLOURS[one.contestant], label=label, linewidth=1.3)
         axes.set_xscale("log")
+        scaled(axes.xaxis)
         axes.set_xlabel("ms a step; dashed: at half load")
         axes.set_ylabel("% of workflows")
-        axes.legend(loc="lower right")
 
     return by_kind(run, "latency", curves)
 
@@ -144,11 +147,12 @@ def by_kind(run: Run, work: str, plot: Callable[[Axes, list[Measurement]], None]
     found = {kind: measurements for kind, measurements in found.items() if measurements}
     if not found:
         return None
-    figure = Figure(figsize=(WIDTH_INCHES, 3.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCHES, 4.2), layout="constrained")
     for number, (kind, measurements) in enumerate(found.items(), 1):
         axes = figure.add_subplot(1, len(found), number)
         axes.set_title(f"steps: {KINDS[kind]}")
         plot(axes, measurements)
+    explained(figure)
     return figure
 
 
@@ -184,12 +188,25 @@ def line(axes: Axes, run: Run, measurement: Measurement, x: list[float], y: list
 def logarithmic(axes: Axes, x: str, y: str) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
+    scaled(axes.xaxis)
+    scaled(axes.yaxis)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.legend(fontsize=7)
 
 
-def thinned(points: list[float], count_max: int = 200) -> list[float]:
-    """At most so many of them, the last one included: a file of every workflow would be large."""
-    step = max(1, len(points) // count_max)
-    return [*points[:-1:step], points[-1]]
+def scaled(axis: Axis) -> None:
+    """Ticks of a logarithmic axis in plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def explained(figure: Figure) -> None:
+    """One legend for all of a figure, below it."""
+    labels: dict[str, Artist] = {}
+    for axes in figure.axes:
+        handles, names = axes.get_legend_handles_labels()
+        labels.update(zip(names, handles, strict=True))
+    if labels:
+        handles, columns = list(labels.values()), min(5, len(labels))
+        figure.legend(handles=handles, labels=list(labels), loc="outside lower center", ncols=columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = 1
+KEPT_MAX = 500
+"""Latencies of a sample, about."""
 
 
 @dataclass
@@ -89,7 +92,8 @@ class Run:
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"format": FORMAT, **_rounded(asdict(self))}, indent=1) + "\n")
+        text = json.dumps({"format": FORMAT, **_rounded(asdict(self))}, indent=1)
+        path.write_text(re.sub(r"\[[-\d.,\s]+\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Run:
@@ -109,6 +113,13 @@ def percentile(values: Iterable[float], percent: float) -> float:
     """The smallest value that so many percent do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(percent / 100 * len(ordered)))]
+
+
+def thinned(values: Iterable[float]) -> list[float]:
+    """In order; of many so many, evenly, that percentiles stay what they were."""
+    ordered = sorted(values)
+    step = max(1, len(ordered) // KEPT_MAX)
+    return ordered[::-step][::-1]
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:

@@ -76,6 +76,7 @@ def not_ours(name: str) -> bool:
 def sections(run: Run) -> list[Section]:
     """All that was measured, in rows; what nobody has is left out."""
     made = [section for kind in KINDS for section in of_steps(run, kind)]
+    made += [growing(run, kind) for kind in KINDS]
     made += [waiting(run), recovered(run)]
     found = []
     for section in made:
@@ -133,6 +134,35 @@ def latency_of_step(found: Measurement, percent: float) -> list[float]:
     return [found.latency_ms(percent) / STEPS]
 
 
+def growing(run: Run, kind: str) -> Section:
+    """A row for each number of callers and for each length of history that anybody had."""
+    load, history = Rows(run, "load", kind), Rows(run, "history", kind)
+    rows = []
+    for callers in load.points("callers"):
+        at = partial(one_point, name="callers", value=callers)
+        rows += [
+            load.row(f"{callers:,.0f} callers: steps/s", partial(at, "per_second"), more_is_better=True),
+            load.row("  CPU s per 1,000 steps", partial(at, "cpu_per_1000"), form="{:.3f}"),
+            load.row("  ms a step, p50", partial(at, "p50_ms"), form="{:.2f}"),
+        ]
+    for steps in history.points("steps"):
+        at = partial(one_point, name="steps", value=steps)
+        rows.append(
+            history.row(f"one workflow of {steps:,.0f} steps: ms a step", partial(ms_a_step, at), form="{:.2f}")
+        )
+    return Section(f"As load and history grow, {KINDS[kind]}", rows)
+
+
+def one_point(read: str, found: Measurement, name: str, value: float) -> list[float]:
+    """What ``read`` is where the fact ``name`` has this value."""
+    points = zip(found.values(name), found.values(read), strict=True)
+    return [there for at, there in points if at == value]
+
+
+def ms_a_step(at: Callable[[str, Measurement], list[float]], found: Measurement) -> list[float]:
+    return [1000 / rate for rate in at("per_second", found)]
+
+
 def waiting(run: Run) -> Section:
     sleepers, signals = Rows(run, "sleepers", ""), Rows(run, "signals", "")
     return Section(
@@ -178,6 +208,10 @@ class Rows:
 
     def __init__(self, run: Run, work: str, kind: str) -> None:
         self._found = {entrant.name: found for entrant in run.entrants if (found := run.find(entrant.name, work, kind))}
+
+    def points(self, fact: str) -> list[float]:
+        """All values of a fact, of all contestants."""
+        return sorted({value for found in self._found.values() for value in found.values(fact)})
 
     def row(
         self,

@@ -91,7 +91,7 @@ class Odradek(Contestant):
 
     def revive(self, victim: str) -> None:
         roles = {
-            "engine": ["orchestrator", APP, "--store", str(self.folder / "store")],
+            "engine": ["orchestrator", APP, "--store", str(self.folder / f"store-{self.namespace}")],
             "worker": ["worker", APP, "--queue", QUEUE, "--max-concurrent", "1000"],
         }
         common = [sys.executable, "-m", "odradek.cli", "--log", self.address, "--namespace", self.namespace]
@@ -149,15 +149,13 @@ class Replicated(Odradek):
     works = frozenset({"chain", "latency", "half_load"})
     replication = 3
 
+    def is_cold(self) -> bool:
+        return True
+
     def install(self) -> dict[str, str]:
         return kafka_versions()
 
-    def is_cold(self) -> bool:
-        was, self._cold = self._cold, False
-        return was
-
     def open_log(self) -> str:
-        self._cold = True
         self._cluster = LocalCluster(self.folder / "cluster", heap_mb=512, quick_start=False)
         self._cluster.start()
         for broker in self._cluster.brokers:
