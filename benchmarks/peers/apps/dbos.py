@@ -1,4 +1,4 @@
-"""DBOS's part. It is a library, so client and engine are one process (``load URL``), as its docs recommend.
+"""DBOS's part. It is a library, so client and engine are one process (``load URL``).
 
 For recovery there must be a process to kill: ``queued URL`` is a client that puts workflows into a queue, and
 ``worker URL`` a process that takes them out.

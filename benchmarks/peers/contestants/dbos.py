@@ -1,4 +1,4 @@
-"""DBOS on PostgreSQL: a library in the process of its client, which is what its documentation recommends."""
+"""DBOS on PostgreSQL: a library in the process of its client, as it is meant to run."""
 
 from __future__ import annotations
 
