@@ -6,10 +6,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.peers.contestants import OURS
 from benchmarks.peers.plots import draw
 from benchmarks.peers.results import Entrant, Run
-from benchmarks.peers.table import DASH, KINDS, Section, first_line, sections, versions, versus
+from benchmarks.peers.table import DASH, HOW_TO_READ, KINDS, Section, first_line, sections, unmeasured, versions
 from benchmarks.peers.works import WORKS
 
 BEGIN, END = "<!-- generated: run `make compare` -->", "<!-- end -->"
@@ -58,8 +57,7 @@ def heading(run: Run) -> Iterator[str]:
         f"Measured at {run.made_at} in {run.seconds / 60:.0f} minutes on {machine['cores']} cores ({machine['cpu']}), "
         f"{machine['memory_gib']} GiB, {machine['kernel']}, Python {machine['python']}, "
         f"data on {machine['file_system']}; load before the run {load}.{quick} "
-        "Figures are minimum / median / maximum of repeats after a warm-up; the best peer is **bold**; "
-        "the last column is our median against it, above 1 where ours is better."
+        f"{HOW_TO_READ}"
     )
 
 
@@ -83,21 +81,19 @@ def picture(name: str, path: Path) -> Iterator[str]:
 
 def figures(run: Run, section: Section) -> Iterator[str]:
     present = [entrant for entrant in run.entrants if entrant.name in section.contestants()]
-    mine = [entrant for entrant in present if entrant.name in OURS][:1]
     yield f"### {section.title}"
     rows = []
     for row in section.rows:
         best = row.best_peer()
-        cells = [f"**{row.cell(one.name)}**" if one.name == best else row.cell(one.name) for one in present]
-        rows.append((row.name, *cells, *(versus(row, one.name) for one in mine)))
-    yield table(("", *(one.title for one in present), *(f"{one.title} to the best peer" for one in mine)), rows)
+        cells = ((one.name, row.cell_with_ratio(one.name)) for one in present)
+        rows.append((row.name, *(f"**{cell}**" if name == best else cell for name, cell in cells)))
+    yield table(("", *(one.title for one in present)), rows)
 
 
 def missing(run: Run) -> Iterator[str]:
     left_out: list[Entrant] = [entrant for entrant in run.entrants if entrant.left_out]
-    failed = [found for found in run.measurements if found.error]
     lines = [f"- {entrant.title} did not take part: {first_line(entrant.left_out)}" for entrant in left_out]
-    lines += [f"- {found.contestant}, {found.work} {found.kind}: {first_line(found.error)}" for found in failed]
+    lines += [f"- {text}" for text in unmeasured(run)]
     if lines:
         yield "### Not measured"
         yield "\n".join(lines)

@@ -15,6 +15,10 @@ from benchmarks.peers.results import Entrant, Measurement, Run, spread
 
 KINDS = {"remote": "remote", "local": "in process"}
 PROCESSES = ("broker", "database", "engine", "worker", "client")
+HOW_TO_READ = (
+    "Minimum / median / maximum of repeats, after a warm-up. The best peer is bold; "
+    "in brackets stands our median against its, above 1 where ours is better."
+)
 DASH = "–"  # noqa: RUF001 - a dash
 
 
@@ -37,6 +41,11 @@ class Row:
         if len(values) == 1:
             return self.form.format(values[0])
         return " / ".join(self.form.format(value) for value in spread(values))
+
+    def cell_with_ratio(self, contestant: str) -> str:
+        """Of ours also how good it is against the best peer."""
+        ratio = self.ratio(contestant) if contestant in OURS else None
+        return self.cell(contestant) if ratio is None else f"{self.cell(contestant)} ({ratio:.2f}x)"
 
     def middle(self, contestant: str) -> float | None:
         values = self.values.get(contestant)
@@ -170,7 +179,7 @@ def waiting(run: Run) -> Section:
         [
             sleepers.row("started/s", lambda m: m.values("per_second"), more_is_better=True),
             sleepers.row("CPU s per 1,000 starts", lambda m: m.values("cpu_per_1000"), form="{:.2f}"),
-            sleepers.row("bytes each, all but client and broker", memory_bytes),
+            sleepers.row("bytes each, of engine, worker, database", memory_bytes),
             *(
                 sleepers.row(f"  {name}, bytes each", partial(memory_of, process=name), compared=False)
                 for name in PROCESSES
@@ -245,25 +254,17 @@ def show(run: Run, console: Console | None = None) -> None:
     titles = {entrant.name: entrant.title for entrant in run.entrants}
     for section in sections(run):
         present = [name for name in titles if name in section.contestants()]
-        mine = [name for name in present if name in OURS][:1]
         table = Table("", *(titles[name] for name in present), title=section.title, title_justify="left")
-        if mine:
-            table.add_column(f"{titles[mine[0]]} to the best peer")
         for row in section.rows:
-            cells = [f"[bold]{row.cell(name)}[/]" if name == row.best_peer() else row.cell(name) for name in present]
-            table.add_row(row.name, *cells, *(versus(row, name) for name in mine))
+            cells = ((name, row.cell_with_ratio(name)) for name in present)
+            table.add_row(row.name, *(f"[bold]{cell}[/]" if name == row.best_peer() else cell for name, cell in cells))
         console.print(table)
     console.print(*notes(run), sep="\n", markup=False, highlight=False)
 
 
-def versus(row: Row, name: str) -> str:
-    ratio, best = row.ratio(name), row.best_peer()
-    return DASH if ratio is None else f"{ratio:.2f} x {best}"
-
-
 def notes(run: Run) -> list[str]:
     """What a reader of the table must know."""
-    lines = ["min / median / max of repeats; the best peer is bold; a ratio above 1 means that ours is better."]
+    lines = [HOW_TO_READ]
     lines += [
         f"{entrant.title}: {versions(entrant)}; {entrant.durability}"
         for entrant in run.entrants
@@ -272,17 +273,26 @@ def notes(run: Run) -> list[str]:
     lines += [
         f"LEFT OUT: {entrant.title}: {first_line(entrant.left_out)}" for entrant in run.entrants if entrant.left_out
     ]
-    lines += [
-        f"NOT MEASURED: {found.contestant}, {found.work} {found.kind}: {first_line(found.error)}"
-        for found in run.measurements
-        if found.error
-    ]
+    lines += [f"NOT MEASURED: {text}" for text in unmeasured(run)]
     facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in run.machine.items())
     return [*lines, f"{run.made_at}, {run.seconds:.0f} s{', quick' if run.quick else ''}; {facts}"]
 
 
 def versions(entrant: Entrant) -> str:
     return ", ".join(f"{name} {version}" for name, version in entrant.versions.items())
+
+
+def unmeasured(run: Run) -> Iterator[str]:
+    """What of whom, and why; works of one contestant with the same reason together."""
+    titles = {entrant.name: entrant.title for entrant in run.entrants}
+    works: dict[tuple[str, str], list[str]] = {}
+    for found in run.measurements:
+        if found.error:
+            works.setdefault((found.contestant, first_line(found.error)), []).append(
+                f"{found.work} {found.kind}".strip()
+            )
+    for (contestant, reason), names in works.items():
+        yield f"{titles[contestant]}: {', '.join(names)}: {reason}"
 
 
 def first_line(reason: str) -> str:

@@ -52,7 +52,7 @@ def test_the_table_has_every_contestant_and_work(run: Run) -> None:
 def test_who_is_left_out_and_what_failed_is_said_with_its_reason(run: Run) -> None:
     for made in (shown(run), text(run, Path("docs/benchmarks.md"), {})):
         assert 'Go is not installed (no "go" on the path)' in made
-        assert "odradek, fan_out local: fan_out: WorkFailed: it has ended" in made
+        assert "odradek on Kafka: fan_out local: fan_out: WorkFailed: it has ended" in made
         assert "and more of it" not in made
 
 
@@ -60,7 +60,8 @@ def test_ratios_are_to_the_best_peer_only() -> None:
     row = Row("steps/s", {"raw": [900.0], "odradek": [300.0, 100.0, 200.0], "dbos": [50.0], "restate": [100.0]}, True)
     assert row.best_peer() == "restate"
     assert row.ratio("odradek") == 2.0
-    assert row.cell("odradek") == "100 / 200 / 300"
+    assert row.cell_with_ratio("odradek") == "100 / 200 / 300 (2.00x)"
+    assert row.cell_with_ratio("restate") == "100"
 
 
 def test_less_is_better_for_costs() -> None:

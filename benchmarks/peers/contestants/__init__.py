@@ -14,7 +14,7 @@ from benchmarks.peers.install import Cache
 
 CONTESTANTS: Mapping[str, type[Contestant]] = {
     kind.name: kind
-    for kind in (RawLoop, OnBroker, Flushed, OnSqlite, Restate, Dbos, TemporalOnPostgres, Temporal, Replicated)
+    for kind in (RawLoop, OnBroker, Flushed, OnSqlite, Restate, Dbos, TemporalOnPostgres, Replicated, Temporal)
 }
 OURS = ("odradek", "odradek-fsync", "odradek-sqlite", "odradek-3")
 LIMIT = "raw"
