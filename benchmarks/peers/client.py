@@ -28,6 +28,7 @@ class LoadClient:
         self._log = processes.folder / f"{name}.log"
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = processes.spawn(name, command, env, text=True, bufsize=1, **pipes)
+        self._owes = ""
         self._answer("to start", ANSWER_SECONDS_MAX)
 
     def ask(self, do: str, patience_seconds: float = ANSWER_SECONDS_MAX, **arguments: Any) -> dict[str, Any]:
@@ -36,6 +37,8 @@ class LoadClient:
         return self._answer(do, patience_seconds)
 
     def tell(self, do: str, **arguments: Any) -> None:
+        if self._owes:
+            raise WorkFailed(f"{self._name} still owes the answer to {self._owes}")
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
 
@@ -45,6 +48,7 @@ class LoadClient:
         ready, _, _ = select.select([self._process.stdout], [], [], seconds_max)
         line = self._process.stdout.readline() if ready else ""
         if not line:
+            self._owes = do
             why = f"no answer in {seconds_max:g} s" if not ready else "it has ended"
             raise WorkFailed(f"{self._name}, asked {do}: {why}\n{self._log.read_text(errors='replace')[-2000:]}")
         found: dict[str, Any] = json.loads(line)

@@ -73,6 +73,7 @@ def measured(contestant: Contestant, entrant: Entrant, plan: Plan, works: frozen
     except Exception as error:  # whatever it is, what the others did counts
         if measuring.found:
             say(f"  FAILED: {error}")
+            measuring.found.append(Measurement(contestant.name, "the rest", "", error=str(error) or repr(error)))
         else:
             leave_out(entrant, f"it did not start: {error}")
     finally:

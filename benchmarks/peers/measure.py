@@ -20,6 +20,9 @@ KILL_AT = 0.4
 FAN_OUT_SECONDS_MAX = 20.0
 """Slower ones are not repeated."""
 CHAINS_MIN = 40
+OF_STEPS = ("chain", "latency", "half_load", "fan_out", "load", "history", "crowd")
+"""In this order, for each kind of step."""
+FAILURES = (WorkFailed, TimeoutError, RuntimeError, subprocess.SubprocessError)
 
 
 class Measuring:
@@ -38,26 +41,28 @@ class Measuring:
         # First: memory that closed workflows leave behind would hide what open ones take.
         self._do("sleepers", "", self._sleepers)
         for kind in self._contestant.kinds:
-            self._warm_up(kind)
-            for work in ("chain", "latency", "half_load", "fan_out", "load", "history", "crowd"):
-                self._do(work, kind, getattr(self, f"_{work}"))
+            trouble = self._warm_up(kind) if self._works.intersection(OF_STEPS) else ""
+            for work in OF_STEPS:
+                self._do(work, kind, getattr(self, f"_{work}"), trouble)
         if "recovery" in self._works:
             self._recoveries()
         return self.found
 
-    def _do(self, work: str, kind: str, samples: Callable[[str], Iterator[Sample]]) -> None:
+    def _do(self, work: str, kind: str, samples: Callable[[str], Iterator[Sample]], trouble: str = "") -> None:
+        """``trouble`` is why it cannot be done."""
         if work not in self._works:
             return
         measurement = Measurement(self._contestant.name, work, kind)
         self.found.append(measurement)
         say(f"  {work} {kind}")
-        if self._plan.over():
-            measurement.error = f"the {self._plan.minutes:g} minutes were over"
+        measurement.error = f"the {self._plan.minutes:g} minutes were over" if self._plan.over() else trouble
+        if measurement.error:
             say(f"  NOT MEASURED: {measurement.error}")
             return
         try:
-            measurement.samples.extend(samples(kind))
-        except (WorkFailed, TimeoutError, RuntimeError, subprocess.SubprocessError) as error:
+            for sample in samples(kind):
+                measurement.samples.append(sample)
+        except FAILURES as error:
             measurement.error = str(error)
             say(f"  FAILED: {error}")
 
@@ -79,13 +84,18 @@ class Measuring:
             self._contestant.stop()
             self._contestant.start()
 
-    def _warm_up(self, kind: str) -> None:
-        """Not measured but for the rate, from which the number of workflows to measure follows."""
-        plan, ask = self._plan, self._contestant.client.ask
-        found = ask("closed", kind=kind, open=CALLS_MAX, seconds=plan.warm_seconds)
-        rate = found["workflows"] / found["seconds"]
-        count = self._chains(rate)
-        self._rates[kind] = count / ask("chain", kind=kind, workflows=count)["seconds"]
+    def _warm_up(self, kind: str) -> str:
+        """Not measured but for the rate, from which the number of workflows to measure follows; or why it failed."""
+        if self._plan.over():
+            return ""
+        ask = self._contestant.client.ask
+        try:
+            found = ask("closed", kind=kind, open=CALLS_MAX, seconds=self._plan.warm_seconds)
+            count = self._chains(found["workflows"] / found["seconds"])
+            self._rates[kind] = count / ask("chain", kind=kind, workflows=count)["seconds"]
+        except WorkFailed as error:
+            return str(error)
+        return ""
 
     def _chains(self, rate: float) -> int:
         return max(CHAINS_MIN, min(self._plan.chains_max, int(rate * self._plan.chain_seconds)))
@@ -170,14 +180,14 @@ class Measuring:
         self.found.append(found)
         try:
             found.samples.append(self._ask("signals", workflows_done))
-        except WorkFailed as error:
+        except FAILURES as error:
             found.error = str(error)
             say(f"  FAILED: {error}")
 
     def _recoveries(self) -> None:
         try:
             self._contestant.prepare_recovery()
-        except (WorkFailed, RuntimeError) as error:
+        except FAILURES as error:
             self.found.append(Measurement(self._contestant.name, "recovery", "worker", error=str(error)))
             return
         kind = next(iter(self._contestant.kinds))

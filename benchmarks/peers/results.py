@@ -33,6 +33,10 @@ class Sample:
     def per_second(self) -> float:
         return self.count / self.seconds
 
+    @property
+    def accepted_per_second(self) -> float:
+        return self.count / self.facts["accepted_seconds"]
+
     def cpu_per_1000(self, process: str | None = None) -> float:
         total = sum(self.cpu_seconds.values()) if process is None else self.cpu_seconds.get(process, 0.0)
         return total / self.count * 1000

@@ -177,7 +177,8 @@ def waiting(run: Run) -> Section:
     return Section(
         "Workflows that wait for a signal",
         [
-            sleepers.row("started/s", lambda m: m.values("per_second"), more_is_better=True),
+            sleepers.row("started/s, until all wait", lambda m: m.values("per_second"), more_is_better=True),
+            sleepers.row("accepted/s", lambda m: m.values("accepted_per_second"), more_is_better=True),
             sleepers.row("CPU s per 1,000 starts", lambda m: m.values("cpu_per_1000"), form="{:.2f}"),
             sleepers.row("bytes each, of engine, worker, database", memory_bytes),
             *(

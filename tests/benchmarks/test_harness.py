@@ -16,6 +16,7 @@ from benchmarks.peers.contestants import base, make
 from benchmarks.peers.contestants.kafka import OnSqlite, SharedBroker
 from benchmarks.peers.counter import STEPS, WAITING, Counter
 from benchmarks.peers.install import Cache, Unavailable
+from benchmarks.peers.measure import Measuring
 from benchmarks.peers.processes import Processes
 from benchmarks.peers.works import WORKS, Plan
 
@@ -143,3 +144,35 @@ def test_a_process_that_ends_before_it_is_ready_shows_its_last_words(processes: 
 def test_a_client_that_ends_is_an_error_with_its_log(processes: Processes) -> None:
     with pytest.raises(WorkFailed, match="it has ended"):
         LoadClient(processes, [sys.executable, "-c", "pass"], {})
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(processes: Processes) -> None:
+    code = "print('{}', flush=True); import time; time.sleep(60)"
+    client = LoadClient(processes, [sys.executable, "-c", code], {})
+    with pytest.raises(WorkFailed, match="asked chain: no answer"):
+        client.ask("chain", 0.01)
+    with pytest.raises(WorkFailed, match="still owes the answer to chain"):
+        client.ask("latency")
+
+
+def test_a_work_that_fails_leaves_its_reason_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    """With a client that fails at fan-outs."""
+    contestant = OnSqlite(Cache(tmp_path / "cache"), tmp_path / "contestant")
+    code = (
+        "import json, sys\nprint('{}', flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    do = json.loads(line)['do']\n"
+        "    fine = {'seconds': 1.0, 'workflows': 10, 'latencies_ms': [5.0]}\n"
+        "    print(json.dumps({'error': 'out of order'} if do == 'fan_out' else fine), flush=True)\n"
+    )
+    try:
+        contestant.client = LoadClient(contestant.processes, [sys.executable, "-c", code], {})
+        found = Measuring(contestant, TINY, frozenset({"fan_out", "history"})).all()
+    finally:
+        contestant.stop()
+    said = [(one.work, one.kind, len(one.samples), one.error) for one in found]
+    assert said == [
+        (work, kind, samples, error)
+        for kind in ("remote", "local")
+        for work, samples, error in (("fan_out", 0, "fan_out: out of order"), ("history", 2, ""))
+    ]
