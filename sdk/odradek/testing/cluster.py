@@ -64,8 +64,9 @@ class Door:
 class ClusterBroker(LocalBroker):
     """One broker of a cluster, which is a controller, too; ``data`` may lie on a file system of its own."""
 
-    def __init__(self, cluster: LocalCluster, number: int, *, heap_mb: int, settings: str) -> None:
-        super().__init__(cluster.folder / f"broker-{number}", heap_mb=heap_mb, settings=settings, eager_cleaning=False)
+    def __init__(self, cluster: LocalCluster, number: int, *, heap_mb: int, quick_start: bool, settings: str) -> None:
+        folder = cluster.folder / f"broker-{number}"
+        super().__init__(folder, heap_mb=heap_mb, quick_start=quick_start, settings=settings, eager_cleaning=False)
         self.number = number
         self.port = cluster.doors[_DIRECT][number - 1].port
         self._cluster = cluster
@@ -89,7 +90,8 @@ class LocalCluster:
 
     Topics get a copy on each broker, ``min.insync.replicas`` is a majority, an unclean election never happens. A broker
     that says nothing for 6 s loses its leaderships, one whose copies lag for 6 s is no longer waited for. ``folder``
-    gets a folder for each broker, ``broker-1`` and so on, which may exist already.
+    gets a folder for each broker, ``broker-1`` and so on, which may exist already. ``quick_start`` as for
+    ``LocalBroker``.
 
     ``routes`` are names of further ways to the brokers. The clients of a route are sent to ``advertised_port`` of its
     ``doors``, where the caller's proxy has to listen, which passes on to ``port``: so whole groups of clients can be
@@ -99,7 +101,14 @@ class LocalCluster:
     """
 
     def __init__(
-        self, folder: Path, *, size: int = 3, heap_mb: int = 256, routes: Sequence[str] = (), settings: str = ""
+        self,
+        folder: Path,
+        *,
+        size: int = 3,
+        heap_mb: int = 256,
+        quick_start: bool = True,
+        routes: Sequence[str] = (),
+        settings: str = "",
     ) -> None:
         self.folder = folder
         names = (_DIRECT, REPLICATION, *(name for name in routes if name != REPLICATION))
@@ -110,7 +119,8 @@ class LocalCluster:
         }
         copies = _CLUSTER.format(copies=size, copies_min=size // 2 + 1)
         self.brokers = [
-            ClusterBroker(self, number, heap_mb=heap_mb, settings=copies + settings) for number in range(1, size + 1)
+            ClusterBroker(self, number, heap_mb=heap_mb, quick_start=quick_start, settings=copies + settings)
+            for number in range(1, size + 1)
         ]
 
     @property

@@ -1,0 +1,1 @@
+"""What each contestant runs: the same workflows in its own terms, its worker, and its client under load."""
