@@ -1,4 +1,4 @@
-"""Records that make no sense together, workflows over which a partition has failed, and what it was at when it failed."""
+"""Records that make no sense together, workflows that a partition failed over, and what it was at when it failed."""
 
 from __future__ import annotations
 
@@ -150,8 +150,9 @@ def test_a_shard_says_what_it_is_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever finds that it has failed must know over what: an inbox record, or a workflow without one."""
     told: list[tuple[str, Any]] = []
     for name in ("_reassert", "_fire_now", "write_transition"):
+        real = getattr(Shard, name)
 
-        def note(self: Shard, *arguments: Any, name: str = name, real: Any = getattr(Shard, name)) -> Any:
+        def note(self: Shard, *arguments: Any, name: str = name, real: Any = real) -> Any:
             told.append((name, self.at))
             return real(self, *arguments)
 
