@@ -373,3 +373,54 @@ def test_a_reset_may_forget_what_heartbeats_said() -> None:
     owner.pass_time(2)
     assert len(tasks(partition)) == 2
     assert not tasks(partition)[-1].heartbeat_details
+
+
+def test_a_result_of_an_attempt_that_has_failed_counts_no_more() -> None:
+    partition, owner, _ = waiting(retry_policy=RetryPolicy(initial_interval=LONG))
+    begun(partition, owner)
+    ended(partition, owner)
+    task = tasks(partition)[-1]
+    result = partition.payload("too late")
+    partition.send("a", r.ActivityResult(task.run_id, task.seq, task.attempt, "w1", partition.now_ms, result))
+    owner.run()
+    assert wait(partition, owner).state == "backing-off"
+
+
+def test_nothing_is_left_of_attempts_once_their_activity_is_over() -> None:
+    partition, owner, _ = waiting()
+    begun(partition, owner)
+    report(partition, owner, "heartbeat")
+    task = tasks(partition)[-1]
+    partition.send("a", r.ActivityResult(task.run_id, task.seq, 1, "w1", partition.now_ms, partition.payload("yes")))
+    owner.run()
+    last = dict(record for record in partition.history if record)
+    progress = [value for key, value in last.items() if b"\0p1\0" in key]
+    assert progress == [None]
+    assert not any(owner.shard.holders.values())
+
+
+def test_who_works_on_is_told_that_his_time_is_over() -> None:
+    partition, owner, _ = waiting(start_to_close_timeout=timedelta(seconds=5))
+    begun(partition, owner)
+    owner.pass_time(6)
+    assert told(partition) == ["timed-out"]
+
+
+def test_the_loss_of_a_worker_is_looked_at_again_where_a_run_waits_for_the_log() -> None:
+    partition, owner, _ = waiting()
+    begun(partition, owner)
+    partition.start("b", "Waiting")
+    owner.run()
+    task = tasks(partition)[-1]
+    partition.send("b", r.ActivityStarted(task.run_id, task.seq, task.attempt, "w1", partition.now_ms))
+    owner.run()
+    first, second = owner.shard.workflow("a").live, owner.shard.workflow("b").live
+    assert first is not None
+    assert second is not None
+    first.barrier = True
+    owner.shard.worker_lost("w1", "silent")
+    assert second.run.activities[1].progress.retry_at_ms is not None
+    assert first.run.activities[1].progress.retry_at_ms is None
+    first.barrier = False
+    owner.shard.worker_lost("w1", "silent")
+    assert first.run.activities[1].progress.retry_at_ms is not None
