@@ -375,13 +375,14 @@ def test_a_reset_may_forget_what_heartbeats_said() -> None:
     assert not tasks(partition)[-1].heartbeat_details
 
 
-def test_a_result_of_an_attempt_that_has_failed_counts_no_more() -> None:
+def test_a_result_of_an_attempt_that_has_failed_or_not_begun_does_not_count() -> None:
     partition, owner, _ = waiting(retry_policy=RetryPolicy(initial_interval=LONG))
     begun(partition, owner)
     ended(partition, owner)
     task = tasks(partition)[-1]
-    result = partition.payload("too late")
-    partition.send("a", r.ActivityResult(task.run_id, task.seq, task.attempt, "w1", partition.now_ms, result))
+    result = partition.payload("too late, or too early")
+    for attempt in (task.attempt, task.attempt + 1):
+        partition.send("a", r.ActivityResult(task.run_id, task.seq, attempt, "w1", partition.now_ms, result))
     owner.run()
     assert wait(partition, owner).state == "backing-off"
 
