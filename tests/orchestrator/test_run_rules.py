@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 from typing import Any
 
 from odradek import workflow
+from odradek.exceptions import ChildWorkflowError
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.rest import at_rest
 from odradek.schemas import records as r
@@ -168,3 +170,85 @@ def test_a_partition_is_not_at_rest_while_something_is_on_its_way() -> None:
     assert at_rest(owner.shard) is None
     owner.run()
     assert at_rest(owner.shard) == (partition.now_ms + timedelta(seconds=1) // timedelta(milliseconds=1),)
+
+
+@workflow.defn
+class Stubborn:
+    @workflow.run
+    async def run(self) -> None:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await workflow.wait_condition(lambda: False)
+
+
+@workflow.defn
+class Impatient:
+    @workflow.signal
+    def stop(self) -> None:
+        self.handle.cancel()
+
+    @workflow.run
+    async def run(self) -> str:
+        waits = workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED
+        self.handle = await workflow.start_child_workflow("Stubborn", id="child", cancellation_type=waits)
+        try:
+            await self.handle
+        except ChildWorkflowError as error:
+            return f"{error.namespace} {error.workflow_id}"
+        return "it ended"
+
+
+@workflow.defn
+class Informed:
+    @workflow.run
+    async def run(self) -> float:
+        return workflow.info().task_timeout.total_seconds()
+
+
+@workflow.defn
+class Quitter:
+    @workflow.signal
+    def quit(self) -> None:
+        self.handle.cancel()
+
+    @workflow.run
+    async def run(self) -> None:
+        self.handle = workflow.start_activity("work", start_to_close_timeout=timedelta(hours=1))
+        await workflow.wait_condition(lambda: False)
+
+
+def test_a_child_is_asked_once_to_cancel_and_its_error_says_where_it_was() -> None:
+    partition, owner = opened(Impatient, Stubborn)
+    request = partition.start("w", "Impatient")
+    owner.run()
+    for _ in range(3):
+        partition.send("w", r.SignalWorkflow("stop", request=partition.request()))
+        owner.run()
+    assert len(partition.bodies(r.CancelWorkflow)) == 1
+    partition.send("child", r.TerminateWorkflow(partition.request()))
+    owner.run()
+    assert partition.result(request) == "test child"
+
+
+def test_a_run_knows_for_how_long_its_code_may_take() -> None:
+    partition, owner = opened(Informed)
+    requests = [partition.start("w", "Informed", task_timeout_ms=3000), partition.start("v", "Informed")]
+    owner.run()
+    assert [partition.result(request) for request in requests] == [3.0, 10.0]
+
+
+def test_an_activity_that_is_given_up_leaves_nothing() -> None:
+    partition = Partition([Quitter])
+    owner = Owner(partition, activities=False)
+    partition.start("w", "Quitter")
+    owner.run()
+    (task,) = (effect.task for effect in partition.emitted if isinstance(effect, fx.SendTask))
+    assert task is not None
+    partition.send("w", r.ActivityStarted(task.run_id, task.seq, task.attempt, "w1", partition.now_ms))
+    owner.run()
+    assert owner.shard.holders == {"w1": {("w", task.seq)}}
+    partition.send("w", r.SignalWorkflow("quit", request=partition.request()))
+    owner.run()
+    last = dict(record for record in partition.history if record)
+    assert [value for key, value in last.items() if b"\0p" in key] == [None]
+    assert not any(owner.shard.holders.values())
