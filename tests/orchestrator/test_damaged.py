@@ -84,6 +84,10 @@ def test_records_that_contradict_one_another_cost_one_run_only(changes: dict[str
     assert description.parked.code == "ODR-079"
     assert live in description.parked.message
     assert not heir.shard.workflow("other").live
+    partition.send("w", r.TerminateWorkflow(origin=r.MessageOrigin("test", "parent", "run", 1, partition.now_ms + 1)))
+    heir.run()
+    summary = heir.shard.workflow("w").closed[live]
+    assert (summary.status, summary.expires_ms > partition.now_ms) == ("terminated", True)
 
 
 def test_what_cannot_be_read_and_what_contradicts_are_told_apart() -> None:

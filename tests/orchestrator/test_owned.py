@@ -13,7 +13,7 @@ import pytest
 
 from odradek import workflow
 from odradek.converter import DataConverter
-from odradek.log import Committed, Log, LogError
+from odradek.log import Committed, Log, LogError, RecordTooLarge
 from odradek.log.controls import Controls
 from odradek.log.memory import MemoryLog
 from odradek.log.namespace import create_namespace, open_namespace
@@ -65,6 +65,7 @@ class Process:
         self.trouble: list[Exception] = []
         self.failed: list[Exception] = []
         self.noted = 0
+        self.known_culprits = Culprits()
         self.records_per_poll = 1000
         self.owned = OwnedPartition(self, 0)
 
@@ -77,7 +78,7 @@ class Process:
         )  # fmt: skip
 
     def culprits(self, partition: int) -> Culprits:
-        return Culprits()
+        return self.known_culprits
 
     def commit(self, partition: int, position: Committed) -> None:
         self.commits.append(position)
@@ -331,6 +332,43 @@ def test_a_shard_knows_what_its_process_knows(log: Log) -> None:
     assert process.owned.payload_bytes_max == 500
     process.owned.close()
     assert process.owned.payload_bytes_max == 0
+
+
+def test_a_shard_knows_where_its_inbox_ended_at_the_claim(log: Log) -> None:
+    first = live(log)
+    first.start("w", "Listening", 1)
+    first.turns()
+    heir = live(log)
+    assert heir.owned.shard is not None
+    assert heir.owned.shard.inbox_end == heir.end_of(INBOX) == 1
+
+
+def test_a_culprit_is_forgotten_once_the_inbox_is_taken_in_beyond_it(log: Log) -> None:
+    process = live(log)
+    process.known_culprits.offsets = {0: "an error", 7: "another"}
+    process.start("w", "Listening", 1)
+    process.turns()
+    process.pass_seconds(2)
+    assert process.known_culprits.offsets == {7: "another"}
+
+
+def test_a_record_that_the_log_finds_too_large_is_its_workflows_fault(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = live(log)
+    append = process.history.append
+
+    def refusing(topic: str, partition: int, key: bytes | None, *more: Any) -> None:
+        if key is not None and key.startswith(b"w\0"):
+            raise RecordTooLarge(topic, partition, 9999, 9000)
+        append(topic, partition, key, *more)
+
+    monkeypatch.setattr(process.history, "append", refusing)
+    process.start("w", "Listening", 1)
+    with pytest.raises(RecordTooLarge):
+        process.turns()
+    assert process.owned.shard is not None
+    assert process.owned.shard.at == ("w", -1)
 
 
 def test_a_record_that_cannot_be_read_goes_to_the_dead_letters(log: Log) -> None:

@@ -12,6 +12,7 @@ from odradek.common import RetryPolicy
 from odradek.exceptions import ActivityError
 from odradek.orchestrator.core import effects as fx
 from odradek.schemas import records as r
+from odradek.workflow.definition import Definition
 
 from .partition import Owner, Partition
 
@@ -29,6 +30,16 @@ class Waiting:
             return answer
         except ActivityError as error:
             return f"{type(error.cause).__name__}: {error.cause}, {error.retry_state}"
+
+
+@workflow.defn
+class Several:
+    @workflow.run
+    async def run(self) -> None:
+        policy = RetryPolicy(initial_interval=LONG)
+        for _ in range(3):
+            workflow.start_activity("approve", start_to_close_timeout=LONG, retry_policy=policy)
+        await workflow.sleep(9999)
 
 
 def waiting(**options: Any) -> tuple[Partition, Owner, r.Request]:
@@ -295,3 +306,122 @@ def test_a_failure_of_another_kind_between_them_begins_the_count_anew() -> None:
             owner.run()
         owner.pass_time(101)
     assert not any(isinstance(reply, r.RunOutcome) for reply in partition.replies(request))
+
+
+# --------------------------------------------------------------------------------------------------- what stays as it is
+
+
+def test_a_task_is_sent_anew_only_where_a_changed_queue_lacks_it() -> None:
+    partition, owner, _ = waiting()
+    options = r.ActivityOptions("another", r.ActivityTimeouts(), r.RetryPolicy())
+    control(partition, owner, "change", options=options, changed=("priority",))
+    begun(partition, owner)
+    control(partition, owner, "change", options=options, changed=("task_queue",))
+    assert len(tasks(partition)) == 1
+
+
+def test_a_reset_of_what_nobody_has_begun_sends_no_second_task() -> None:
+    partition, owner, _ = waiting()
+    control(partition, owner, "reset")
+    owner.pass_time(1)
+    assert len(tasks(partition)) == 1
+    assert wait(partition, owner).state == "dispatched"
+
+
+def test_an_attempt_that_waits_begins_when_the_pause_ends() -> None:
+    partition, owner, _ = waiting(retry_policy=RetryPolicy(initial_interval=LONG))
+    begun(partition, owner)
+    ended(partition, owner)
+    control(partition, owner, "pause")
+    control(partition, owner, "unpause")
+    owner.pass_time(1)
+    assert [task.attempt for task in tasks(partition)] == [1, 2]
+
+
+def test_attempts_that_are_reset_together_spread_over_the_jitter() -> None:
+    partition, owner, _ = waiting(retry_policy=RetryPolicy(initial_interval=LONG))
+    partition.start("b", "Several")
+    partition.hosted["Several"] = Definition.of(Several)
+    owner.run()
+    for task in tasks(partition)[1:]:
+        failure = r.Failure(r.FailureKind.APPLICATION, "broken")
+        result = r.ActivityResult(task.run_id, task.seq, 1, "w1", partition.now_ms, None, failure)
+        partition.send("b", result)
+    partition.send("b", r.ControlActivity(partition.request(), None, "reset", activity_type="approve", jitter_ms=9000))
+    owner.run()
+    live = owner.shard.workflow("b").live
+    assert live is not None
+    begin = {activity.progress.retry_at_ms for activity in live.run.activities.values()}
+    assert len(begin) == 3
+    assert all(at is not None and 0 <= at - partition.now_ms <= 9000 for at in begin)
+
+
+def test_a_heartbeat_of_a_paused_activity_is_told_so() -> None:
+    partition, owner, _ = waiting()
+    begun(partition, owner, detached=True)
+    control(partition, owner, "pause", reason="for now")
+    refused = report(partition, owner, "heartbeat")
+    assert (refused.code, refused.status) == ("ODR-116", "paused")
+
+
+def test_a_reset_may_forget_what_heartbeats_said() -> None:
+    partition, owner, _ = waiting()
+    begun(partition, owner, detached=True)
+    report(partition, owner, "heartbeat", details=[partition.payload("half way")])
+    control(partition, owner, "reset", reset_heartbeat=True)
+    ended(partition, owner)
+    owner.pass_time(2)
+    assert len(tasks(partition)) == 2
+    assert not tasks(partition)[-1].heartbeat_details
+
+
+def test_a_result_of_an_attempt_that_has_failed_or_not_begun_does_not_count() -> None:
+    partition, owner, _ = waiting(retry_policy=RetryPolicy(initial_interval=LONG))
+    begun(partition, owner)
+    ended(partition, owner)
+    task = tasks(partition)[-1]
+    result = partition.payload("too late, or too early")
+    for attempt in (task.attempt, task.attempt + 1):
+        partition.send("a", r.ActivityResult(task.run_id, task.seq, attempt, "w1", partition.now_ms, result))
+    owner.run()
+    assert wait(partition, owner).state == "backing-off"
+
+
+def test_nothing_is_left_of_attempts_once_their_activity_is_over() -> None:
+    partition, owner, _ = waiting()
+    begun(partition, owner)
+    report(partition, owner, "heartbeat")
+    task = tasks(partition)[-1]
+    partition.send("a", r.ActivityResult(task.run_id, task.seq, 1, "w1", partition.now_ms, partition.payload("yes")))
+    owner.run()
+    last = dict(record for record in partition.history if record)
+    progress = [value for key, value in last.items() if b"\0p1\0" in key]
+    assert progress == [None]
+    assert not any(owner.shard.holders.values())
+
+
+def test_who_works_on_is_told_that_his_time_is_over() -> None:
+    partition, owner, _ = waiting(start_to_close_timeout=timedelta(seconds=5))
+    begun(partition, owner)
+    owner.pass_time(6)
+    assert told(partition) == ["timed-out"]
+
+
+def test_the_loss_of_a_worker_is_looked_at_again_where_a_run_waits_for_the_log() -> None:
+    partition, owner, _ = waiting()
+    begun(partition, owner)
+    partition.start("b", "Waiting")
+    owner.run()
+    task = tasks(partition)[-1]
+    partition.send("b", r.ActivityStarted(task.run_id, task.seq, task.attempt, "w1", partition.now_ms))
+    owner.run()
+    first, second = owner.shard.workflow("a").live, owner.shard.workflow("b").live
+    assert first is not None
+    assert second is not None
+    first.barrier = True
+    owner.shard.worker_lost("w1", "silent")
+    assert second.run.activities[1].progress.retry_at_ms is not None
+    assert first.run.activities[1].progress.retry_at_ms is None
+    first.barrier = False
+    owner.shard.worker_lost("w1", "silent")
+    assert first.run.activities[1].progress.retry_at_ms is not None

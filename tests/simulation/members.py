@@ -44,6 +44,8 @@ ORCHESTRATOR: Final = OrchestratorSettings(
 )
 WORKER: Final = WorkerSettings(session_timeout_seconds=6, lease_seconds=4, poll_seconds=0.5, commit_seconds=2)
 POLICY: Final = RequestPolicy(close_timeout_seconds=1)
+SHORT_LIVED: Final = replace(POLICY, lifetime_seconds=25)
+"""Requests that expire, and are forgotten, while a seed lasts."""
 
 
 M = TypeVar("M", "SimulatedOrchestrator", "SimulatedWorker", "Customer")
@@ -133,10 +135,12 @@ class Ledger:
 class Customer:
     """A client process with errands, each an ``async`` function."""
 
-    def __init__(self, process: Process, log: SimulatedLog, chance: Random, ledger: Ledger) -> None:
+    def __init__(
+        self, process: Process, log: SimulatedLog, chance: Random, ledger: Ledger, policy: RequestPolicy
+    ) -> None:
         self.process, self.chance, self.ledger = process, chance, ledger
         self.client = Client(
-            Connection(log, request_policy=POLICY, clock=process.clock), namespace=NAMESPACE, identity=process.name
+            Connection(log, request_policy=policy, clock=process.clock), namespace=NAMESPACE, identity=process.name
         )
         self.errands = 0
 
@@ -262,6 +266,7 @@ class Fleet:
         self.workers: list[SimulatedWorker] = []
         self.customers: list[Customer] = []
         self.gone: list[Any] = []
+        self.policy = POLICY
         self.logs: dict[str, SimulatedLog] = {}
         """By process."""
 
@@ -284,7 +289,7 @@ class Fleet:
 
     def customer(self) -> Customer:
         process, log = self._process("customer")
-        return self._began(Customer(process, log, self.hosts.chance, self.ledger), self.customers)
+        return self._began(Customer(process, log, self.hosts.chance, self.ledger, self.policy), self.customers)
 
     def _began(self, member: M, members: list[M]) -> M:
         self.hosts.current = None

@@ -169,6 +169,11 @@ def closed_runs_forget_requests(whole: Any, closing: Closing, live: Any) -> r.Su
     return replace(summary, requests=(), refusals=())
 
 
+@_instead(Remembered, "forget_expired")
+def requests_forgotten_early(whole: Any, remembered: Remembered, inbox_ms: int) -> None:
+    whole(remembered, inbox_ms + 40_000)
+
+
 @_instead(shard.Shard, "tick")
 def timers_early(whole: Any, owner: Shard, now_ms: int) -> None:
     whole(owner, now_ms + 4_000)

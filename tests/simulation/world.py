@@ -16,17 +16,19 @@ from odradek.log.namespace import create_namespace
 from odradek.log.partitioning import partition_of
 from odradek.orchestrator import copies as copies_module
 from odradek.orchestrator import owned as owned_module
+from odradek.orchestrator.core import closing as closing_module
+from odradek.orchestrator.core import run as run_module
 from odradek.schemas.topics import Topics
 from tests.simulation.counting import WRONG, counted
 from tests.simulation.disk import Disks
 from tests.simulation.ending import check_end
 from tests.simulation.host import Hosts, Process
 from tests.simulation.log import Broker, SimulatedLog
-from tests.simulation.members import NAMESPACE, Customer, Fleet, Ledger, SimulatedOrchestrator
+from tests.simulation.members import NAMESPACE, SHORT_LIVED, Customer, Fleet, Ledger, SimulatedOrchestrator
 from tests.simulation.programs import QUEUE, STAGE, tree
 from tests.simulation.threads import simulated_threads
 from tests.simulation.trouble import Weather
-from tests.simulation.witness import Violated, Witness
+from tests.simulation.witness import SKEW_MS_MAX, Violated, Witness
 
 PARTITIONS = 2
 END_SECONDS_MAX = 600
@@ -48,6 +50,8 @@ class World:
         if self.chance.random() < 0.3:
             sizes["record_bytes_max"] = 1350  # spreads transitions over several chunks
         self.fleet = Fleet(self.hosts, self.broker, self.disks.mount, self.ledger, sizes)
+        if seed % 4 == 0:
+            self.fleet.policy = SHORT_LIVED
         self.bugs = {"bug"} if self.chance.random() < 0.3 else set[str]()
         self.weather = Weather(self)
         self.attempts: list[tuple[str, int, int]] = []
@@ -86,6 +90,8 @@ class World:
             entered.enter_context(simulated_threads(self.hosts))
             entered.enter_context(counted(self.hosts))
             entered.enter_context(mock.patch.object(copies_module, "open_store", self.disks.open))
+            for module in (run_module, closing_module):
+                entered.enter_context(mock.patch.object(module, "CLOCK_SKEW_MS_MAX", 2 * SKEW_MS_MAX))
             STAGE.chance, STAGE.bugs, STAGE.began = self.chance, self.bugs, self._began
             yield
 
