@@ -308,7 +308,7 @@ def test_a_failure_of_another_kind_between_them_begins_the_count_anew() -> None:
     assert not any(isinstance(reply, r.RunOutcome) for reply in partition.replies(request))
 
 
-# --------------------------------------------------------------------------------------------------- what stays as it is
+# -------------------------------------------------------------------------------------------------- what stays as it is
 
 
 def test_a_task_is_sent_anew_only_where_a_changed_queue_lacks_it() -> None:
