@@ -21,7 +21,7 @@ SEED ?= 0
 MODULE ?=
 COUNT ?= 600
 
-.PHONY: help venv demo test lint format types imports pytest schemas reference properties simulate models nemesis fuzz mutants bench crowd blocking million fan-out takeover overload compare clean
+.PHONY: bench-check help venv demo test lint format types imports pytest schemas reference properties simulate models nemesis fuzz mutants bench crowd blocking million fan-out takeover overload compare clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -83,6 +83,9 @@ mutants: $(STAMP) ## Small changes to the engine that no test notices: make muta
 
 bench: $(STAMP) ## Steps per second of a chain of activities: make bench LOG=kafka
 	$(BIN)/python -m benchmarks.chain --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
+
+bench-check: $(STAMP) ## Whether a step costs more than at the commits before, as a multiple of the raw loop
+	$(BIN)/python -m benchmarks.check $(ARGS)
 
 crowd: $(STAMP) ## Time and CPU of a parent with many children: make crowd LOG=kafka ARGS="--children 1000 --steps 100"
 	$(BIN)/python -m benchmarks.children --log $(LOG) $(ARGS)

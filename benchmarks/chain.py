@@ -180,8 +180,24 @@ def report(found: Measured, raw: Measured, options: argparse.Namespace) -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {memory} GiB; the broker on the same cores")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def measure(options: argparse.Namespace) -> tuple[Measured, Measured]:
+    """The engine and the raw loop, on the same broker. Shows the processes' last words on failure."""
+    with (
+        tempfile.TemporaryDirectory(prefix="odradek-bench-") as scratch,
+        broker(options.log, Path(scratch)) as (address, pid),
+    ):
+        folder = Path(scratch)
+        try:
+            raw = measure_raw(address, pid, options, folder)
+            return measure_engine(address, pid, options, folder), raw
+        except (RuntimeError, TimeoutError, subprocess.SubprocessError):
+            for path in folder.glob("*.log"):
+                print(f"--- {path.name}", path.read_text()[-3000:], sep="\n", file=sys.stderr)
+            raise
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--log", default="kafka", help="kafka (starts a broker), sqlite, or an address")
     parser.add_argument("--workflows", type=int, default=2000)
     parser.add_argument("--bursts", type=int, default=7, help="the median of this many is shown")
@@ -190,20 +206,12 @@ def main() -> int:
     parser.add_argument("--warm-seconds", type=float, default=25, help=why)
     parser.add_argument("--latency", type=int, default=200, help="workflows one at a time")
     parser.add_argument("--partitions", type=int, default=8)
-    options = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="odradek-bench-") as scratch,
-        broker(options.log, Path(scratch)) as (address, pid),
-    ):
-        folder = Path(scratch)
-        try:
-            raw = measure_raw(address, pid, options, folder)
-            found = measure_engine(address, pid, options, folder)
-        except (RuntimeError, TimeoutError, subprocess.SubprocessError):
-            for path in folder.glob("*.log"):
-                print(f"--- {path.name}", path.read_text()[-3000:], sep="\n", file=sys.stderr)
-            raise
-        report(found, raw, options)
+    return parser
+
+
+def main() -> int:
+    options = arguments(__doc__).parse_args()
+    report(*measure(options), options)
     return 0
 
 
