@@ -118,7 +118,7 @@ def _no_such_branch(data: bytes, at: int) -> typing.NoReturn:
     raise ValueError(f"no branch {data[at - 1]} of a union")
 
 
-class _Compiler:
+class Compiler:
     """Collects the lines of one function; what it calls is bound by name."""
 
     signature = ""
@@ -167,7 +167,7 @@ class _Compiler:
         return name
 
 
-class _Writer(_Compiler):
+class _Writer(Compiler):
     """One expression per record: a join of its fields, so that no list is appended to piece by piece."""
 
     signature = "r"
@@ -279,7 +279,7 @@ def _text(text: str) -> bytes:
     return encode_long(len(data)) + data
 
 
-class _Reader(_Compiler):
+class _Reader(Compiler):
     signature = "d, p"
 
     def body(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from odradek.schemas import records as r
-from odradek.schemas.compiled import cached, members
+from odradek.schemas.compiled import Compiler, cached, members
 
 NUMBER_MAX: Final = 86_399_999_999_999_999
 """Python's longest ``timedelta`` in milliseconds; sums of a few such numbers are 64-bit integers yet."""
@@ -47,76 +47,82 @@ def problem(record: Any) -> str | None:
 
 @cached
 def _check_of(record_type: type) -> Check:
-    hints = typing.get_type_hints(record_type)
-    found = [(f.name, _of_field(record_type, f.name, hints)) for f in dataclasses.fields(record_type)]
-    checks = [(name, of_field) for name, of_field in found if of_field is not None]
-    whole = _WHOLE.get(record_type)
-
-    def check(record: Any, depth: int) -> str | None:
-        if depth > NESTED_MAX:
-            return f"{record_type.__name__} is nested more than {NESTED_MAX} times"
-        for name, of_field in checks:
-            value = getattr(record, name)
-            if value is not None and (wrong := of_field(value, depth + 1)) is not None:
-                return f"{record_type.__name__}.{name} {wrong}" if wrong.startswith("is ") else wrong
-        return None if whole is None else whole(record)
-
-    return check
+    return typing.cast(Check, _Checker(record_type).compile())
 
 
-def _of_field(record_type: type, name: str, hints: Mapping[str, Any]) -> Check | None:
-    allowed = _ONE_OF.get((record_type, name))
-    if allowed is not None:
-        return lambda value, _: None if value in allowed else f'is "{value:.80}", none of {", ".join(allowed)}'
-    return _of_hint(hints[name], name, record_type)
+class _Checker(Compiler):
+    """Every record of an inbox is checked: straight-line code, as the codec's."""
+
+    signature = "r, depth"
+
+    def body(self) -> None:
+        self.scope |= {"inf": math.inf, "of_its_type": _of_its_type, "number": _wrong_number, "choice": _wrong_choice}
+        where = self.record_type.__name__
+        self.line(f"if depth > {NESTED_MAX}: return '{where} is nested more than {NESTED_MAX} times'")
+        for field in dataclasses.fields(typing.cast(Any, self.record_type)):
+            hint = self.hints[field.name]
+            if _is_checked(self.record_type, field.name, hint):
+                self.line(f"v = r.{field.name}")
+                optional = members(hint)[1]
+                self.line("if v is not None:" if optional else "if True:")
+                self.depth += 1
+                self.value(hint, "v", field.name)
+                self.depth -= 1
+        if self.record_type in _WHOLE:
+            self.line(f"return {self.name(_WHOLE[self.record_type])}(r)")
+        self.line("return None")
+
+    def value(self, hint: Any, source: str, name: str) -> None:
+        kinds, _ = members(hint)
+        (kind, *others), shown = kinds, f"'{self.record_type.__name__}.{name}'"
+        allowed = _ONE_OF.get((self.record_type, name))
+        least = _BELOW_ZERO.get(name, 0)
+        if allowed is not None:
+            choices = self.name(allowed)
+            self.line(f"if {source} not in {choices}: return choice({shown}, {source}, {choices})")
+        elif others or dataclasses.is_dataclass(kind):
+            self.line(f"w = of_its_type({source}, depth + 1)")
+            self.line("if w is not None: return w")
+        elif kind is int:
+            self.line(f"if not {least} <= {source} <= {NUMBER_MAX}: return number({shown}, {source}, {least})")
+        elif kind is float:
+            self.line(f"if not 0 <= {source} < inf: return {shown} + f' is {{{source}}}'")
+        else:
+            arguments = typing.get_args(kind)
+            self.line(f"for i in {source}{'.values()' if len(arguments) == 2 else ''}:")
+            self.depth += 1
+            self.value(arguments[-1], "i", name)
+            self.depth -= 1
 
 
-def _of_hint(hint: Any, name: str, within: type) -> Check | None:
+def _is_checked(record_type: type, name: str, hint: Any) -> bool:
     kinds, _ = members(hint)
-    if len(kinds) > 1:
-        return _of_its_type
+    if (record_type, name) in _ONE_OF or len(kinds) > 1:
+        return True
     (kind,) = kinds
-    if kind is int:
-        return _integer(_BELOW_ZERO.get(name, 0))
-    if kind is float:
-        return lambda value, _: None if 0 <= value < math.inf else f"is {value}"
-    if dataclasses.is_dataclass(kind):
-        # A type that contains itself is looked up when a value is there, all others now.
-        if kind is within or _has_checks(typing.cast(type, kind)):
-            return _of_its_type
-        return None
+    if dataclasses.is_dataclass(kind):  # a type that contains itself is looked at when a value is there
+        return kind is record_type or _has_checks(typing.cast(type, kind))
     arguments = typing.get_args(kind)
-    item = _of_hint(arguments[-1], name, within) if arguments else None
-    if item is None:
-        return None
-    return lambda value, depth: _first_wrong(item, value.values() if isinstance(value, dict) else value, depth)
+    return kind in (int, float) or (bool(arguments) and _is_checked(record_type, "", arguments[-1]))
 
 
 @cached
 def _has_checks(record_type: type) -> bool:
-    if record_type in _WHOLE:
-        return True
     hints = typing.get_type_hints(record_type)
-    return any(_of_field(record_type, f.name, hints) for f in dataclasses.fields(record_type))
+    fields = dataclasses.fields(record_type)
+    return record_type in _WHOLE or any(_is_checked(record_type, f.name, hints[f.name]) for f in fields)
 
 
 def _of_its_type(value: Any, depth: int) -> str | None:
     return _check_of(type(value))(value, depth)
 
 
-def _integer(least: int) -> Check:
-    def check(value: int, _: int) -> str | None:
-        return None if least <= value <= NUMBER_MAX else f"is {value}, not {least} to {NUMBER_MAX}"
-
-    return check
+def _wrong_number(where: str, value: int, least: int) -> str:
+    return f"{where} is {value}, not {least} to {NUMBER_MAX}"
 
 
-def _first_wrong(check: Check, values: typing.Iterable[Any], depth: int) -> str | None:
-    for value in values:
-        wrong = check(value, depth)
-        if wrong is not None:
-            return wrong
-    return None
+def _wrong_choice(where: str, value: str, allowed: Sequence[str]) -> str:
+    return f'{where} is "{value:.80}", none of {", ".join(allowed)}'
 
 
 def _controls(body: r.ControlActivity) -> str | None:
