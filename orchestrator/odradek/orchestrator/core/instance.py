@@ -439,9 +439,11 @@ class WorkflowInstance(Runtime):
 
     def _on_timer(self, event: r.TimerFired) -> None:
         timer = self._timers.pop(event.seq, None)
-        if timer is None:
+        if timer is not None:
+            self._loop.fire(timer)
+        elif event.seq > self._seq:
             raise NondeterminismError(f"the history says that timer {event.seq} fired, and the code has not started it")
-        self._loop.fire(timer)
+        # Else it fired while the run was parked, and the code has cancelled it over an input that came before.
 
     def _on_message_answered(self, event: r.MessageAnswered) -> None:
         future = self._messages.pop(event.seq, None)
