@@ -343,6 +343,15 @@ def test_a_shard_knows_where_its_inbox_ended_at_the_claim(log: Log) -> None:
     assert heir.owned.shard.inbox_end == heir.end_of(INBOX) == 1
 
 
+def test_outputs_are_idle_when_none_is_on_its_way(log: Log) -> None:
+    outputs = live(log).outputs
+    assert outputs.idle
+    outputs.appender.append("owned.replies", 0, b"client", b"", lambda offset, error: None)
+    assert not outputs.idle
+    outputs.appender.poll()
+    assert outputs.idle
+
+
 def test_a_culprit_is_forgotten_once_the_inbox_is_taken_in_beyond_it(log: Log) -> None:
     process = live(log)
     process.known_culprits.offsets = {0: "an error", 7: "another"}

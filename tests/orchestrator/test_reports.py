@@ -425,3 +425,13 @@ def test_the_loss_of_a_worker_is_looked_at_again_where_a_run_waits_for_the_log()
     first.barrier = False
     owner.shard.worker_lost("w1", "silent")
     assert first.run.activities[1].progress.retry_at_ms is not None
+
+
+def test_who_begins_an_attempt_of_a_run_that_is_over_is_told_so() -> None:
+    partition, owner, _ = waiting()
+    partition.send("a", r.TerminateWorkflow(partition.request()))
+    owner.run()
+    begun(partition, owner)
+    assert told(partition) == ["closed"]
+    ended(partition, owner)
+    assert told(partition) == ["closed"]

@@ -55,7 +55,8 @@ def test_the_closed_runs_that_were_asked_for_last_are_kept(monkeypatch: pytest.M
     runs = ClosedRuns()
 
     def read(run_id: str, count: int = 1) -> list[str]:
-        runs.have_read("w", run_id, [r.Event(1, 1, r.RunStarted("T", "q", run_id))] * count)
+        begin, after = r.Event(1, 1, r.RunStarted("T", "q", run_id)), r.Event(2, 1, r.CancelRequested())
+        runs.have_read("w", run_id, [begin, *[after] * (count - 1)])
         return [*runs.known]
 
     for run_id in ("a", "b", "c"):

@@ -12,6 +12,7 @@ from odradek.exceptions import ChildWorkflowError
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.rest import at_rest
 from odradek.schemas import records as r
+from odradek.workflow.definition import Definition
 from tests.orchestrator.partition import Owner, Partition
 
 
@@ -252,3 +253,65 @@ def test_an_activity_that_is_given_up_leaves_nothing() -> None:
     last = dict(record for record in partition.history if record)
     assert [value for key, value in last.items() if b"\0p" in key] == [None]
     assert not any(owner.shard.holders.values())
+
+
+@workflow.defn
+class Withdrawn:
+    """Two timers, the first of which is withdrawn before it has begun."""
+
+    @workflow.run
+    async def run(self) -> None:
+        first, _second = asyncio.create_task(asyncio.sleep(5)), asyncio.create_task(asyncio.sleep(7))
+        await asyncio.sleep(0)
+        first.cancel()
+        await workflow.wait_condition(lambda: False)
+
+
+@workflow.defn
+class Despairing:
+    @workflow.run
+    async def run(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await workflow.wait_condition(lambda: False)
+
+
+@workflow.defn(name="Parent")
+class OtherParent:
+    @workflow.run
+    async def run(self) -> str:
+        child: str = await workflow.execute_child_workflow("Leaver", id="another")
+        return child
+
+
+def test_a_timer_that_is_cancelled_at_once_was_never_set() -> None:
+    partition, owner = opened(Withdrawn)
+    partition.start("w", "Withdrawn")
+    owner.run()
+    live = owner.shard.workflow("w").live
+    assert live is not None
+    assert [timer.due_ms - partition.now_ms for timer in live.run.timers.values()] == [7000]
+
+
+def test_code_that_cancels_itself_is_parked() -> None:
+    partition, owner = opened(Despairing)
+    partition.start("w", "Despairing")
+    owner.run()
+    parked = live_run(owner)
+    assert parked is not None
+    assert "ODR-067" in parked.message
+
+
+def test_code_that_starts_another_child_than_its_history_says_is_parked() -> None:
+    partition, owner = opened(Parent, Stubborn)
+    partition.start("w", "Parent")
+    owner.run()
+    partition.hosted["Parent"] = Definition.of(OtherParent)
+    heir = Owner(partition)
+    heir.run()
+    partition.send("w", r.SignalWorkflow("any", request=partition.request()))
+    heir.run()
+    parked = live_run(heir)
+    assert parked is not None
+    assert "ODR-070" in parked.message

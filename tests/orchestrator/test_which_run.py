@@ -87,13 +87,13 @@ def test_a_run_whose_end_is_on_its_way_is_still_told_of() -> None:
     owner.read()
     owner.land_all()
     assert list(owner.shard.workflow("w").ending) == [live]
-    request = partition.request()
-    partition.send("w", r.FetchHistory(request))
+    for run_id in (None, live):
+        partition.send("w", r.FetchHistory(partition.request(), run_id))
     owner.read()
     owner.land_all()
     effects = owner.shard.writer.outbox
     pages = [body for effect in effects if isinstance(body := getattr(effect, "body", None), r.HistoryPage)]
-    assert [page.run_id for page in pages] == [live]
+    assert [(page.run_id, bool(page.events)) for page in pages] == [(live, True)] * 2
 
 
 def test_a_history_is_read_page_by_page() -> None:
