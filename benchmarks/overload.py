@@ -34,6 +34,7 @@ from rich.table import Table
 from benchmarks.app import Alarm, Customer
 from benchmarks.stage import QUEUE, Curves, Served, Stage, machine, positive, print_json, resident_mib, sparkline, stage
 from benchmarks.storm import Fate, Storm, growing, lost_or_twice, start_one
+from odradek.cli.collector import collect_rarely
 from odradek.client import Client, WorkflowHandle
 from odradek.converter import DataConverter
 from odradek.log.namespace import open_namespace
@@ -309,6 +310,7 @@ def main() -> int:
     parser.add_argument("--signals", type=positive, default=100_000, help="of the flood")
     parser.add_argument("--timers", type=positive, default=100_000, help="that come due in an outage")
     options = parser.parse_args()
+    collect_rarely()  # the callers share a process that is not measured
     measured = []
     with stage(options.log) as where:
         for name in options.parts:
