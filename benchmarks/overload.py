@@ -132,7 +132,7 @@ async def storm(where: Stage, topics: Topics, options: argparse.Namespace) -> Me
                 began = time.perf_counter()
                 await crowd.rage(seconds)
                 raged_points = max(map(len, curves.points.values()))
-                raged = time.perf_counter() - began
+                raged, calls = time.perf_counter() - began, crowd.calls
                 await crowd.pass_over()
                 await lag_is_gone(where, topics)
                 drained = time.perf_counter() - began - raged
@@ -140,8 +140,8 @@ async def storm(where: Stage, topics: Topics, options: argparse.Namespace) -> Me
             completed = sum(closed_workflows(orchestrator).values())
             after = await capacity(client, CAPACITY_SECONDS)
     found.figures = {
-        "capacity before, workflows/s": before, "lasted, s": raged, "offered": crowd.offered,
-        "offered/s": crowd.offered / raged, "completed": crowd.count(Fate.RESULT),
+        "capacity before, workflows/s": before, "lasted, s": raged, "callers": crowd.offered,
+        "calls": calls, "calls/s, of the capacity": calls / raged / before, "completed": crowd.count(Fate.RESULT),
         "never sent": crowd.count(Fate.NOT_SENT), "of unknown outcome": crowd.count(Fate.UNKNOWN),
         "most callers at once": crowd.callers_max, "drained after, s": drained,
         "capacity after, workflows/s": after,

@@ -18,6 +18,8 @@ from odradek.schemas.topics import Topics
 from odradek.service import RPCError
 
 TRIES_MAX: Final = 3
+CALLERS_MAX: Final = 30_000
+"""At once; as many as there is memory for beside what is measured."""
 NO_ROOM: Final = "ODR-154"
 GROWTH_MAX: Final = 1.25
 GROWTH_FREE_MIB: Final = 30.0
@@ -47,7 +49,7 @@ class Storm:
         self._open: set[asyncio.Task[None]] = set()
         self.fates = bytearray()
         self.told: Counter[str] = Counter()
-        self.callers_max = 0
+        self.callers_max = self.calls = self.stayed_away = 0
         self.without_advice = 0
         """Errors of no room that did not say when to come back."""
 
@@ -61,7 +63,10 @@ class Storm:
     async def rage(self, seconds: float) -> None:
         began = time.perf_counter()
         while (passed := time.perf_counter() - began) < seconds:
-            for _ in range(int(passed * self._per_second) - self.offered):
+            due = int(passed * self._per_second) - self.offered - self.stayed_away
+            coming = min(due, CALLERS_MAX - len(self._open))
+            self.stayed_away += due - coming
+            for _ in range(coming):
                 task = asyncio.create_task(self._caller(self.offered))
                 self.fates.append(Fate.NOTHING)
                 self._open.add(task)
@@ -83,6 +88,7 @@ class Storm:
 
     async def _try(self, number: int) -> tuple[Fate, float]:
         """What came of it, and when to come back."""
+        self.calls += 1
         try:
             await start_one(self._client, workflow_id(number))
         except WorkflowFailureError as error:
