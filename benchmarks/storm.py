@@ -18,7 +18,7 @@ from odradek.schemas.topics import Topics
 from odradek.service import RPCError
 
 TRIES_MAX: Final = 3
-CALLERS_MAX: Final = 30_000
+CALLERS_MAX: Final = 50_000
 """At once; as many as there is memory for beside what is measured."""
 NO_ROOM: Final = "ODR-154"
 GROWTH_MAX: Final = 1.25
