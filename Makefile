@@ -10,6 +10,8 @@ STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | tr ' ' '-')
 # The demo's log: sqlite (a file), kafka (a broker is started), or kafka://host:port. Other options go into ARGS.
 LOG ?= sqlite
 ARGS ?=
+# Of the tests, each with a broker of its own: one per core, at most 4. 0: one test after the other.
+PROCESSES ?= auto
 # Random workflows: how many, and from which one on.
 SEEDS ?= 1000
 FIRST ?= 0
@@ -38,7 +40,8 @@ $(STAMP): pyproject.toml
 demo: $(STAMP) ## Run the demo: make demo LOG=sqlite | kafka | kafka://host:port
 	$(BIN)/python -m examples.orders.demo --log $(LOG) $(ARGS)
 
-test: lint types imports pytest ## Everything that CI runs
+test: lint types imports ## Everything that CI runs; one test after the other: make test PROCESSES=0
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
 
 lint: $(STAMP) ## Style and formatting
 	$(BIN)/ruff check .
@@ -54,7 +57,7 @@ types: $(STAMP) ## mypy, strict
 imports: $(STAMP) ## The arrows between the packages
 	PYTHONPATH=schemas:log:sdk:orchestrator:workers:cli $(BIN)/lint-imports --no-logo
 
-pytest: $(STAMP) ## Only the tests: make pytest ARGS="-k retry"
+pytest: $(STAMP) ## Only the tests, one after the other: make pytest ARGS="-k retry"
 	$(BIN)/python -m pytest $(ARGS)
 
 schemas: $(STAMP) ## Write the Avro schemas under development anew from the records

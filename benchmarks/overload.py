@@ -3,7 +3,8 @@
 Parts, each in a namespace of its own:
 
   storm   workflows of one activity are started at ten times the rate that was measured before, whether or not the
-          earlier ones are done; whoever is refused is told so by a code, and everything accepted is completed
+          earlier ones are done; whoever is refused is told so by a code and when to come back, everything accepted is
+          completed once, memory stops growing, and the fleet is as fast as before when it is over
   flood   so many signals for one workflow at once; another workflow of the same partition is signalled and asked all
           the while
   alarms  so many timers come due while no orchestrator is there; when one is back, another workflow is signalled and
@@ -19,7 +20,6 @@ import asyncio
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -31,18 +31,20 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.app import Alarm, Child, Customer
+from benchmarks.app import Alarm, Customer
 from benchmarks.stage import QUEUE, Curves, Served, Stage, machine, positive, print_json, resident_mib, sparkline, stage
-from odradek.client import Client, WorkflowFailureError, WorkflowHandle
+from benchmarks.storm import Fate, Storm, growing, lost_or_twice, start_one
+from odradek.cli.collector import collect_rarely
+from odradek.client import Client, WorkflowHandle
 from odradek.converter import DataConverter
 from odradek.log.namespace import open_namespace
 from odradek.log.partitioning import partition_of
 from odradek.schemas.records import InboxRecord, Request, SignalWorkflow
 from odradek.schemas.topics import Topics
-from odradek.service import RPCError
 
 PARTITIONS = 8
 CLOSED_LOOP = 200
+CAPACITY_SECONDS = 10.0
 ASK_SECONDS = 0.05
 OUTAGE_SECONDS = 5.0
 WATCHED = 200
@@ -63,18 +65,8 @@ class Measured:
     wrong: list[str] = field(default_factory=list)
 
 
-def code_of(error: Exception) -> str:
-    """What a caller is told: the error's code, or its kind."""
-    return getattr(error, "code", "") or type(error).__name__
-
-
 def share(values: list[float], of: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * of))] if values else 0.0
-
-
-async def start_one(client: Client, id: str) -> bool:
-    """Whether a workflow of one activity came to its end; raises what a caller would see."""
-    return await client.execute_workflow(Child.run, args=[1, "x" * 100], id=id, task_queue=QUEUE) == 1
 
 
 async def capacity(client: Client, seconds: float) -> float:
@@ -130,46 +122,39 @@ async def served(where: Stage, topics: Topics) -> AsyncIterator[Client]:
 
 async def storm(where: Stage, topics: Topics, options: argparse.Namespace) -> Measured:
     found = Measured("storm")
-    refusals: Counter[str] = Counter()
-    completed = offered = 0
-    async with served(where, topics) as client:
-        await capacity(client, 3)
-        per_second = await capacity(client, options.seconds / 4)
-        rate = per_second * options.times
-        open_now: set[asyncio.Task[None]] = set()
-        most_open = 0
-
-        async def caller(number: int) -> None:
-            nonlocal completed
-            try:
-                done = await start_one(client, f"storm-{number}")
-                completed += done
-            except (RPCError, WorkflowFailureError) as error:
-                refusals[code_of(error)] += 1
-
-        with Curves(partial(resident_mib, {**where.pids, "client": os.getpid()}), 0.5) as curves:
-            began = time.perf_counter()
-            while (passed := time.perf_counter() - began) < options.seconds:
-                for _ in range(int(passed * rate) - offered):
-                    task = asyncio.create_task(caller(offered))
-                    open_now.add(task)
-                    task.add_done_callback(open_now.discard)
-                    offered += 1
-                most_open = max(most_open, len(open_now))
-                await asyncio.sleep(0.005)
-            while open_now:
-                await asyncio.wait(set(open_now), timeout=5)
-            await lag_is_gone(where, topics)
-            drained = time.perf_counter() - began - options.seconds
-        after = await capacity(client, options.seconds / 4)
+    seconds = options.minutes * 60
+    with where.orchestrating(topics) as orchestrator:
+        async with await Client.connect(where.address, namespace=topics.namespace) as client:
+            await capacity(client, 3)
+            before = await capacity(client, CAPACITY_SECONDS)
+            crowd = Storm(client, before * options.times)
+            with Curves(partial(resident_mib, {**where.pids, "client": os.getpid()}), 0.5) as curves:
+                began = time.perf_counter()
+                await crowd.rage(seconds)
+                raged_points = max(map(len, curves.points.values()))
+                raged, calls = time.perf_counter() - began, crowd.calls
+                await crowd.pass_over()
+                await lag_is_gone(where, topics)
+                drained = time.perf_counter() - began - raged
+            started = orchestrator.metric("odradek_workflow_events_total", 'what="started"')
+            completed = sum(closed_workflows(orchestrator).values())
+            after = await capacity(client, CAPACITY_SECONDS)
     found.figures = {
-        "capacity before, workflows/s": per_second, "offered": offered, "offered/s": offered / options.seconds,
-        "completed": completed, "most callers at once": most_open, "drained after, s": drained,
+        "capacity before, workflows/s": before, "lasted, s": raged, "callers": crowd.offered,
+        "calls": calls, "calls/s, of the capacity": calls / raged / before, "completed": crowd.count(Fate.RESULT),
+        "never sent": crowd.count(Fate.NOT_SENT), "of unknown outcome": crowd.count(Fate.UNKNOWN),
+        "most callers at once": crowd.callers_max, "drained after, s": drained,
         "capacity after, workflows/s": after,
     }  # fmt: skip
-    found.refusals, found.resident_mib = dict(refusals), curves.points
-    if completed + sum(refusals.values()) != offered:
-        found.wrong.append(f"storm: {offered - completed - sum(refusals.values())} callers were told nothing")
+    found.refusals, found.resident_mib = dict(crowd.told), curves.points
+    found.wrong += growing(curves.points, raged_points)
+    found.wrong += await asyncio.to_thread(lambda: list(lost_or_twice(where, topics, crowd.fates)))
+    if started != completed:
+        found.wrong.append(f"storm: {started:g} workflows were started, and {completed:g} completed")
+    if crowd.without_advice:
+        found.wrong.append(f"storm: {crowd.without_advice} refused callers were not told when to come back")
+    if after < before / 2:
+        found.wrong.append(f"storm: {after:g} workflows/s afterwards, {before:g} before")
     return found
 
 
@@ -320,11 +305,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--log", default="kafka", help="kafka (starts a broker), or the address of one")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--seconds", type=positive, default=20, help="how long the storm lasts")
+    parser.add_argument("--minutes", type=float, default=3.0, help="how long the storm lasts")
     parser.add_argument("--times", type=float, default=10.0, help="of the capacity that is offered in the storm")
     parser.add_argument("--signals", type=positive, default=100_000, help="of the flood")
     parser.add_argument("--timers", type=positive, default=100_000, help="that come due in an outage")
     options = parser.parse_args()
+    collect_rarely()  # the callers share a process that is not measured
     measured = []
     with stage(options.log) as where:
         for name in options.parts:

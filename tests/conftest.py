@@ -17,6 +17,16 @@ from odradek.testing.redis import redis_server as find_redis
 pytest_plugins = ["odradek.testing.plugin"]
 
 
+PROCESSES_MAX = 4
+"""Each of them has a broker of its own."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What ``-n auto`` means here."""
+    return min(PROCESSES_MAX, os.cpu_count() or 1)
+
+
 @pytest.fixture(scope="session")
 def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """``host:port`` of a broker. Without one the test is skipped, or fails where ``ODRADEK_REQUIRE_KAFKA=1``."""

@@ -126,6 +126,7 @@ def test_a_record_is_set_aside_listed_shown_and_sent_again_once(site: Site) -> N
     shown = site.run("show", found["id"])
     assert shown.exit_code == 0, shown.output
     assert SECRET not in shown.output
+    assert f"json, {len(json.dumps(SECRET))} bytes" in shown.output
     assert "Quick" in shown.output
     assert SECRET in site.run("show", found["id"], "--payloads").output
     assert "67 61 72 62 61 67 65" in site.run("show", listed["ODR-002"]["id"]).output

@@ -34,7 +34,7 @@ async def turned() -> None:
 
 
 async def test_places_are_given_in_the_order_of_asking() -> None:
-    room = Room(2, 1000)
+    room = Room(2, 1000, 100)
     assert room.enter(10)
     assert room.enter(10)
     assert not room.enter(10)
@@ -59,7 +59,7 @@ async def test_places_are_given_in_the_order_of_asking() -> None:
 
 
 async def test_bytes_are_bounded_and_a_large_request_has_the_room_for_itself() -> None:
-    room = Room(100, 1000)
+    room = Room(100, 1000, 100)
     assert room.enter(600)
     assert not room.enter(600)
     room.leave(600)
@@ -68,7 +68,7 @@ async def test_bytes_are_bounded_and_a_large_request_has_the_room_for_itself() -
 
 
 async def test_who_gives_up_waiting_gives_its_turn_to_the_next() -> None:
-    room = Room(1, 1000)
+    room = Room(1, 1000, 100)
     assert room.enter(1)
     with pytest.raises(TimeoutError):
         await room.wait(1, 0.001)
@@ -83,7 +83,7 @@ async def test_who_gives_up_waiting_gives_its_turn_to_the_next() -> None:
 
 
 async def test_who_is_cancelled_with_its_place_in_its_hand_gives_it_back() -> None:
-    room = Room(1, 1000)
+    room = Room(1, 1000, 100)
     assert room.enter(1)
     waiting = asyncio.create_task(room.wait(1, None))
     await turned()
@@ -109,12 +109,48 @@ async def test_a_full_client_says_when_to_try_again_and_sends_nothing(
         ends = await asyncio.gather(*calls, return_exceptions=True)
         codes = [end.code for end in ends if isinstance(end, RPCError)]
         assert (codes.count("ODR-130"), codes.count("ODR-154")) == (3, 7)
-        with pytest.raises(RPCError, match=r"ODR-154: signal .* Nothing was sent: try again in 0.05 s") as caught:
+        with pytest.raises(RPCError, match=r"no room within 0.05 s.* Nothing was sent: try again in 0.05 s") as caught:
             await handle.signal("note", rpc_timeout=SOON)
         assert caught.value.status == RPCStatusCode.RESOURCE_EXHAUSTED
         assert caught.value.retry_after_seconds == 0.05
         assert pickle.loads(pickle.dumps(caught.value)).retry_after_seconds == 0.05
         assert len({body.request.id for body in orchestrator.bodies(SignalWorkflow)}) == 3
+
+
+async def test_who_finds_too_many_waiting_is_refused_at_once(
+    connected: Connected, orchestrator: FakeOrchestrator
+) -> None:
+    """So a client with more callers than it can serve has time for those that it can."""
+    orchestrator.script = silent
+    async with connected(request_policy=policy(requests_max=1, waiting_max=2)) as client:
+        handle = client.get_workflow_handle_for(Order.run, "a")
+        patient = [asyncio.create_task(handle.signal("note", n)) for n in range(3)]
+        await turned()
+        for _ in range(3):
+            with pytest.raises(RPCError, match=r"ODR-154: .* 2 calls wait .* Nothing was sent") as caught:
+                await handle.signal("note")
+            assert caught.value.retry_after_seconds == 0.05
+        patient.pop().cancel()
+        await turned()
+        patient.append(asyncio.create_task(handle.signal("note", 3)))
+        await turned()
+        orchestrator.answer_late(Accepted("run"))
+        orchestrator.script = obliging
+        await asyncio.gather(*patient)
+        assert client.connection._pump.room.count == 0
+
+
+async def test_a_large_request_that_gives_up_lets_small_ones_in() -> None:
+    room = Room(10, 100, 10)
+    assert room.enter(60)
+    large = asyncio.create_task(room.wait(90, 0.01))
+    small = asyncio.create_task(room.wait(10, None))
+    await turned()
+    assert not small.done()
+    with pytest.raises(TimeoutError):
+        await large
+    await small
+    assert (room.count, room.bytes) == (2, 70)
 
 
 async def test_late_answers_make_room_again(connected: Connected, orchestrator: FakeOrchestrator) -> None:
@@ -173,3 +209,5 @@ async def test_a_request_that_wants_no_answer_leaves_when_it_is_durable(
 def test_a_connection_needs_room_for_something() -> None:
     with pytest.raises(ValueError, match="requests_max is 0"):
         RequestPolicy(requests_max=0)
+    with pytest.raises(ValueError, match="waiting_max is -1"):
+        RequestPolicy(waiting_max=-1)

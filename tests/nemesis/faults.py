@@ -20,6 +20,9 @@ ROUTES: Final = (*ORCHESTRATORS, *WORKERS, CLIENTS, REPLICATION)
 BREATH_SECONDS_MAX: Final = 3.0
 """Between two faults of the same kind of victim."""
 BUILD_MAX: Final = 6
+KILLS_IN_SUCCESSION: Final = 3
+"""Before the last one: the first leaves no notes, as many as this park."""
+SERVING_SECONDS_MAX: Final = 12.0
 
 Fault = Callable[[], Awaitable[None]]
 
@@ -47,6 +50,7 @@ class Nemesis:
             "orchestrator's session expired": lambda: self._freeze(ORCHESTRATORS, SESSION_SECONDS * 1.3, 9),
             "worker's session expired": lambda: self._freeze(WORKERS, SESSION_SECONDS * 1.3, 9),
             "orchestrators killed together": self._kill_orchestrators,
+            "orchestrators killed again and again": self._kill_in_succession,
             "orchestrator ended in order": lambda: self._end_in_order(ORCHESTRATORS),
             "worker ended in order": lambda: self._end_in_order(WORKERS),
             "store deleted, process killed": self._delete_store,
@@ -132,6 +136,20 @@ class Nemesis:
         await self._pause(0, 2)
         for name in ORCHESTRATORS:
             self._start(self._fleet[name])
+
+    async def _kill_in_succession(self) -> None:
+        """While they note whose code is about to run: who is noted each time is parked, and must be freed."""
+        for _ in range(KILLS_IN_SUCCESSION):
+            await self._kill_orchestrators()
+            await self._serving(SERVING_SECONDS_MAX)
+            await self._pause(0, 1)
+        await self._kill_orchestrators()
+
+    async def _serving(self, seconds: float) -> None:
+        """Until an orchestrator serves, or for so long where none can."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not any(self._fleet[name].has_served() for name in ORCHESTRATORS):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
     async def _freeze(self, names: Sequence[str], least: float, most: float) -> None:
         member = self._one(names)

@@ -128,12 +128,12 @@ class Load:
             await self._pause(0.6)
 
     async def _update(self, counter: WorkflowHandle[Any, Any], kind: str, update: Any) -> None:
-        """Sent again under the same ID, most times, when nothing was heard of it."""
+        """Sent again under the same ID, most times, when nothing was heard of it; not when all is over."""
         with self._journal.operation(kind, counter.id) as operation:
             name = f"update-{operation.number}"
             patience = self._patience()
             operation.value = await counter.execute_update(update, operation.number, id=name, rpc_timeout=patience)
-        while operation.outcome == UNKNOWN and self._chance.random() < 0.8:
+        while operation.outcome == UNKNOWN and not self._stopped.is_set() and self._chance.random() < 0.8:
             operation.attempts += 1
             with self._journal.attempt(operation):
                 operation.value = await counter.execute_update(update, operation.number, id=name, rpc_timeout=PATIENCE)

@@ -116,8 +116,8 @@ class Scenario:
             load.stop()
             try:
                 async with asyncio.timeout(SETTLE_SECONDS_MAX):
-                    await customers
                     operator = asyncio.create_task(self._find_the_framed(client, load))
+                    await customers  # who may have asked a parked workflow for an update
                     await load.settle()
             except ExceptionGroup as errors:
                 self.outcome.problems.append(f"the customers failed: {errors.exceptions!r}")

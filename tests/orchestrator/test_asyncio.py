@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,38 @@ INSTEAD = {
     "all_tasks": "in a list",
     "unordered": "workflow.as_completed",
 }
+
+
+WHERE: ContextVar[str] = ContextVar("where", default="outside")
+ENDED_IN: list[str] = []
+
+
+@workflow.defn
+class Dropped:
+    @workflow.run
+    async def run(self) -> None:
+        await asyncio.gather(self.waits("first"), self.waits("second"))
+
+    async def waits(self, name: str) -> None:
+        token = WHERE.set(name)
+        try:
+            await workflow.wait_condition(lambda: False)
+        finally:
+            before = WHERE.get()
+            WHERE.reset(token)
+            ENDED_IN.append(f"{before}, then {WHERE.get()}")
+
+
+def test_cleanup_of_a_dropped_run_has_the_context_of_its_task() -> None:
+    """So it can reset what it set, as tracers do."""
+    partition = Partition([Dropped])
+    owner = Owner(partition)
+    partition.start("dropped", "Dropped")
+    owner.run()
+    ENDED_IN.clear()
+    owner.shard.drop_instance(owner.shard.workflow("dropped").live)  # type: ignore[arg-type]
+    assert ENDED_IN == ["first, then outside", "second, then outside"]
+    assert WHERE.get() == "outside"
 
 
 @pytest.mark.parametrize("way", WRONG)

@@ -90,6 +90,25 @@ class Failing:
         raise ApplicationError("as it is", category=category)
 
 
+@workflow.defn
+class Waiting:
+    def __init__(self) -> None:
+        self.holds = 0
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.signal
+    async def hold(self) -> None:
+        self.holds += 1
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.query
+    def held(self) -> int:
+        return self.holds
+
+
 @pytest.fixture
 def exporter() -> InMemorySpanExporter:
     return InMemorySpanExporter()
@@ -211,6 +230,17 @@ async def test_untraced_workflows_make_no_spans_unless_told_to(
                 )
         names = [span.name for span in exporter.get_finished_spans()]
         assert names == (["RunWorkflow:Failing", "CompleteWorkflow:Failing"] if always else [])
+
+
+async def test_a_traced_run_that_is_dropped_complains_of_nothing(
+    traced: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it attached is detached where it was attached, in the main task and in that of a handler."""
+    async with Worker(traced, task_queue="tq", workflows=[Waiting], activities=[work]):
+        handle = await traced.start_workflow(Waiting.run, id="waits", task_queue="tq")
+        await handle.signal(Waiting.hold)
+        assert await handle.query(Waiting.held) == 1
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("opentelemetry")] == []
 
 
 def test_the_tracer_of_the_global_provider_by_default() -> None:

@@ -258,14 +258,14 @@ def _content(common: Common, namespace: Namespace, whole: DeadLetterRecord, *, p
     """The record if it can be read, else how its bytes begin."""
     import asyncio
 
-    from odradek.cli.decoded import decoded, hidden
+    from odradek.cli.decoded import decoded, masked
     from odradek.client.history_json import record_to_json
     from odradek.log import dead_letters
 
     record = dead_letters.decoded(namespace, whole)
     if record is None:
         return {"bytes": _dump((whole.value or b"")[: SHOWN_BYTES_MAX if payloads else SHOWN_BYTES])}
-    shown = asyncio.run(decoded(record, common.data_converter())) if payloads else hidden(record)
+    shown = asyncio.run(decoded(record, common.data_converter())) if payloads else masked(record)
     return {"record": record_to_json(shown)}
 
 

@@ -24,20 +24,15 @@ async def decoded(records: T, converter: DataConverter) -> T:
     return replaced
 
 
-def hidden(records: T) -> T:
-    """The same with each payload's size in the place of what it holds."""
-    found: T = _replaced(records, lambda payload: Payload(payload.encoding, f"{len(payload.data)} bytes".encode()))
-    return found
-
-
 def masked(records: T) -> T:
-    """The same with no value in it that a person could read: only encodings and sizes are left."""
-    replaced: T = _replaced(records, mask)
+    """The same with no value in it: of each payload the encoding and the size, which tables and JSON show alike."""
+    replaced: T = _replaced(records, _mask)
     return replaced
 
 
-def mask(payload: Payload) -> Payload:
-    return dataclasses.replace(payload, encoding=payload.encoding.removesuffix("/plain"))
+def _mask(payload: Payload) -> Payload:
+    size = f", {len(payload.data)} bytes" if payload.data else ""
+    return Payload(f"{payload.encoding.removesuffix('/plain')}{size}", b"")
 
 
 def _payloads(value: Any) -> Iterator[Payload]:

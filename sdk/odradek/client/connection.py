@@ -13,7 +13,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from odradek.client.exchange import Answer, Closed, Exchange, Expired, RequestBody
 from odradek.client.policy import RequestPolicy
@@ -27,6 +27,10 @@ from odradek.schemas.records import AwaitResult, AwaitUpdate, InboxRecord, Reque
 RECORD_OVERHEAD_BYTES = 100
 """What a broker counts beside key and value, with room to spare."""
 QUEUE_FULL_PAUSE_SECONDS = 0.005
+
+
+WAITING_SHARE: Final = 0.5
+"""Of its time limit, a request waits for room so long at most. Sent later, it would time out before its answer came."""
 
 
 def default_identity() -> str:
@@ -218,6 +222,8 @@ class Lane:
         namespace, body = self.namespace, question.body
         request = body.request
         assert request is not None
+        if self._pump.room.is_crowded and _takes_room(body):
+            raise no_room(question.workflow_id, body, self.policy, None)
         key = question.workflow_id.encode()
         value = namespace.codec.encode(InboxRecord(self._now_ms(), body))
         if len(key) + len(value) + RECORD_OVERHEAD_BYTES > namespace.record_bytes_max:
@@ -241,8 +247,8 @@ class Lane:
         return renewed
 
     async def _answer(self, exchange: Exchange, question: Question) -> Answer:
-        """Once there is room for the request. A question for what may take long needs none."""
-        if isinstance(question.body, AwaitResult | AwaitUpdate):
+        """Once there is room for the request."""
+        if not _takes_room(question.body):
             return await self._exchanged(exchange, question)
         size, room = len(exchange.key) + len(exchange.value) + RECORD_OVERHEAD_BYTES, self._pump.room
         if not room.enter(size):
@@ -254,13 +260,13 @@ class Lane:
             self._pump.leave_room(exchange, size, lifetime_seconds)
 
     async def _wait_for_room(self, question: Question, size: int) -> Question:
-        """What is left of the question's time. Raises ``RPCError``."""
+        """What is left of the question's time, at least half of it. Raises ``RPCError``."""
         began, seconds = time.monotonic(), question.timeout_seconds
+        patience_seconds = None if seconds is None else seconds * WAITING_SHARE
         try:
-            await self._pump.room.wait(size, seconds)
+            await self._pump.room.wait(size, patience_seconds)
         except TimeoutError:
-            asked_seconds = question.asked_seconds or seconds or 0
-            raise no_room(question.workflow_id, question.body, self.policy, asked_seconds) from None
+            raise no_room(question.workflow_id, question.body, self.policy, patience_seconds) from None
         if seconds is None:
             return question
         left_seconds = max(0.001, seconds - (time.monotonic() - began))
@@ -313,3 +319,8 @@ class Lane:
             return False
         self._pump.schedule(exchange)
         return True
+
+
+def _takes_room(body: RequestBody) -> bool:
+    """A question for what may take long needs no place."""
+    return not isinstance(body, AwaitResult | AwaitUpdate)

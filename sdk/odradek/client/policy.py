@@ -27,12 +27,16 @@ class RequestPolicy:
     given up; further calls wait for a place. Waiting for a result, or for the outcome of an update, takes none."""
     request_bytes_max: int = 64 * 1024 * 1024
     """The same in bytes."""
+    waiting_max: int = 20_000
+    """Calls that may wait for a place at a time. Further ones are refused at once, before they cost anything."""
     close_timeout_seconds: float = 5
     """How long closing waits until what was appended is durable."""
 
     def __post_init__(self) -> None:
         if self.requests_max < 1:
             raise ValueError(f"requests_max is {self.requests_max}: a connection needs room for 1 request at least")
+        if self.waiting_max < 0:
+            raise ValueError(f"waiting_max is {self.waiting_max}: 0, where no call is to wait, or more")
         if not 0 < self.retry_seconds <= self.retry_seconds_max:
             raise ValueError(
                 f"retry_seconds is {self.retry_seconds} and retry_seconds_max {self.retry_seconds_max}: "

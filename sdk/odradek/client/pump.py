@@ -45,7 +45,7 @@ class Pump:
         self._close_seconds = policy.close_timeout_seconds
         self._read_seconds = min(READ_SECONDS_MAX, policy.retry_seconds / 4, policy.rpc_timeout_seconds / 4)
         self._timeout_seconds = policy.rpc_timeout_seconds
-        self.room = Room(policy.requests_max, policy.request_bytes_max)
+        self.room = Room(policy.requests_max, policy.request_bytes_max, policy.waiting_max)
         self._addressed = {recipient.encode(), EVERYBODY.encode()}
         self._exchanges: dict[str, Exchange] = {}
         # Queues of (due, request ID), each of one constant delay, so that the first is always due first. Only the ID

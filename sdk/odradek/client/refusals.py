@@ -117,12 +117,17 @@ def record_too_large(workflow_id: str, body: RequestBody, record_bytes: int, rec
     )
 
 
-def no_room(workflow_id: str, body: RequestBody, policy: RequestPolicy, timeout_seconds: float) -> RPCError:
+def no_room(workflow_id: str, body: RequestBody, policy: RequestPolicy, timeout_seconds: float | None) -> RPCError:
+    """Without a time limit nobody has waited: too many do already."""
+    within = f" within {timeout_seconds:g} s" if timeout_seconds is not None else ""
+    queue = (
+        f", and {policy.waiting_max} calls wait for a place, which is waiting_max" if timeout_seconds is None else ""
+    )
     return RPCError(
-        f"ODR-154: {subject(workflow_id, body)} found no room within {timeout_seconds:g} s: this connection has "
+        f"ODR-154: {subject(workflow_id, body)} found no room{within}: this connection has "
         f"requests under way that nobody has answered yet, as many as it may ({policy.requests_max}, or "
-        f"{policy.request_bytes_max} bytes; requests_max and request_bytes_max of RequestPolicy). Nothing was sent: "
-        f"try again in {policy.retry_seconds:g} s, and let fewer calls run at a time.",
+        f"{policy.request_bytes_max} bytes; requests_max and request_bytes_max of RequestPolicy{queue}). Nothing was "
+        f"sent: try again in {policy.retry_seconds:g} s, and let fewer calls run at a time.",
         RPCStatusCode.RESOURCE_EXHAUSTED,
         retry_after_seconds=policy.retry_seconds,
     )

@@ -9,19 +9,24 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 
 
 class Room:
     """Places for so many requests and bytes; for any number of event loops and threads. First come, first served."""
 
-    def __init__(self, count_max: int, bytes_max: int) -> None:
-        self._count_max, self._bytes_max = count_max, bytes_max
+    def __init__(self, count_max: int, bytes_max: int, waiting_max: int) -> None:
+        self._count_max, self._bytes_max, self._waiting_max = count_max, bytes_max, waiting_max
         self.count = self.bytes = 0
-        self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None], int]] = deque()
+        self._waiting: OrderedDict[asyncio.Future[None], tuple[asyncio.AbstractEventLoop, int]] = OrderedDict()
         self._given_up: dict[str, int] = {}
         self._expiring: deque[tuple[float, str]] = deque()
         self._lock = threading.Lock()
+
+    @property
+    def is_crowded(self) -> bool:
+        """So many wait already that nobody else should."""
+        return len(self._waiting) >= self._waiting_max
 
     def enter(self, size: int) -> bool:
         """Take a place at once, if there is one; one request fits always, however large it is."""
@@ -36,14 +41,18 @@ class Room:
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         with self._lock:
-            self._waiting.append((loop, turn, size))
+            self._waiting[turn] = loop, size
         self._admit()
         try:
             async with asyncio.timeout(timeout_seconds):
                 await turn
         except BaseException:
+            with self._lock:
+                self._waiting.pop(turn, None)
             if turn.done() and not turn.cancelled():
                 self.leave(size)
+            else:
+                self._admit()  # those behind it may be smaller
             raise
 
     def leave(self, size: int) -> None:
@@ -85,11 +94,13 @@ class Room:
         """Give what is free to those who wait."""
         admitted = []
         with self._lock:
-            while self._waiting and (self._waiting[0][1].done() or self._fits(self._waiting[0][2])):
-                loop, turn, size = self._waiting.popleft()
-                if not turn.done():
-                    self._take(size)
-                    admitted.append((loop, turn, size))
+            while self._waiting:
+                turn, (loop, size) = next(iter(self._waiting.items()))
+                if not self._fits(size):
+                    break
+                del self._waiting[turn]
+                self._take(size)
+                admitted.append((loop, turn, size))
         for loop, turn, size in admitted:
             try:
                 loop.call_soon_threadsafe(self._tell, turn, size)

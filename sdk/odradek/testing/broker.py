@@ -6,6 +6,7 @@ Nothing here is for production: a single node that keeps one copy of everything.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import random
 import shutil
@@ -289,19 +290,20 @@ def kafka_jars() -> Path:
     if jars.is_dir():
         return jars
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as scratch:
-        (Path(scratch) / "pom.xml").write_text(_POM.format(kafka=KAFKA_VERSION, log4j=LOG4J_VERSION))
-        fetch = [_program("mvn"), "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=jars"]
-        done = subprocess.run(fetch, cwd=scratch, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise BrokerUnavailable(f"Maven could not fetch Kafka {KAFKA_VERSION}: {done.stdout[-500:]}")
-        try:
+    with (cache / "fetching").open("w") as lock, tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as scratch:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Maven's own cache is for one process at a time
+        if not jars.is_dir():
+            _fetch_jars(Path(scratch))
             (Path(scratch) / "jars").rename(jars)
-        except OSError:
-            # Somebody else was quicker.
-            if not jars.is_dir():
-                raise
     return jars
+
+
+def _fetch_jars(folder: Path) -> None:
+    (folder / "pom.xml").write_text(_POM.format(kafka=KAFKA_VERSION, log4j=LOG4J_VERSION))
+    fetch = [_program("mvn"), "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=jars"]
+    done = subprocess.run(fetch, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BrokerUnavailable(f"Maven could not fetch Kafka {KAFKA_VERSION}: {done.stdout[-500:]}")
 
 
 class _Container(Protocol):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -20,10 +20,12 @@ class OrderedTask(asyncio.Task[T]):
         self, coro: Coroutine[Any, Any, T], loop: Any, name: str | None = None, context: Context | None = None
     ) -> None:
         number, self._hash = loop.next_number()
+        self._context = copy_context() if context is None else context  # ``get_context`` is of Python 3.12
         # A name is always given: asyncio would number the tasks of the whole process, which no replay could repeat.
-        super().__init__(coro, loop=loop, name=f"task-{number}" if name is None else name, context=context)
+        super().__init__(coro, loop=loop, name=f"task-{number}" if name is None else name, context=self._context)
 
     _hash: int
+    _context: Context
 
     def __hash__(self) -> int:
         return self._hash

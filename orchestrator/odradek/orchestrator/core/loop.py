@@ -78,7 +78,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self.odradek_runtime = runtime
         self._ready: deque[asyncio.Handle] = deque()
         self._host: TimerHost = runtime
-        self.tasks: list[asyncio.Task[Any]] = []
+        self.tasks: list[OrderedTask[Any]] = []
         self._tasks_limit = 16
         self._made = 0
         self._salt = salt
@@ -145,7 +145,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self._made += 1
         return self._made, self._salt + self._made
 
-    def keep(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
+    def keep(self, task: OrderedTask[T]) -> OrderedTask[T]:
         """Remember a task of this loop until it is done, so that ``close`` can end it."""
         if len(self.tasks) >= self._tasks_limit:
             self.tasks = [task for task in self.tasks if not task.done()]
@@ -194,14 +194,16 @@ _UNDYING: list[Any] = []
 """Coroutines that no closing ends."""
 
 
-def _close(task: asyncio.Task[Any]) -> None:
+def _close(task: OrderedTask[Any]) -> None:
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     coroutine = task.get_coro()
     if coroutine is None:
         return
     for _ in range(CLOSES_MAX):
         try:
-            coroutine.throw(Suspended())  # not close(), which leaves what awaits in its cleanup to the collector
+            # Not close(), which leaves what awaits in its cleanup to the collector; and where it ran, so that the
+            # cleanup can reset its context variables.
+            task._context.run(coroutine.throw, Suspended())
         except BaseException:  # cleanup code of a run that goes on elsewhere has no say here, and no way to stop us
             return
     # Left to the collector, what remains of it would run in the middle of another workflow, and act in its name.

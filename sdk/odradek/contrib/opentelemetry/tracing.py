@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, NoReturn
 
@@ -239,10 +239,8 @@ class TracingWorkflowInboundInterceptor(WorkflowInboundInterceptor):
         try:
             yield
         finally:
-            # Both may be of another context by now, where a run is closed in the middle.
-            with suppress(ValueError):
-                _current.reset(mine)
-            contexts.detach(token)  # complains of nothing but in a message
+            _current.reset(mine)
+            contexts.detach(token)
 
     @contextmanager
     def _alive(self, name: str, attributes: Mapping[str, Any] | None = None) -> Iterator[None]:
