@@ -14,7 +14,7 @@ from benchmarks.peers.load import CALLS_MAX, STEPS
 from benchmarks.peers.results import Measurement, Sample, percentile, thinned
 from benchmarks.peers.works import Plan
 
-RECOVERY_SECONDS_MAX = 120.0
+RECOVERY_SECONDS_MAX = 60.0
 KILL_AT = 0.4
 """Of the steps."""
 FAN_OUT_SECONDS_MAX = 20.0
