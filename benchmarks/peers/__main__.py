@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
 import tempfile
@@ -41,6 +42,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     cache = Path.home() / ".cache" / "odradek" / "peers"
     parser.add_argument("--cache", type=Path, default=cache, help="where the peers are installed; default: %(default)s")
     parser.add_argument("--scratch", type=Path, help="where their data is while they run; default: a temporary folder")
+    parser.add_argument("--keep", action="store_true", help="do not delete that data, and the logs of all processes")
     parser.add_argument("--output", type=Path, help="the JSON; default: benchmarks/results/DATE.json")
     parser.add_argument("--page", action="store_true", help=PAGE_HELP)
     parser.add_argument("--show", type=Path, metavar="JSON", help="measure nothing: show this result")
@@ -86,9 +88,15 @@ def is_complete(options: argparse.Namespace) -> bool:
 def measure(options: argparse.Namespace) -> Run:
     from benchmarks.peers.compare import compare
 
-    with tempfile.TemporaryDirectory(prefix="odradek-compare-", dir=options.scratch) as scratch:
-        cache = Cache(options.cache.expanduser().absolute())
-        return compare(options.only, options.work, plan_of(options), cache, Path(scratch), options.quick)
+    scratch = Path(tempfile.mkdtemp(prefix="odradek-compare-", dir=options.scratch))
+    cache = Cache(options.cache.expanduser().absolute())
+    try:
+        return compare(options.only, options.work, plan_of(options), cache, scratch, options.quick)
+    finally:
+        if options.keep:
+            print(f"data and logs: {scratch}", file=sys.stderr)
+        else:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def main() -> int:

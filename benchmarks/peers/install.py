@@ -87,8 +87,9 @@ class Cache:
             if not settings.exists():
                 settings.write_text("create_main_cluster = false\n")
             quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+            keep = ["-o", "Dpkg::Options::=--force-confold"]
             _run("PostgreSQL", ["apt-get", "update", "-qq"], quiet)
-            _run("PostgreSQL", ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "postgresql"], quiet)
+            _run("PostgreSQL", ["apt-get", "install", "-y", "-qq", *keep, "postgresql"], quiet)
             found = _postgres()
         if found is None:
             raise Unavailable("no PostgreSQL: neither on the path nor under /usr/lib/postgresql; install its server")

@@ -34,6 +34,8 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
 }
 WIDTH_INCHES = 10.0
+CROWDED = 1_000
+"""From this ratio of its ends on an axis has room for powers of ten only."""
 
 
 def draw(run: Run, folder: Path) -> dict[str, Path]:
@@ -196,8 +198,10 @@ def logarithmic(axes: Axes, x: str, y: str) -> None:
 
 def scaled(axis: Axis) -> None:
     """Ticks of a logarithmic axis in plain numbers."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.axes.autoscale_view()
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < CROWDED else (1,)))
+    axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axis.set_minor_formatter(NullFormatter())
 
 

@@ -46,6 +46,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_our_chain_through_the_harness(tmp_path: Path) -> None:
     """On the embedded log, with all works but recovery, which waits for sessions to end."""
     works = frozenset(WORKS) - {"recovery"}

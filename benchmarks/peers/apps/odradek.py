@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any
@@ -19,6 +20,8 @@ from odradek.client import Client
 
 QUEUE = "bench"
 LIMIT = timedelta(seconds=60)
+PATIENCE = timedelta(seconds=120)
+"""Of the client: 200 of them on two cores may well wait for longer than its default of 10 s."""
 COUNTER = of_environment()
 
 
@@ -80,13 +83,15 @@ class Odradek:
         await self.client.close()
 
     async def start(self, workflow: str, id: str, arguments: Sequence[Any]) -> Any:
-        return await self.client.start_workflow(workflow, args=arguments, id=id, task_queue=QUEUE, rpc_timeout=None)
+        return await self.client.start_workflow(workflow, args=arguments, id=id, task_queue=QUEUE, rpc_timeout=PATIENCE)
 
     async def result(self, handle: Any) -> Any:
         return await handle.result()
 
     async def execute(self, workflow: str, id: str, arguments: Sequence[Any]) -> Any:
-        return await self.client.execute_workflow(workflow, args=arguments, id=id, task_queue=QUEUE, rpc_timeout=None)
+        return await self.client.execute_workflow(
+            workflow, args=arguments, id=id, task_queue=QUEUE, rpc_timeout=PATIENCE
+        )
 
     async def signal(self, handle: Any, word: str) -> None:
         await handle.signal("say", word)
@@ -126,16 +131,19 @@ class Crowd(Load):
 
     async def disperse(self) -> Answer:
         for line in self._lines:
-            line.send(None)
+            with suppress(OSError):  # it may have failed, which was said then
+                line.send(None)
+            line.close()
         self._lines.clear()
         return {}
 
     async def _heard(self) -> None:
         loop = asyncio.get_running_loop()
         for line in self._lines:
-            said = await loop.run_in_executor(None, line.recv)
-            if said != "done":
-                raise RuntimeError(said)
+            try:
+                await loop.run_in_executor(None, line.recv)
+            except EOFError:
+                raise RuntimeError("a client process has ended; the log of the first one says why") from None
 
 
 def _member(address: str, namespace: str, line: Connection) -> None:
