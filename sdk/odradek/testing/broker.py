@@ -290,12 +290,22 @@ def kafka_jars() -> Path:
     if jars.is_dir():
         return jars
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "fetching").open("w") as lock, tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as scratch:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # Maven's own cache is for one process at a time
+    with _locked(cache), tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as scratch:
         if not jars.is_dir():
             _fetch_jars(Path(scratch))
             (Path(scratch) / "jars").rename(jars)
     return jars
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """For one process at a time, as Maven's own cache wants it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _fetch_jars(folder: Path) -> None:
