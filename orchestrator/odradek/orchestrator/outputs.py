@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from odradek.log import Appender, AppendFailed, LogError, OnAppended, RecordTooLarge, TopicInfo, TopicMissing
+from odradek.log import Appender, AppendFailed, LogError, RecordTooLarge, TopicInfo, TopicMissing
 from odradek.log.namespace import Namespace, ensure_queue
 from odradek.orchestrator import metrics
 from odradek.orchestrator.abroad import Abroad, Waiting
@@ -279,21 +279,17 @@ class Outputs:
             return
         encode, topic, key = self._namespace.codec.encode, self._topics.replies, recipient.encode()
         try:
-            self._append_counted(topic, partition, key, encode(reply))
+            self._append_untracked(topic, partition, key, encode(reply))
         except RecordTooLarge as error:
             _log.error("an answer is too large to be sent: %s", error)
             refused = r.Refused("ODR-105", f"ODR-105: the answer is too large to be sent: {error}")
-            self._append_counted(topic, partition, key, encode(r.ReplyRecord(recipient, reply.request_id, refused)))
+            self._append_untracked(topic, partition, key, encode(r.ReplyRecord(recipient, reply.request_id, refused)))
 
-    def _append_counted(
-        self, topic: str, partition: int, key: bytes | None, value: bytes, then: OnAppended | None = None
-    ) -> None:
+    def _append_untracked(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
         size = len(value)
 
         def appended(offset: int | None, error: Exception | None) -> None:
             self.bytes_in_flight -= size
-            if then is not None:
-                then(offset, error)
 
         self.appender.append(topic, partition, key, value, appended)
         self.bytes_in_flight += size
@@ -326,25 +322,28 @@ class Outputs:
         elsewhere: Callable[[AppendFailed], None] | None = None,
     ) -> None:
         """``elsewhere``: told when a topic of another namespace refuses it, and our own appends can be trusted yet."""
-        token = effect.token
+        token, size = effect.token, len(value)
 
         def appended(offset: int | None, error: Exception | None) -> None:
+            self.bytes_in_flight -= size
             if writer.fenced:
                 return
-            if elsewhere is not None and isinstance(error, AppendFailed) and not error.fatal:
-                elsewhere(error)
-                return
-            if error is not None or offset is None:
-                self._on_failure(
-                    error
-                    or LogError(
-                        f"ODR-075: nobody knows where a record of {topic} stands: all partitions are claimed again"
-                    )
-                )
+            if offset is None or error is not None:
+                self._append_failed(topic, error, elsewhere)
                 return
             if isinstance(effect, (fx.Archive, fx.DeadLetter)) and effect.on_stored is not None:
                 effect.on_stored(partition, offset)
             if token is not None:
                 writer.emitted(token)
 
-        self._append_counted(topic, partition, key, value, appended)
+        self.appender.append(topic, partition, key, value, appended)
+        self.bytes_in_flight += size
+
+    def _append_failed(
+        self, topic: str, error: Exception | None, elsewhere: Callable[[AppendFailed], None] | None
+    ) -> None:
+        if elsewhere is not None and isinstance(error, AppendFailed) and not error.fatal:
+            elsewhere(error)
+            return
+        unknown = f"ODR-075: nobody knows where a record of {topic} stands: all partitions are claimed again"
+        self._on_failure(error or LogError(unknown))

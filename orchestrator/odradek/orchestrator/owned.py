@@ -371,6 +371,8 @@ class OwnedPartition:
         shard = self.shard
         assert shard is not None
         match effect:
+            case fx.Output():
+                self.around.outputs.carry_out(effect, shard.writer, self.partition)
             case fx.Fenced(reason=reason):
                 self.end(reason)
             case fx.ReadGap(first=first, end=end):
@@ -386,8 +388,6 @@ class OwnedPartition:
                 self._done_x = x
                 self.around.culprits(self.partition).forget_to(x)
                 self.around.commit(self.partition, Committed(x + 1, ""))
-            case _:
-                self.around.outputs.carry_out(effect, shard.writer, self.partition)
 
     def _take_gap(self, records: Sequence[Record]) -> None:
         assert self._gap is not None
