@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from odradek import workflow
+from odradek import activity, workflow
 from odradek.common import VersioningBehavior
 from odradek.converter import ConverterNotReady, DataConverter, DefaultPayloadConverter
-from odradek.exceptions import ApplicationError, ChildWorkflowError
+from odradek.exceptions import ActivityError, ApplicationError, ChildWorkflowError
 from odradek.orchestrator.core.instance import (
     Deadlocked,
     WorkflowBug,
@@ -53,6 +54,11 @@ def started(**options: Any) -> r.RunStarted:
 
 
 async def echo(value: str) -> str:
+    return value
+
+
+@activity.defn
+async def local(value: str) -> str:
     return value
 
 
@@ -218,8 +224,30 @@ def test_a_result_that_cannot_be_read_yet_parks_the_run() -> None:
 
     instance = made(Stepping, ConverterNotReady("not yet"))
     instance.apply(started(), 1)
-    with pytest.raises(WorkflowBug, match="^not yet$"):
+    with pytest.raises(WorkflowBug, match=r"^not yet$"):
         instance.apply(r.StepEnded(1, "echo", PAYLOAD, 1, 1), 2)
+
+
+def test_a_local_activity_whose_handle_is_cancelled_is_given_up_and_keeps_its_id() -> None:
+    @workflow.defn(name="T")
+    class GivingUp:
+        @workflow.run
+        async def run(self) -> str:
+            handle = workflow.start_local_activity(
+                local, "word", activity_id="own", start_to_close_timeout=timedelta(seconds=9)
+            )
+            await asyncio.sleep(0)
+            handle.cancel()
+            try:
+                return str(await handle)
+            except ActivityError as error:
+                return error.activity_id
+
+    instance = made(GivingUp)
+    (completed,) = instance.apply(started(), 1)
+    assert completed.result == DataConverter.default.payload_converter.to_payload("own")
+    assert instance.steps is not None
+    assert (instance.steps.waiting, instance.steps.revoked) == ({}, [1])
 
 
 # ------------------------------------------------------------------------------------------ children
