@@ -220,7 +220,7 @@ def test_a_result_that_cannot_be_read_yet_parks_the_run() -> None:
     class Stepping:
         @workflow.run
         async def run(self) -> str:
-            return await workflow.step(echo, "word")
+            return str(await workflow.step(echo, "word"))
 
     instance = made(Stepping, ConverterNotReady("not yet"))
     instance.apply(started(), 1)
