@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from odradek.log import Appender, AppendFailed, RecordTooLarge
+from odradek.log import Appender, AppendFailed, LogError, RecordTooLarge
 from odradek.log.memory import MemoryLog
 from odradek.log.namespace import Namespace, create_namespace, open_namespace, read_to_end
 from odradek.orchestrator import abroad
-from odradek.orchestrator.core.effects import SendMessage
+from odradek.orchestrator.core.effects import SendMessage, Show
 from odradek.orchestrator.core.writer import HistoryWriter
 from odradek.orchestrator.outputs import Outputs
 from odradek.schemas import records as r
@@ -149,3 +149,15 @@ def test_answer_to_a_namespace_that_is_gone_holds_nothing_up() -> None:
     sending = Sending()
     sending.send(r.MessageAnswer("run", 1), "gone")
     sending.settle(lambda: sending.writer.y == 10)
+
+
+def test_output_of_our_own_that_is_too_large_is_dropped_and_one_that_fails_holds_y() -> None:
+    for refuses, y in ((too_large, 10), (lambda topic, value: LogError("gone"), 9)):
+        sending = Sending(refuses)
+        shown = r.VisibilityRecord("w" * 2000, "run", 5, 1, "T", "q", "completed", 1, None)
+        effect = Show(record=shown)
+        sending.writer.emit_under(sending.writer.begin_emitting(10), [effect])
+        sending.outputs.carry_out(effect, sending.writer, 0)
+        sending.outputs.send_held()
+        assert sending.writer.y == y
+        assert len(sending.failures) == (y != 10)

@@ -166,7 +166,10 @@ def test_an_update_id_is_its_own_and_a_rejection_that_of_its_request() -> None:
         return outcome
 
     assert update(rejected, "u1", minute - 1).failure is not None
-    assert update(partition.request(), "u1", minute + 1).failure is None
+    accepted = partition.request()
+    assert not update(accepted, "u1", minute + 1).completed
+    assert update(rejected, "u1", minute - 1).failure is not None
+    assert not update(accepted, "u1", minute + 1).completed
     owner.pass_time(60)
     for _ in range(2):
         assert update(rejected, "u1", minute - 1).failure is not None

@@ -194,7 +194,12 @@ def _answer_again(
     """How the update stands or stood in this run; ``unknown`` if the run does not know it (None: it is closed)."""
     live = wf.live if wf.live is not None and wf.live.run.run_id == run_id else wf.ending.get(run_id)
     if live is not None:
-        _answer_from(shard, live, item, body, unknown)
+        repeated = body.request.id in live.run.remembered.requests  # may have been rejected, and another one accepted
+        outcome = outcome_in(shard.events(live), run_id, body) if repeated else None
+        if outcome is not None and outcome.completed:
+            shard.answer_about(live, body.request, outcome)
+        else:
+            _answer_from(shard, live, item, body, unknown)
         return
     if run_id not in wf.closed:
         shard.refuse_closed_or_unknown(wf, item, run_id, body.request, None)
