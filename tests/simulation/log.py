@@ -19,7 +19,8 @@ from tests.simulation.host import EPOCH_MS, Hosts, Process
 LAG_SECONDS: Final = 30
 """Compaction touches nothing younger; takeovers give up long before."""
 DELETE_RETENTION_SECONDS: Final = 30
-TASKS_RETENTION_SECONDS: Final = 40
+TASKS_KEPT_SECONDS: Final = 7 * 24 * 3600
+TASKS_KEPT_BRIEFLY_SECONDS: Final = 40
 LATENCY_SECONDS: Final = 0.002
 
 TASKS: Final = ".tasks."
@@ -47,6 +48,7 @@ class Broker:
         self.on_landed: Landed = lambda process, record: None
         self.on_commit: Callable[[str, str, Mapping[int, Committed]], None] = lambda group, topic, positions: None
         self.on_deleted: Callable[[str, Mapping[int, int]], None] = lambda topic, before: None
+        self.tasks_kept_seconds = TASKS_KEPT_SECONDS
         self.traffic = 0
         """Rises with whatever moves."""
         self.high_water: dict[tuple[str, int], int] = {}
@@ -130,7 +132,7 @@ class Broker:
 
     def expire_tasks(self) -> list[Record]:
         """Retention takes tasks that are old enough, read by somebody or not."""
-        oldest_ms = EPOCH_MS + int((self.hosts.now - TASKS_RETENTION_SECONDS) * 1000)
+        oldest_ms = EPOCH_MS + int((self.hosts.now - self.tasks_kept_seconds) * 1000)
         taken: list[Record] = []
         for name, topic in self.store.topics.items():
             for partition in topic.partitions if TASKS in name else ():
@@ -406,7 +408,7 @@ class SimulatedLog(MemoryLog):
 
         def changed(spec: TopicSpec) -> TopicSpec:
             if TASKS in spec.name:
-                return dataclasses.replace(spec, retention_ms=TASKS_RETENTION_SECONDS * 1000)
+                return dataclasses.replace(spec, retention_ms=self.broker.tasks_kept_seconds * 1000)
             return dataclasses.replace(spec, config={**spec.config, **quick}) if spec.policy == "compact" else spec
 
         super().create_topics(changed(spec) for spec in specs)

@@ -8,9 +8,15 @@ from tests.simulation import world
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.world import World
 
-SEEDS_MAX = 100
+SEEDS_MAX = 150
 """Within so many seeds, from the first on."""
-FIRST = {"suspects_parked_for_ever": 50, "tasks_issued_once": 110}
+FIRST = {
+    "suspects_parked_for_ever": 50,
+    "tasks_issued_once": 100,
+    "worker_commits_before_it_answers": 80,
+    "x_passes_what_waits": 50,
+    "y_passes_what_is_not_out": 100,
+}
 """Where to begin with what takes rare trouble to notice."""
 END_SECONDS_MAX = 200
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -23,7 +23,7 @@ from tests.simulation.counting import WRONG, counted
 from tests.simulation.disk import Disks
 from tests.simulation.ending import check_end
 from tests.simulation.host import Hosts, Process
-from tests.simulation.log import Broker, SimulatedLog
+from tests.simulation.log import TASKS_KEPT_BRIEFLY_SECONDS, Broker, SimulatedLog
 from tests.simulation.members import NAMESPACE, SHORT_LIVED, Customer, Fleet, Ledger, SimulatedOrchestrator
 from tests.simulation.programs import QUEUE, STAGE, tree
 from tests.simulation.threads import simulated_threads
@@ -50,6 +50,8 @@ class World:
         if self.chance.random() < 0.3:
             sizes["record_bytes_max"] = 1350  # spreads transitions over several chunks
         self.fleet = Fleet(self.hosts, self.broker, self.disks.mount, self.ledger, sizes)
+        if seed % 2:  # not always: what has been lost is issued again then, whatever lost it
+            self.broker.tasks_kept_seconds = TASKS_KEPT_BRIEFLY_SECONDS
         if seed % 4 == 0:
             self.fleet.policy = SHORT_LIVED
         self.bugs = {"bug"} if self.chance.random() < 0.3 else set[str]()
