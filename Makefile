@@ -23,7 +23,7 @@ SEED ?= 0
 MODULE ?=
 COUNT ?= 600
 
-.PHONY: bench-check help venv demo test lint format types imports pytest schemas reference properties simulate models nemesis fuzz mutants bench crowd blocking million fan-out takeover overload compare clean
+.PHONY: bench-check cost help venv demo test lint format types imports pytest schemas reference properties simulate models nemesis fuzz mutants bench crowd blocking million fan-out takeover overload compare clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -89,6 +89,9 @@ bench: $(STAMP) ## Steps per second of a chain of activities: make bench LOG=kaf
 
 bench-check: $(STAMP) ## Whether a step costs more than at the commits before, as a multiple of the raw loop
 	$(BIN)/python -m benchmarks.check $(ARGS)
+
+cost: $(STAMP) ## Where the microseconds of a step go, in an orchestrator: make cost ARGS="--steps 50"
+	$(BIN)/python -m benchmarks.cost $(ARGS)
 
 crowd: $(STAMP) ## Time and CPU of a parent with many children: make crowd LOG=kafka ARGS="--children 1000 --steps 100"
 	$(BIN)/python -m benchmarks.children --log $(LOG) $(ARGS)
