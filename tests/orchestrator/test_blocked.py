@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from odradek import workflow
-from odradek.log import LogError, TopicInfo
+from odradek.log import LogError, TopicInfo, TopicMissing
 from odradek.log.memory import MemoryLog
 from odradek.log.namespace import Namespace, create_namespace, open_namespace
 from odradek.orchestrator import abroad, blocked
@@ -63,7 +63,7 @@ class Blocking(Owner):
         def ensure(of: Namespace, queue: str) -> Any:
             self.asked += 1
             if not self.there:
-                raise LogError("not authorised")
+                raise TopicMissing(f"ns.tasks.{queue}", 0)
             return TopicInfo(f"ns.tasks.{queue}", "id", 1, 1_000_000, {})
 
         def failed(error: Exception) -> None:

@@ -12,7 +12,14 @@ import pytest
 
 from odradek import activity, workflow
 from odradek.common import VersioningBehavior
-from odradek.converter import ConverterNotReady, DataConverter, DefaultPayloadConverter
+from odradek.converter import (
+    ActivitySerializationContext,
+    ConverterNotReady,
+    DataConverter,
+    DefaultPayloadConverter,
+    SerializationContext,
+    WithSerializationContext,
+)
 from odradek.exceptions import ActivityError, ApplicationError, ChildWorkflowError
 from odradek.orchestrator.core.instance import (
     Deadlocked,
@@ -226,6 +233,38 @@ def test_a_result_that_cannot_be_read_yet_parks_the_run() -> None:
     instance.apply(started(), 1)
     with pytest.raises(WorkflowBug, match=r"^not yet$"):
         instance.apply(r.StepEnded(1, "echo", PAYLOAD, 1, 1), 2)
+
+
+class Contextual(DefaultPayloadConverter, WithSerializationContext):
+    """Remembers what its values were of."""
+
+    def __init__(self, seen: list[SerializationContext]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def with_context(self, context: SerializationContext) -> Contextual:
+        self.seen.append(context)
+        return self
+
+
+def test_the_result_of_a_step_is_read_in_the_context_of_its_own_id() -> None:
+    @workflow.defn(name="T")
+    class Stepping:
+        @workflow.run
+        async def run(self) -> str:
+            limit = timedelta(seconds=9)
+            own = await workflow.execute_local_activity(local, "a", activity_id="own", start_to_close_timeout=limit)
+            return own + await workflow.execute_local_activity(local, "b", start_to_close_timeout=limit)
+
+    seen: list[SerializationContext] = []
+    instance = WorkflowInstance(Definition.of(Stepping), "w", "r", "n", Contextual(seen), FAILURES)
+    instance.apply(started(), 1)
+    for seq in (1, 2):
+        instance.apply(r.StepEnded(seq, "local", PAYLOAD, 1, 1), 2)
+    assert [context.activity_id for context in seen if isinstance(context, ActivitySerializationContext)] == [
+        "own",
+        "2",
+    ]
 
 
 def test_a_local_activity_whose_handle_is_cancelled_is_given_up_and_keeps_its_id() -> None:

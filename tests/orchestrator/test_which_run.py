@@ -7,6 +7,7 @@ from typing import Any
 
 from odradek import workflow
 from odradek.schemas import records as r
+from odradek.workflow.definition import Definition
 from tests.orchestrator.listening import Listening, say
 from tests.orchestrator.partition import Owner, Partition
 
@@ -189,3 +190,23 @@ def test_who_waits_for_an_update_is_told_that_its_run_is_parked() -> None:
     partition.send("a", r.SignalWorkflow("bug", request=partition.request()))
     owner.run()
     assert isinstance(partition.replies(update.request)[-1], r.Refused)
+
+
+@workflow.defn(name="Listening")
+class Deaf:
+    @workflow.run
+    async def run(self, enough: int) -> list[str]:
+        await asyncio.sleep(1)
+        return []
+
+    @workflow.query
+    def words(self) -> list[str]:
+        return []
+
+
+def test_a_query_on_a_closed_run_that_does_not_replay_says_so() -> None:
+    partition, _, closed, _ = opened()
+    partition.hosted["Listening"] = Definition.of(Deaf)
+    refused = answer(partition, Owner(partition), r.QueryWorkflow, "words", run_id=closed)
+    assert (refused.code, refused.run_id) == ("ODR-108", closed)
+    assert "cannot answer" in refused.message
