@@ -253,8 +253,8 @@ def test_the_result_of_a_step_is_read_in_the_context_of_its_own_id() -> None:
         @workflow.run
         async def run(self) -> str:
             limit = timedelta(seconds=9)
-            own = await workflow.execute_local_activity(local, "a", activity_id="own", start_to_close_timeout=limit)
-            return own + await workflow.execute_local_activity(local, "b", start_to_close_timeout=limit)
+            await workflow.execute_local_activity(local, "a", activity_id="own", start_to_close_timeout=limit)
+            return str(await workflow.execute_local_activity(local, "b", start_to_close_timeout=limit))
 
     seen: list[SerializationContext] = []
     instance = WorkflowInstance(Definition.of(Stepping), "w", "r", "n", Contextual(seen), FAILURES)
