@@ -125,6 +125,7 @@ async def test_a_frozen_orchestrator_gives_up_nobody(shop: Shop) -> None:
         assert await all_end(shop, handle) == [1] * 20
 
 
+@pytest.mark.timeout(300)
 async def test_an_outage_of_the_broker_gives_up_nobody(broker: LocalBroker, shop: Shop) -> None:
     """Nobody can say that it lives, and nobody is taken for dead."""
     shop.orchestrator()
@@ -134,7 +135,7 @@ async def test_an_outage_of_the_broker_gives_up_nobody(broker: LocalBroker, shop
         broker.pause()
         await asyncio.sleep(OUTAGE_SECONDS)
         broker.resume()
-        await handle.describe(rpc_timeout=timedelta(seconds=60))
+        await handle.describe(rpc_timeout=timedelta(seconds=180))
         await asyncio.sleep(5)
         assert retried(shop) == []
         assert await all_end(shop, handle) == [1] * 20

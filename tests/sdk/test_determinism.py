@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import logging
 import pickle
@@ -18,6 +19,7 @@ from odradek import workflow
 from odradek.orchestrator.registry import Registry, workflows_in
 from odradek.worker import Replayer, UnsandboxedWorkflowRunner
 from odradek.workflow.determinism import NondeterministicCode, check
+from odradek.workflow.determinism.source import Source
 from odradek.workflow.determinism.table import NAMES
 from tests.sdk.unsafe_code import helpers, workflows
 
@@ -132,3 +134,18 @@ def test_checking_imports_nothing() -> None:
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_parser_that_loses_count_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    parse = ast.parse
+
+    def lost(text: str) -> ast.Module:
+        asked.append(text)
+        if len(asked) < 3:
+            raise SystemError("AST constructor recursion depth mismatch")
+        return parse(text)
+
+    monkeypatch.setattr(ast, "parse", lost)
+    assert Source("def first() -> None: ...").mutated == set()
+    assert len(asked) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import linecache
 import re
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from types import FunctionType
@@ -16,6 +17,7 @@ MUTATORS = frozenset((
     "intersection_update", "symmetric_difference_update",
 ))  # fmt: skip
 """Methods that change a list, a dict or a set."""
+PARSED_AGAIN_MAX = 5
 _MARK = re.compile(r"#\s*odradek:\s*deterministic\b")
 
 
@@ -23,7 +25,7 @@ class Source:
     """One file."""
 
     def __init__(self, text: str) -> None:
-        self.tree = ast.parse(text)
+        self.tree = _parse(text)
         self._marked = {number for number, line in enumerate(text.splitlines(), 1) if _MARK.search(line)}
         self._functions = {_first_line(node): node for node in ast.walk(self.tree) if isinstance(node, Function)}
         self.mutated = {name for node in self._functions.values() for name in _mutated(node)}
@@ -40,6 +42,16 @@ class Source:
 
     def is_marked_whole(self, node: Function) -> bool:
         return self.is_marked(_first_line(node), max(node.lineno, node.body[0].lineno - 1))
+
+
+def _parse(text: str) -> ast.Module:
+    """Python below 3.11.5 counts how deep the trees of all threads are together, and may find that it does not add up."""
+    for _ in range(PARSED_AGAIN_MAX):
+        try:
+            return ast.parse(text)
+        except SystemError:
+            time.sleep(0.01)
+    return ast.parse(text)
 
 
 def source_of(function: FunctionType) -> Source | None:
