@@ -45,7 +45,7 @@ class Source:
 
 
 def _parse(text: str) -> ast.Module:
-    """Python below 3.11.5 counts how deep the trees of all threads are together, and may find that it does not add up."""
+    """Python below 3.11.5 counts the depth of all threads' trees together, and may find that it does not add up."""
     for _ in range(PARSED_AGAIN_MAX):
         try:
             return ast.parse(text)
