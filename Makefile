@@ -41,7 +41,8 @@ demo: $(STAMP) ## Run the demo: make demo LOG=sqlite | kafka | kafka://host:port
 	$(BIN)/python -m examples.orders.demo --log $(LOG) $(ARGS)
 
 test: lint types imports ## Everything that CI runs; one test after the other: make test PROCESSES=0
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m "not alone" $(ARGS)
+	$(BIN)/python -m pytest -m alone $(ARGS)
 
 lint: $(STAMP) ## Style and formatting
 	$(BIN)/ruff check .

@@ -27,6 +27,17 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(PROCESSES_MAX, os.cpu_count() or 1)
 
 
+ALONE = {"chaos", "nemesis"}
+"""Folders of tests that wait for what several processes do, and would wait in vain on a machine that is too busy."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent.name in ALONE:
+            item.add_marker("alone")
+
+
 @pytest.fixture(scope="session")
 def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """``host:port`` of a broker. Without one the test is skipped, or fails where ``ODRADEK_REQUIRE_KAFKA=1``."""

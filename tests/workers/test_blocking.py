@@ -19,6 +19,8 @@ STAY_SECONDS = 0.5
 SETTINGS = replace(QUICK, hand_over_seconds=0.1, session_timeout_seconds=6)
 
 
+@pytest.mark.alone
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("log", ["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
 async def test_an_endless_task_and_slow_ones_hold_nobody_up(log: str, request: pytest.FixtureRequest) -> None:
     """All short ones are answered, each once, and in the end the commit says all and needs no text for it."""
