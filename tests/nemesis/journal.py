@@ -20,6 +20,8 @@ OK: Final = "ok"
 UNKNOWN: Final = "unknown"
 """It ran out of time: it may have happened, and may still happen."""
 FAILED: Final = "failed"
+PARKED: Final = "ODR-088"
+"""Its process died three times in succession: it is run again after a minute or more, and answers nothing meanwhile."""
 
 
 @dataclass
@@ -60,7 +62,8 @@ class Journal:
         except WorkflowUpdateRPCTimeoutOrCancelledError:
             return
         except OdradekError as error:
-            if isinstance(error, RPCError) and error.status is RPCStatusCode.DEADLINE_EXCEEDED:
+            late = isinstance(error, RPCError) and error.status is RPCStatusCode.DEADLINE_EXCEEDED
+            if late or PARKED in str(error):
                 return
             operation.outcome, operation.value = FAILED, repr(error)
         else:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from odradek.schemas import records as r
+from odradek.service import RPCError, RPCStatusCode
 from tests.nemesis.books import OPENING_BALANCE, Books
 from tests.nemesis.checker import Topics, check_books, check_counter, check_operations
-from tests.nemesis.journal import FAILED, OK, Journal, Operation
+from tests.nemesis.journal import FAILED, OK, UNKNOWN, Journal, Operation
 from tests.nemesis.load import CONSISTENT, QUERY, SIGNAL, START, UPDATE
 
 
@@ -142,3 +143,18 @@ def test_timers_that_are_early_or_missing_or_fire_twice_are_told() -> None:
 def test_two_runs_of_one_workflow_are_told() -> None:
     assert list(topics(("run", events(COMPLETED))).check_ids()) == []
     assert list(topics(("run", events(COMPLETED)), ("other", events(COMPLETED))).check_ids())
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (RPCError("ODR-130: no answer", RPCStatusCode.DEADLINE_EXCEEDED), UNKNOWN),
+        (RPCError("ODR-108: cannot answer: ODR-088: its process died", RPCStatusCode.FAILED_PRECONDITION), UNKNOWN),
+        (RPCError("ODR-108: cannot answer: its code has changed", RPCStatusCode.FAILED_PRECONDITION), FAILED),
+    ],
+)
+def test_who_is_refused_has_heard_that_and_who_may_ask_again_has_heard_nothing(error: RPCError, outcome: str) -> None:
+    journal = Journal()
+    with journal.operation(QUERY, "c") as operation:
+        raise error
+    assert operation.outcome == outcome
