@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -34,6 +35,7 @@ from odradek.testing.broker import LocalBroker
 
 QUEUE = "bench"
 VALUE = "x" * 98  # with its quotes 100 bytes of JSON
+PATIENCE = timedelta(minutes=2)  # more calls than have room begin at once
 ORCHESTRATOR_PORT, WORKER_PORT = 19464, 19465
 
 
@@ -94,7 +96,7 @@ async def engine(address: str, namespace: str, options: argparse.Namespace, pids
 async def burst(client: Client, count: int, prefix: str) -> float:
     began = time.perf_counter()
     runs = [
-        client.execute_workflow(Chain.run, VALUE, id=f"{prefix}-{n}", task_queue=QUEUE, rpc_timeout=None)
+        client.execute_workflow(Chain.run, VALUE, id=f"{prefix}-{n}", task_queue=QUEUE, rpc_timeout=PATIENCE)
         for n in range(count)
     ]
     results = await asyncio.gather(*runs)
