@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from odradek.log import LogError, OffsetOutOfRange
+from odradek.log import LogError, LogUnavailable, OffsetOutOfRange
 from odradek.log.controls import Controls
 from odradek.log.interface import Committed, Log, Membership, Reader
 from odradek.log.namespace import read_to_end
@@ -132,8 +132,8 @@ class Fetcher(threading.Thread):
         # A reader belongs to the thread that uses it.
         self._reader, self._notices = self._log.reader(), self._log.reader()
         self._wake = self._reader.wake
-        self._listen_at_new_homes()
-        self._learn_controls()
+        self._insist(self._listen_at_new_homes)
+        self._insist(self._learn_controls)
         membership = self._membership = self._log.membership(
             self._group, self._topic, self, session_timeout_seconds=self._settings.session_timeout_seconds
         )
@@ -142,6 +142,16 @@ class Fetcher(threading.Thread):
             self._sender.unacknowledged,
         )
         return membership
+
+    def _insist(self, action: Callable[[], None]) -> None:
+        """The log was there when the worker was made; it may be away for a moment now."""
+        while not self._closing:
+            try:
+                action()
+                return
+            except LogUnavailable as error:
+                _logger.warning("the log cannot be read and is tried again: %s", error)
+                time.sleep(self._settings.retry_seconds)
 
     def _leave(self, membership: Membership) -> None:
         if not self._abandoned:
@@ -371,9 +381,10 @@ class Fetcher(threading.Thread):
 
     def _listen_at_new_homes(self) -> None:
         while self._homes.opened:
-            home: Home = self._homes.opened.popleft()
+            home: Home = self._homes.opened[0]
             topic = home.namespace.topics.replies
             self._notices.assign(topic, home.reply_partition, self._log.offsets(topic, home.reply_partition).end)
+            self._homes.opened.popleft()
 
     def _read_notices(self) -> None:
         if self._homes.opened:
