@@ -64,10 +64,11 @@ class _Checker(Compiler):
             if _is_checked(self.record_type, field.name, hint):
                 self.line(f"v = r.{field.name}")
                 optional = members(hint)[1]
-                self.line("if v is not None:" if optional else "if True:")
-                self.depth += 1
+                if optional:
+                    self.line("if v is not None:")
+                self.depth += optional
                 self.value(hint, "v", field.name)
-                self.depth -= 1
+                self.depth -= optional
         if self.record_type in _WHOLE:
             self.line(f"return {self.name(_WHOLE[self.record_type])}(r)")
         self.line("return None")
