@@ -47,6 +47,8 @@ CLOSED_LOOP = 200
 CAPACITY_SECONDS = 10.0
 ASK_SECONDS = 0.05
 OUTAGE_SECONDS = 5.0
+COUNTERS_SECONDS = 3.0
+"""After this an idle orchestrator's counters, brought up to date once a second, say all that it has done."""
 WATCHED = 200
 DRAIN_SECONDS_MAX = 900.0
 LONG = timedelta(seconds=DRAIN_SECONDS_MAX)
@@ -136,6 +138,7 @@ async def storm(where: Stage, topics: Topics, options: argparse.Namespace) -> Me
                 await crowd.pass_over()
                 await lag_is_gone(where, topics)
                 drained = time.perf_counter() - began - raged
+            await asyncio.sleep(COUNTERS_SECONDS)
             started = orchestrator.metric("odradek_workflow_events_total", 'what="started"')
             completed = sum(closed_workflows(orchestrator).values())
             after = await capacity(client, CAPACITY_SECONDS)

@@ -320,15 +320,18 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None: ...
 
     def end(self) -> None:
-        """Close what is suspended here; what awaits something on its way out is closed again."""
+        """Close what is suspended here, and what that begins; what awaits something on its way out is closed again."""
         asyncio._set_running_loop(self)
-        for task in asyncio.all_tasks(self):
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
-            for _ in range(10):
-                try:
-                    task.get_coro().close()
-                    break
-                except (Exception, Died):
-                    continue
+        closed: set[asyncio.Task[Any]] = set()
+        while left := asyncio.all_tasks(self) - closed:
+            closed |= left
+            for task in left:
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                for _ in range(10):
+                    try:
+                        task.get_coro().close()
+                        break
+                    except (Exception, Died):
+                        continue
         asyncio._set_running_loop(None)
         self.close()
