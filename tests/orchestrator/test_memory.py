@@ -10,7 +10,7 @@ import pytest
 from odradek import workflow
 from odradek.exceptions import ApplicationError
 from odradek.orchestrator.core import effects as fx
-from odradek.orchestrator.core import keys
+from odradek.orchestrator.core import keys, state
 from odradek.orchestrator.core.closing import HistoryIncomplete
 from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.core.state import HORIZON_MS, Room
@@ -247,12 +247,38 @@ def test_the_heap_of_due_times_stays_as_small_as_what_is_due() -> None:
     assert owner.shard.next_tick_ms() == partition.now_ms + 20_000 - 2999
     wf.live.due = [entry for entry in wf.live.due if entry[1] == "t"]
     waiting = [partition.request() for _ in names]
-    for _ in range(13):
-        owner.pass_time(2)
+    for _ in range(26):
+        owner.pass_time(1)
     for name, request in zip(names, waiting, strict=True):
         partition.send(name, r.AwaitResult(request))
     owner.run()
     assert [len(partition.replies(request)) for request in waiting] == [1, 1, 0]
+
+
+def test_what_sleeps_in_the_store_is_brought_into_the_heap_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many do: neither are they looked through for each of them, nor found again with every look."""
+    partition, store = Partition([Napping]), MemoryStore()
+    owner = Owner(partition, store)
+    owner.run()
+    for n in range(1500):
+        partition.start(f"w{n}", "Napping", 80.0)
+    owner.run()
+    checkpoint(owner)
+    checkpoint(owner)
+    heir = Owner(partition, store)
+    heir.run()
+    tidied: list[int] = []
+    monkeypatch.setattr(state, "heapify", lambda heap: tidied.append(len(heap)))
+    for _ in range(7):
+        heir.pass_time(10)
+        assert len(heir.shard.due_heap) in (0, 1500)
+    assert len(heir.shard.due_heap) == 1500
+    heir.pass_time(10)
+    assert len(heir.shard.due_heap) < 1500
+    for _ in range(20):
+        heir.pass_time(1)
+    assert not heir.shard.due_heap
+    assert len(tidied) == 1
 
 
 def test_a_clock_that_goes_back_does_not_take_time_back() -> None:

@@ -18,7 +18,7 @@ from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.careful import CAREFUL_MS, Careful, has_trial
 from odradek.orchestrator.core.effects import DeadLetter, SendMessage, SendTask, Show
 from odradek.orchestrator.core.run import NO_CLAIM, Run
-from odradek.orchestrator.core.state import HORIZON_MS, InboxItem, LostRecord, ShardConfig
+from odradek.orchestrator.core.state import HORIZON_MS, InboxItem, LostRecord, ShardConfig, due_key
 from odradek.orchestrator.core.steps import Steps
 from odradek.orchestrator.core.store import Store
 from odradek.orchestrator.core.workflow import FOREVER_MS, LiveRun, Workflow
@@ -302,7 +302,7 @@ class Shard(Steps):
             self.at = (workflow_id, -1)
             wf = self.workflow(workflow_id)
             if wf.stored_due != due_ms:  # what the store says may be out of date
-                self.dirty[b"t" + due_ms.to_bytes(8, "big") + workflow_id.encode()] = None
+                self.dirty[due_key(due_ms, workflow_id.encode())] = None
             if wf.heaped == due_ms:
                 wf.heaped = None
             if wf.live is not None and wf.live.barrier:

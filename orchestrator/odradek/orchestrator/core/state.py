@@ -121,6 +121,11 @@ class LostRecord(NamedTuple):
     reason: str
 
 
+def due_key(due_ms: int, workflow_id: bytes = b"") -> bytes:
+    """Of the store: in the order of time."""
+    return b"t" + due_ms.to_bytes(8, "big") + workflow_id
+
+
 class ShardState(ABC):
     """The state that the layers of a shard share."""
 
@@ -128,6 +133,8 @@ class ShardState(ABC):
     taken: int = -1
     inbox_end: int = 1 << 62
     """At the claim: no record of before can speak of more. The host says."""
+    due_heap_tidy = 1000
+    """With more entries than this the heap of due times is rid of those that do not count any more."""
     at: tuple[str, int] | None = None
     """The workflow that is being worked on, and the inbox record (-1: none), for whoever asks what went wrong."""
 
@@ -361,19 +368,19 @@ class ShardState(ABC):
             return
         name = wf.id.encode()
         if wf.stored_due is not None:
-            changes[b"t" + wf.stored_due.to_bytes(8, "big") + name] = None
+            changes[due_key(wf.stored_due, name)] = None
         if due is not None:
-            changes[b"t" + due.to_bytes(8, "big") + name] = b""
+            changes[due_key(due, name)] = b""
         wf.stored_due = due
 
     def due_from_store(self) -> None:
-        """Bring the near due times of workflows that are not in memory into the heap."""
-        self.due_seen_ms = self.now_ms + HORIZON_MS
+        """Bring the near due times of workflows that are not in memory into the heap, each of them once."""
+        seen_ms, self.due_seen_ms = self.due_seen_ms, self.now_ms + HORIZON_MS
         self._forget_waiters()
         for workflow_id in list(self.due_changed):  # the store does not know of these yet
             if workflow_id in self.workflows:
                 self.reschedule(self.workflows[workflow_id])
-        for key, _ in list(self.store.scan(b"t", b"t" + self.due_seen_ms.to_bytes(8, "big"))):
+        for key, _ in list(self.store.scan(due_key(seen_ms), due_key(self.due_seen_ms))):
             due_ms, workflow_id = int.from_bytes(key[1:9], "big"), key[9:].decode()
             if workflow_id in self.workflows:
                 self.reschedule(self.workflows[workflow_id])
@@ -399,9 +406,10 @@ class ShardState(ABC):
         if wf.heaped is None or due < wf.heaped:
             wf.heaped = due
             heappush(self.due_heap, (due, wf.id))
-        if len(self.due_heap) > 1000 + 4 * len(self.workflows):
+        if len(self.due_heap) > self.due_heap_tidy:
             self.due_heap = [entry for entry in self.due_heap if self._still_due(entry)]
             heapify(self.due_heap)
+            self.due_heap_tidy = 1000 + 2 * len(self.due_heap)
 
     def _still_due(self, entry: tuple[int, str]) -> bool:
         wf = self.workflows.get(entry[1])
