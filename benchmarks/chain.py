@@ -31,12 +31,11 @@ from odradek.client import Client
 from odradek.log import open_log
 from odradek.log.namespace import create_namespace
 from odradek.schemas.topics import Topics
-from odradek.testing.broker import LocalBroker
+from odradek.testing.broker import LocalBroker, free_port
 
 QUEUE = "bench"
 VALUE = "x" * 98  # with its quotes 100 bytes of JSON
 PATIENCE = timedelta(minutes=2)  # more calls than have room begin at once
-ORCHESTRATOR_PORT, WORKER_PORT = 19464, 19465
 
 
 @dataclass
@@ -112,8 +111,8 @@ def measure_engine(address: str, broker_pid: int | None, options: argparse.Names
         log.close()
         common = ["-m", "odradek.cli", "--log", address, "--namespace", namespace]
         roles = {
-            "orchestrator": (["benchmarks.app", "--store", str(logs / "store")], ORCHESTRATOR_PORT),
-            "worker": (["benchmarks.app", "--queue", QUEUE, "--max-concurrent", "1000"], WORKER_PORT),
+            "orchestrator": (["benchmarks.app", "--store", str(logs / "store")], free_port()),
+            "worker": (["benchmarks.app", "--queue", QUEUE, "--max-concurrent", "1000"], free_port()),
         }
         pids = {"broker": broker_pid} if broker_pid else {}
         for role, (arguments, port) in roles.items():

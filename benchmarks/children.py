@@ -22,11 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.app import Parent
-from benchmarks.chain import ORCHESTRATOR_PORT, QUEUE, VALUE, WORKER_PORT, broker
+from benchmarks.chain import QUEUE, VALUE, broker
 from benchmarks.processes import Meter, await_ready, running
 from odradek.client import Client
 from odradek.log import open_log
 from odradek.log.namespace import create_namespace
+from odradek.testing.broker import free_port
 
 
 @dataclass
@@ -60,8 +61,8 @@ def measure_on(address: str, broker_pid: int | None, options: argparse.Namespace
     log.close()
     common = ["-m", "odradek.cli", "--log", address, "--namespace", namespace]
     roles = {
-        "orchestrator": (["benchmarks.app", "--store", str(logs / "store")], ORCHESTRATOR_PORT),
-        "worker": (["benchmarks.app", "--queue", QUEUE, "--max-concurrent", "1000"], WORKER_PORT),
+        "orchestrator": (["benchmarks.app", "--store", str(logs / "store")], free_port()),
+        "worker": (["benchmarks.app", "--queue", QUEUE, "--max-concurrent", "1000"], free_port()),
     }
     pids = {"broker": broker_pid} if broker_pid else {}
     with ExitStack() as stack:

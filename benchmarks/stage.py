@@ -24,10 +24,9 @@ from benchmarks.processes import Meter, await_ready, running
 from odradek.log import Log, open_log
 from odradek.log.namespace import create_namespace
 from odradek.schemas.topics import Topics
-from odradek.testing.broker import LocalBroker
+from odradek.testing.broker import LocalBroker, free_port
 
 QUEUE: Final = "bench"
-FIRST_PORT: Final = 19470
 TICKS: Final = "▁▂▃▄▅▆▇█"
 
 
@@ -38,7 +37,6 @@ class Stage:
         self.address, self.folder = address, folder
         self.log: Log = open_log(address)
         self.pids: dict[str, int] = {"broker": broker_pid} if broker_pid else {}
-        self._port = FIRST_PORT
 
     def meter(self) -> Meter:
         """CPU seconds of all that runs now, and of this process."""
@@ -64,13 +62,13 @@ class Stage:
 
     @contextmanager
     def serving(self, role: str, topics: Topics, arguments: Sequence[str], name: str = "") -> Iterator[Served]:
-        name, self._port = name or role, self._port + 1
+        name, port = name or role, free_port()
         command = ["-m", "odradek.cli", "--log", self.address, "--namespace", topics.namespace, role, *arguments]
-        with running(name, [*command, "--health-port", str(self._port)], self.folder) as process:
-            await_ready(self._port, process)
+        with running(name, [*command, "--health-port", str(port)], self.folder) as process:
+            await_ready(port, process)
             self.pids[name] = process.pid
             try:
-                yield Served(name, self._port, process)
+                yield Served(name, port, process)
             finally:
                 del self.pids[name]
 

@@ -55,7 +55,7 @@ Examples:
     "--session-timeout",
     type=Number(0.1, 3600),
     metavar="SECONDS",
-    help="Silence after which others take over. Default: 10.",
+    help="Silence after which others take over. Default: 6.",
 )
 @click.option("--hand-over-timeout", type=Number(0, 3600), metavar="SECONDS", help="Default: 5.")
 @click.option("--checkpoint", type=Number(0.01, 3600), metavar="SECONDS", help="Default: 1.")

@@ -68,7 +68,7 @@ Examples:
     "--session-timeout",
     type=Number(0.1, 3600),
     metavar="SECONDS",
-    help="Silence after which others take the queue's partitions over. Default: 10.",
+    help="Silence after which others take the queue's partitions over. Default: 6.",
 )
 @click.option("--identity", help="Name in histories. Default: the process ID and host.")
 @health_options(9465)

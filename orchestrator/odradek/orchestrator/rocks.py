@@ -86,9 +86,10 @@ class RocksStore:
         except Exception as error:
             raise self._failed(error) from error
 
-    def flush(self) -> None:
+    def flush(self, *, wait: bool = False) -> None:
+        """Bring to disk what has been written, in the background unless ``wait``: a restart reads less of the log."""
         try:
-            self._db.flush()
+            self._db.flush(wait)
         except Exception as error:
             raise self._failed(error) from error
 
@@ -102,7 +103,7 @@ class RocksStore:
         """It is closed even when this raises; what could not be written is missing, and is read from the log."""
         try:
             if not self.has_failed:
-                self.flush()
+                self.flush(wait=True)
         finally:
             if self.has_failed:
                 # RocksDB waits a second for itself then, and nobody should wait with it.

@@ -18,7 +18,8 @@ class OrchestratorSettings:
     """Where local stores are kept; None: in memory, rebuilt from the log at each start."""
     redis: str | None = field(default=None, repr=False)
     """``redis://host:6379/0``: where copies of the stores are, for machines that have none; None: nowhere."""
-    session_timeout_seconds: float = 10.0
+    session_timeout_seconds: float = 6.0
+    """The least that brokers allow unless they are told otherwise (group.min.session.timeout.ms)."""
     poll_seconds: float = 0.05
     """The longest wait when nothing happens."""
     checkpoint_seconds: float = 1.0

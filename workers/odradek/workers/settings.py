@@ -17,10 +17,11 @@ class WorkerSettings:
     sweep_seconds: float = 0.1
     """How often running attempts are looked at: hand-over, pending heartbeats, start-to-close."""
     lease_seconds: float = 2.0
-    commit_seconds: float = 1.0
+    commit_seconds: float = 0.25
     poll_seconds: float = 0.05
     """The longest wait for new tasks; a cancellation is heard of at most this late."""
-    session_timeout_seconds: float = 10.0
+    session_timeout_seconds: float = 6.0
+    """The least that brokers allow unless they are told otherwise (group.min.session.timeout.ms)."""
     prefetch_count_max: int | None = None
     """Tasks that wait in this process; None: ten times the number that may run."""
     look_ahead_count_max: int = 50_000

@@ -28,7 +28,7 @@ class Store(Protocol):
         ...
 
     def flush(self) -> None:
-        """What is written stays, whatever becomes of the process; as far as this store is one that outlives it."""
+        """Begin to bring what is written to where it outlives the process, as far as this store does that."""
 
     def clear(self) -> None: ...
 
