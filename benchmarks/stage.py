@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import re
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from typing import Any, Final, Self
 
 import psutil
 
+from benchmarks.machine import loop_ms
 from benchmarks.processes import Meter, await_ready, running
 from odradek.log import Log, open_log
 from odradek.log.namespace import create_namespace
@@ -166,7 +168,10 @@ def sparkline(points: Sequence[float], width: int = 60) -> str:
 
 def machine() -> str:
     memory = psutil.virtual_memory().total >> 30
-    return f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {memory} GiB; the broker on the same cores"
+    return (
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {memory} GiB; the broker on the same cores; "
+        f"Python {platform.python_version()}, {loop_ms():.0f} ms for its reference loop"
+    )
 
 
 def print_json(found: Mapping[str, Any]) -> None:

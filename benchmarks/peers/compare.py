@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.peers import machine
+from benchmarks import machine
 from benchmarks.peers.contestants import make
 from benchmarks.peers.contestants.base import Contestant
 from benchmarks.peers.contestants.kafka import OnBroker, SharedBroker

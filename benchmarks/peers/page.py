@@ -52,10 +52,11 @@ def text(run: Run, page: Path, plots: dict[str, Path]) -> str:
 def heading(run: Run) -> Iterator[str]:
     machine = run.machine
     load = ", ".join(str(load) for load in machine["load_before"])
+    loop = f" ({machine['python_loop_ms']} ms for a reference loop)" if "python_loop_ms" in machine else ""
     quick = " This was a quick run, so the figures are coarse." if run.quick else ""
     yield (
         f"Measured at {run.made_at} in {run.seconds / 60:.0f} minutes on {machine['cores']} cores ({machine['cpu']}), "
-        f"{machine['memory_gib']} GiB, {machine['kernel']}, Python {machine['python']}, "
+        f"{machine['memory_gib']} GiB, {machine['kernel']}, Python {machine['python']}{loop}, "
         f"data on {machine['file_system']}; load before the run {load}.{quick} "
         f"{HOW_TO_READ}"
     )
