@@ -685,7 +685,7 @@ def test_a_killed_process_resumes_from_its_last_flush(log: Log, tmp_path: Path) 
     flushed: list[int] = []
     store: Any = process.owned.store
     flush = store.flush
-    store.flush = lambda: (flushed.append(process.now_ms), flush())
+    store.flush = lambda **how: (flushed.append(process.now_ms), flush(**how))
     began = process.now_ms
     for second in range(45):
         process.start(f"w{second}", "Listening", 1)

@@ -768,7 +768,9 @@ def test_a_takeover_keeps_to_the_room_that_there_is() -> None:
         owner.run()
         owner.shard.checkpoint(partition.now_ms)
     owner.run()
-    shard = not_loaded(partition)
+    old = MemoryStore()
+    old.write({b"m": b"-1 -1 -1 -1"})
+    shard = not_loaded(partition, old)
     most = 0
     while not shard.load(10):
         most = max(most, len(shard.workflows))
@@ -782,8 +784,8 @@ def test_a_takeover_keeps_to_the_room_that_there_is() -> None:
     assert [partition.result(request) for request in requests] == [["go"]] * 300
 
 
-def not_loaded(partition: Partition) -> Shard:
-    shard = Shard(partition.config(), MemoryStore())
+def not_loaded(partition: Partition, store: MemoryStore | None = None) -> Shard:
+    shard = Shard(partition.config(), store or MemoryStore())
     for offset, record in enumerate(partition.history):
         if record is not None:
             shard.restore(offset, *record)

@@ -139,7 +139,7 @@ def test_a_takeover_is_settled_when_everything_is_loaded_and_acknowledged_and_no
     assert not shard.load(1)
     land_one()
     assert not shard.writer.settled
-    assert shard.load(2)
+    assert shard.load(3)
     last = [entry for entry in shard.writer.to_send if entry.value is not None][-1]
     while shard.writer.to_send[0] is not last:
         land_one()

@@ -39,6 +39,8 @@ _VERSIONS_AHEAD_MAX = 8
 
 
 _write_history_body = compiled.union_writer(records.HistoryBody)
+_CHUNK_BRANCH: Final = members(records.HistoryBody)[0].index(records.Chunk)
+_NO_CHUNK: Final = records.Chunk(0, 0, False, 0, 0, 0, "")
 
 
 class Codec:
@@ -86,16 +88,38 @@ class Codec:
 
     def event_blocks(self, value: bytes) -> tuple[int, bytes]:
         """Of a history record that is a chunk: ``first_event``, and its encoded events as they stand there."""
-        start = _REGISTRY_PREFIX_BYTES if value[0] == _REGISTRY_MAGIC else 0
-        version, at = compiled.read_long(value, start)
+        version, head, at = self._chunk(value)
         if version != self.level:
             body = self.decode(records.HistoryRecord, value).body
             assert isinstance(body, records.Chunk)
             return body.first_event, self.encode_events(body.events)
-        for _ in range(5):  # claim, v, x, y, branch
+        return head.first_event, value[at:-1]
+
+    def chunk_head(self, value: bytes) -> records.Chunk:
+        """A history record that is a chunk, without its events. Raises as ``decode``."""
+        try:
+            version, head, _ = self._chunk(value)
+        except (IndexError, ValueError) as error:
+            raise UnreadableRecord("HistoryRecord", f"{type(error).__name__}: {error}") from error
+        if version == SCHEMA_VERSION:
+            return head
+        body = self.decode(records.HistoryRecord, value).body
+        assert isinstance(body, records.Chunk)
+        return body
+
+    @staticmethod
+    def _chunk(value: bytes) -> tuple[int, records.Chunk, int]:
+        """The version, and if that is the current one the head and the place of the events."""
+        start = _REGISTRY_PREFIX_BYTES if value[0] == _REGISTRY_MAGIC else 0
+        version, at = compiled.read_long(value, start)
+        if version != SCHEMA_VERSION:
+            return version, _NO_CHUNK, at
+        for _ in range(4):  # claim, v, x, y
             _, at = compiled.read_long(value, at)
-        first_event, at = compiled.chunk_head(value, at)
-        return first_event, value[at:-1]
+        branch, at = compiled.read_long(value, at)
+        if branch != _CHUNK_BRANCH:
+            raise ValueError(f"no chunk, but branch {branch} of a history record")
+        return version, *compiled.chunk_head(value, at)
 
     @staticmethod
     def events_bytes(block: bytes) -> int:

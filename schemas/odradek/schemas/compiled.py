@@ -51,7 +51,7 @@ _ONE_BYTE: Final = tuple((byte >> 1) ^ -(byte & 1) for byte in range(128))
 _SMALL: Final = tuple(_zigzag(number) for number in range(4096))
 _zigzag_cached: Final = functools.lru_cache(8192)(_zigzag)
 _DOUBLE: Final = struct.Struct("<d")
-_CHUNK_HEAD: Final = [item for item in typing.get_type_hints(Chunk).items() if item[0] != "events"]
+_CHUNK_HEAD: Final = [kind for name, kind in typing.get_type_hints(Chunk).items() if name != "events"]
 _BOOLEANS: Final = (False, True)
 
 
@@ -91,19 +91,21 @@ def reader(record_type: type) -> Read:
     return typing.cast(Read, _Reader(record_type).compile())
 
 
-def chunk_head(data: bytes, at: int) -> tuple[int, int]:
-    """Of a chunk that begins at ``at``: its ``first_event``, and the place of its events, its last field."""
-    first_event = 0
-    for name, kind in _CHUNK_HEAD:
+def chunk_head(data: bytes, at: int) -> tuple[Chunk, int]:
+    """A chunk that begins at ``at``, without its events, and the place of those, its last field."""
+    values: list[Any] = []
+    for kind in _CHUNK_HEAD:
         if kind is bool:
+            values.append(data[at] == 1)
             at += 1
             continue
         number, at = read_long(data, at)
         if kind is str:
+            values.append(data[at : at + number].decode())
             at += number
-        elif name == "first_event":
-            first_event = number
-    return first_event, at
+        else:
+            values.append(number)
+    return Chunk(*values), at
 
 
 def members(hint: Any) -> tuple[list[Any], bool]:

@@ -829,6 +829,8 @@ class Chunk:
     """The transition n goes on in the next chunk, and counts only when its last chunk is there."""
     awaits_steps: bool = False
     """The code waits for steps of the owner's process: who takes over runs them again."""
+    due_ms: int = 0
+    """Unless an input comes, nothing is to be done about the run before then; 0: a new owner has to look at it."""
     events: Sequence[Event] = ()
 
 

@@ -7,12 +7,11 @@ of a run in ``closing``. Here: which run an input belongs to, batches, time, mem
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from heapq import heappop
-from itertools import islice
+from itertools import groupby, islice
 
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.careful import CAREFUL_MS, Careful, has_trial
@@ -25,7 +24,10 @@ from odradek.orchestrator.core.workflow import FOREVER_MS, LiveRun, Workflow
 from odradek.orchestrator.core.writer import Entry, HistoryWriter, LateRecord, chain_then
 from odradek.schemas import records as r
 from odradek.schemas.errors import UnreadableRecord
+from odradek.schemas.limits import NUMBER_MAX
 
+DIRTY_MAX = 100_000
+"""Changes that a takeover collects for the store before it writes them."""
 ENDED = 0
 """The number of a mark with which a claim ends in order."""
 
@@ -42,6 +44,8 @@ class Shard(Steps):
         super().__init__(config, store)
         self.to_reassert = 0
         self._restored: dict[str, None] = {}
+        self._began_empty = store.get(b"m") is None
+        """The store knew nothing, so that it holds nothing but what has been restored from the log."""
         self._old_notes: list[bytes] = []
         """Marks and checkpoints of earlier claims."""
         self._old_suspicions: list[bytes] = []
@@ -75,7 +79,7 @@ class Shard(Steps):
         elif self._is_run_key(offset, key, value):
             self.put(key, value, offset)
             self._restored[key.partition(b"\0")[0].decode()] = None
-        if len(self.dirty) > 100_000:
+        if len(self.dirty) > DIRTY_MAX:
             self.flush_store()
 
     def _is_run_key(self, offset: int, key: bytes, value: bytes | None) -> bool:
@@ -136,19 +140,23 @@ class Shard(Steps):
         self.config.survived.add(claim)
         if self.config.crashes_max and (not ended or self.config.retries_suspects):
             self.careful = Careful(self)
-        self.to_load, self._restored = deque(self._restored), {}
+        restored, self._restored = self._restored, {}
+        self.to_load = self._all_of_store() if self._began_empty else ((workflow_id, []) for workflow_id in restored)
 
     def load(self, workflows: int) -> bool:
         """Assert again, under this claim, what is not settled of so many workflows; whether none is left."""
-        to_load = self.to_load
-        assert to_load is not None
-        for _ in range(min(workflows, len(to_load))):
-            workflow_id = to_load.popleft()
-            self.at = (workflow_id, -1)
-            self._reassert(self.workflow(workflow_id), self._claims_before)
+        assert self.to_load is not None
+        looked_at = 0
+        for workflow_id, records in islice(self.to_load, workflows):
+            looked_at += 1
+            if len(records) != 1 or not self._is_quiet(workflow_id, *records[0]):
+                self.at = (workflow_id, -1)
+                self._reassert(self.workflow(workflow_id), self._claims_before)
         self.at = None
         self.keep_to_room()
-        if to_load:
+        if looked_at == workflows:
+            if len(self.dirty) > DIRTY_MAX:
+                self.flush_store()
             return False
         self.to_load = None
         if self.to_reassert == 0:
@@ -156,6 +164,41 @@ class Shard(Steps):
         self.flush_store()
         self.due_from_store()
         return True
+
+    def _all_of_store(self) -> Iterator[tuple[str, list[tuple[bytes, bytes]]]]:
+        """Workflows with their records."""
+        for name, found in groupby(self.store.scan(b"h", b"i"), lambda item: item[0].partition(b"\0")[0]):
+            yield name[1:].decode(), [(key[1:], value) for key, value in found]
+
+    def _is_quiet(self, workflow_id: str, key: bytes, value: bytes) -> bool:
+        """Whether this, its only record, says that nobody need look at it for now; until when stands in the store then.
+
+        Of a million workflows that sleep, hardly any has to be read and folded to take a partition over.
+        """
+        offset = int.from_bytes(value[:8], "big")
+        known = workflow_id in self.workflows or workflow_id in self.config.set_aside
+        if known or offset > min(self.v0, self.y0) or _is_late(key, offset, self._claims_before):
+            return False
+        try:
+            due_ms = self._quiet_until_ms(key, value[8:])
+        except UnreadableRecord:
+            return False
+        if 0 < due_ms < FOREVER_MS:
+            self.dirty[due_key(due_ms, workflow_id.encode())] = b""
+        return due_ms > 0
+
+    def _quiet_until_ms(self, key: bytes, value: bytes) -> int:
+        parsed = keys.parse(key)
+        assert parsed is not None
+        if parsed.kind == "s":
+            body = self.config.codec.decode(r.HistoryRecord, value).body
+            return body.expires_ms if isinstance(body, r.Summary) else 0
+        if parsed.kind != "c" or parsed.number != 1:
+            return 0
+        head = self.config.codec.chunk_head(value)
+        exists = head.inbox_offset <= max(self.taken + 1, self.inbox_end) and head.n <= NUMBER_MAX
+        whole = head.number == 1 and not head.sealed and not head.continues and head.status == r.RunStatus.RUNNING
+        return min(head.due_ms, FOREVER_MS) if exists and whole else 0
 
     def _reassert(self, wf: Workflow, claims: list[int]) -> None:
         self._reassert_suspicion(wf, claims)

@@ -7,7 +7,7 @@ only.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappush
@@ -169,8 +169,8 @@ class ShardState(ABC):
         """Runs with steps that the host runs."""
         self.owns = False
         """A writer exists: the claim has been made and everything before it restored."""
-        self.to_load: deque[str] | None = None
-        """Workflows that were restored from the log and are not in memory yet, while a takeover brings them there."""
+        self.to_load: Iterator[tuple[str, list[tuple[bytes, bytes]]]] | None = None
+        """During a takeover: workflows that were restored from the log and that it has not looked at yet."""
         self.later: list[Callable[[], None]] = []
         """What must happen after the commands of the step that is being made."""
         self.worker_partition: Callable[[str], int | None] = lambda worker: None

@@ -116,6 +116,7 @@ class Transitions(Closing):
             run.status,
             continues,
             run.is_open and (bool(live.steps) or live.steps_lost),
+            0 if continues else live.quiet_until_ms(),
         )
         stale: list[bytes] = []
         if run.is_open and not continues:  # until a transition is complete, what it replaces is what counts
@@ -190,7 +191,11 @@ class Transitions(Closing):
             [keys.chunk(run.workflow_id, run.run_id, number, old)] if old not in (NO_CLAIM, self.writer.claim) else []
         )
         awaits_steps = run.is_open and (bool(live.steps) or live.steps_lost)
-        body = r.Chunk(run.n, number, sealed, previous, run.inbox_offset, first, run.status, awaits_steps=awaits_steps)
+        due_ms = live.quiet_until_ms()
+        body = r.Chunk(
+            run.n, number, sealed, previous, run.inbox_offset, first, run.status,
+            awaits_steps=awaits_steps, due_ms=due_ms,
+        )  # fmt: skip
         live.in_flight += 1
         key = keys.chunk(run.workflow_id, run.run_id, number, self.writer.claim)
 

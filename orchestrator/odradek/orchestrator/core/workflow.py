@@ -102,6 +102,13 @@ class LiveRun:
             heappop(self.due)
         return None
 
+    def quiet_until_ms(self) -> int:
+        """Before then a new owner need not look at this run unless an input comes; 0: it has to, at once."""
+        run = self.run
+        if not run.is_open or run.deferred or run.messages or run.children or self.steps or self.steps_lost:
+            return 0
+        return self.due[0][0] if self.due else FOREVER_MS
+
     def is_true(self, entry: tuple[int, str, int]) -> bool:
         due_ms, kind, number = entry
         run = self.run
