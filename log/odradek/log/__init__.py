@@ -1,12 +1,15 @@
 """Where records live: ``open_log("kafka://…" | "sqlite:///…" | "memory://…")``."""
 
 from odradek.log.errors import (
+    AccessDenied,
     AppendFailed,
     AppendQueueFull,
+    CredentialsRefused,
     LogError,
     LogUnavailable,
     OffsetOutOfRange,
     RecordTooLarge,
+    SettingsInvalid,
     TopicCreationRefused,
     TopicMissing,
 )
@@ -27,10 +30,12 @@ from odradek.log.opening import open_log
 from odradek.log.partitioning import partition_of
 
 __all__ = [
+    "AccessDenied",
     "AppendFailed",
     "AppendQueueFull",
     "Appender",
     "Committed",
+    "CredentialsRefused",
     "Log",
     "LogError",
     "LogUnavailable",
@@ -42,6 +47,7 @@ __all__ = [
     "Reader",
     "Record",
     "RecordTooLarge",
+    "SettingsInvalid",
     "Standing",
     "TopicCreationRefused",
     "TopicInfo",

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
+from odradek.log.kafka_security import oauth_callback
+
 CLIENT_RECORD_BYTES_MAX: Final = 8 * 1024 * 1024
 COMPLAIN_AGAIN_SECONDS: Final = 30
 
@@ -72,7 +74,10 @@ _READER_FIXED: Final[Settings] = {
 
 
 def common_settings(servers: str, config: Mapping[str, str]) -> Settings:
-    return {**_COMMON, "bootstrap.servers": servers, **config, "error_cb": Complaints(servers)}
+    settings = {**_COMMON, "bootstrap.servers": servers, **config, "error_cb": Complaints(servers)}
+    if "oauth_cb" in settings:
+        settings["oauth_cb"] = oauth_callback(settings["oauth_cb"])
+    return settings
 
 
 def appender_settings(servers: str, config: Mapping[str, str]) -> Settings:
