@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from odradek.schemas.access import Right
 from odradek.schemas.topics import TopicSpec
 
 
@@ -240,6 +241,15 @@ class Log(ABC):
     @abstractmethod
     def standing(self, group: str, topic: str) -> dict[int, Standing]:
         """Where a group stands in each partition, whoever its members are. Raises ``TopicMissing``."""
+
+    @property
+    def principal(self) -> str:
+        """How ACLs name who is connected, as far as it is known; empty where there are no ACLs."""
+        return ""
+
+    def missing_rights(self, rights: Sequence[Right]) -> list[Right]:
+        """Those that this principal does not have. What the log does not tell counts as allowed."""
+        return []
 
     def lag(self, group: str, topic: str) -> dict[int, int]:
         """Records between a group's committed position (else the beginning) and the end, by partition."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from functools import partial
 from threading import Lock
 from typing import Any, Final, TypeVar
@@ -20,15 +19,28 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
-from odradek.log.errors import LogUnavailable, TopicCreationRefused, TopicMissing
+from odradek.log.access import denied
+from odradek.log.errors import AccessDenied, CredentialsRefused, LogUnavailable, TopicCreationRefused, TopicMissing
 from odradek.log.interface import Log, MembershipListener, Offsets, Standing, TopicInfo
+from odradek.log.kafka_access import DENIED, PROBE, missing_topic_rights
 from odradek.log.kafka_clients import KafkaAppender, KafkaReader
 from odradek.log.kafka_membership import KafkaMembership, committed_of_group
-from odradek.log.kafka_settings import CLIENT_RECORD_BYTES_MAX, client_logger, common_settings, error_of
+from odradek.log.kafka_security import is_secured, principal_of
+from odradek.log.kafka_settings import (
+    CLIENT_RECORD_BYTES_MAX,
+    Complaints,
+    client_logger,
+    common_settings,
+    error_of,
+)
+from odradek.schemas.access import Right
 from odradek.schemas.topics import TopicSpec
 
 ADMIN_SECONDS_MAX: Final = 30
 ADMIN_REQUEST_SECONDS: Final = 10
+FIRST_REQUEST_SECONDS: Final = 1.0
+"""Of a listing, which hears of nothing meanwhile; the next try has twice as much."""
+HEAR_SECONDS: Final = 0.25
 SPREAD_SECONDS_MAX: Final = 10
 """Until every broker has heard of a new topic."""
 
@@ -78,6 +90,7 @@ class KafkaLog(Log):
         self.address = f"kafka://{servers}"
         self._servers = servers
         self._config = dict(config)
+        self._complaints = Complaints(servers)
         self._lock = Lock()
         self._admin_client: AdminClient | None = None
         self._told: set[tuple[str, int]] = set()
@@ -115,7 +128,7 @@ class KafkaLog(Log):
             self._made.pop(name, None)
         for name, future in self._admin.delete_topics(gone, request_timeout=ADMIN_REQUEST_SECONDS).items():
             try:
-                self._result(future)
+                self._result(future, Right("Delete", "topic", name))
             except TopicMissing:
                 continue
             self._await(partial(self._is_gone, name), f'topic "{name}" to go')
@@ -126,7 +139,8 @@ class KafkaLog(Log):
         while (found := self._describe(name)) is not None:
             try:
                 entries = self._ask(
-                    lambda admin: admin.describe_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)[resource]
+                    lambda admin: admin.describe_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)[resource],
+                    Right("DescribeConfigs", "topic", name),
                 )
             except TopicMissing:
                 self._give_up_or_wait(_NOT_HEARD_OF, deadline)
@@ -139,11 +153,13 @@ class KafkaLog(Log):
 
     def topics(self, prefix: str) -> list[str]:
         deadline = time.monotonic() + ADMIN_SECONDS_MAX
+        patience_seconds = FIRST_REQUEST_SECONDS
         while True:
             try:
-                found = self._admin.list_topics(timeout=ADMIN_REQUEST_SECONDS).topics
+                found = self._admin.list_topics(timeout=min(patience_seconds, ADMIN_REQUEST_SECONDS)).topics
             except KafkaException as exception:
                 self._give_up_or_wait(error_of(exception), deadline)
+                patience_seconds *= 2
             else:
                 return sorted(name for name in found if name.startswith(prefix))
 
@@ -174,6 +190,26 @@ class KafkaLog(Log):
         )
         return {n: Standing(begins[n].offset, ends[n].offset, committed.get(n)) for n in numbers}
 
+    @property
+    def principal(self) -> str:
+        return principal_of(self._config)
+
+    def missing_rights(self, rights: Sequence[Right]) -> list[Right]:
+        if not is_secured(self._config):
+            return []
+        existing = self.topics("")
+        of_topics = [right for right in rights if right.resource == "topic"]
+        missing = missing_topic_rights(self._admin, of_topics, existing, ADMIN_REQUEST_SECONDS)
+        return missing + [right for right in rights if right.resource == "group" and self._may_not_join(right)]
+
+    def _may_not_join(self, right: Right) -> bool:
+        """What may not be read may not be described either."""
+        try:
+            committed_of_group(self._servers, self._config, right.name, PROBE, [0], ADMIN_SECONDS_MAX)
+        except AccessDenied:
+            return True
+        return False
+
     def close(self) -> None:
         with self._lock:
             self._admin_client = None
@@ -186,7 +222,7 @@ class KafkaLog(Log):
     def _admin(self) -> AdminClient:
         with self._lock:
             if self._admin_client is None:
-                settings = common_settings(self._servers, self._config)
+                settings = {**common_settings(self._servers, self._config), "error_cb": self._complaints}
                 self._admin_client = self._make(lambda: AdminClient(settings, logger=client_logger))
             return self._admin_client
 
@@ -226,6 +262,8 @@ class KafkaLog(Log):
                 error = error_of(exception)
                 if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
                     return None
+                if error.code() in DENIED:
+                    raise self._denied(Right("Create", "topic", spec.name)) from None
                 if error.code() not in _PASSING:
                     return error
                 self._give_up_or_wait(error, deadline)
@@ -237,7 +275,8 @@ class KafkaLog(Log):
         while True:
             try:
                 return self._ask(
-                    lambda admin: admin.describe_topics(names, request_timeout=ADMIN_REQUEST_SECONDS)[name]
+                    lambda admin: admin.describe_topics(names, request_timeout=ADMIN_REQUEST_SECONDS)[name],
+                    Right("Describe", "topic", name),
                 )
             except TopicMissing:
                 if time.monotonic() >= self._made.get(name, float("-inf")) + SPREAD_SECONDS_MAX:
@@ -260,7 +299,7 @@ class KafkaLog(Log):
             trouble: KafkaError | None = None
             for position, future in self._ask_offsets(asked).items():
                 try:
-                    answer = self._result(future)
+                    answer = self._result(future, Right("Describe", "topic", topic))
                     if answer.offset < 0:  # the broker that it was asked of has gone meanwhile, and no error says so
                         trouble = _NOT_HEARD_OF
                         continue
@@ -286,28 +325,45 @@ class KafkaLog(Log):
             asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ADMIN_REQUEST_SECONDS
         )
 
-    def _ask(self, request: Callable[[AdminClient], Future[Any]]) -> Any:
+    def _ask(self, request: Callable[[AdminClient], Future[Any]], right: Right) -> Any:
+        """``right``: what the request needs."""
         deadline = time.monotonic() + ADMIN_SECONDS_MAX
         while True:
             try:
-                return self._result(request(self._admin))
+                return self._result(request(self._admin), right)
             except _Passing as passing:
                 self._give_up_or_wait(passing.error, deadline)
 
-    def _result(self, future: Future[_T]) -> _T:
+    def _result(self, future: Future[_T], right: Right) -> _T:
+        deadline = time.monotonic() + ADMIN_SECONDS_MAX
         try:
-            return future.result(ADMIN_SECONDS_MAX)
-        except FutureTimeoutError:
-            raise LogUnavailable(self.address, f"no answer within {ADMIN_SECONDS_MAX} s") from None
+            while not wait([future], HEAR_SECONDS).done:
+                self._hear()
+                if time.monotonic() >= deadline:
+                    raise LogUnavailable(self.address, f"no answer within {ADMIN_SECONDS_MAX} s")
+            return future.result()
         except KafkaException as exception:
             error = error_of(exception)
+            if error.code() in DENIED:
+                raise self._denied(right) from None
             if error.code() in _PASSING or error.retriable():
                 raise _Passing(error) from None
             if error.code() in _MISSING:
                 raise TopicMissing(error.str()) from None
             raise LogUnavailable(self.address, error.str()) from None
 
+    def _denied(self, right: Right) -> AccessDenied:
+        return denied(self.address, self.principal, [right])
+
+    def _hear(self) -> None:
+        """What the admin client has to say of the brokers. Raises ``CredentialsRefused``."""
+        self._admin.poll(0)
+        refusal = self._complaints.refusal
+        if refusal is not None:
+            raise CredentialsRefused(self.address, refusal)
+
     def _give_up_or_wait(self, error: KafkaError, deadline: float) -> None:
+        self._hear()
         if time.monotonic() >= deadline or (error.code() not in _PASSING and not error.retriable()):
             raise LogUnavailable(self.address, error.str())
         time.sleep(0.1)
@@ -326,7 +382,8 @@ class KafkaLog(Log):
         error = error_of(exception)
         if (topic, error.code()) not in self._told:
             self._told.add((topic, error.code()))
-            _logger.warning('records of topic "%s" could not be deleted: %s', topic, error.str())
+            reason = str(self._denied(Right("Delete", "topic", topic))) if error.code() in DENIED else error.str()
+            _logger.warning('records of topic "%s" could not be deleted: %s', topic, reason)
 
 
 class _Passing(Exception):

@@ -65,6 +65,11 @@ def mechanism_of(config: Config) -> str:
     return str(config.get("sasl.mechanism") or config.get("sasl.mechanisms") or "")
 
 
+def is_secured(config: Config) -> bool:
+    """Whether brokers know who this is."""
+    return str(config.get("security.protocol", "PLAINTEXT")).upper() != "PLAINTEXT"
+
+
 def principal_of(config: Config) -> str:
     """How ACLs name who connects, where the settings say it."""
     if config.get("security.protocol", "").upper().startswith("SASL") and config.get("sasl.username"):

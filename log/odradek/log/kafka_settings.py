@@ -16,6 +16,9 @@ from odradek.log.kafka_security import oauth_callback
 
 CLIENT_RECORD_BYTES_MAX: Final = 8 * 1024 * 1024
 COMPLAIN_AGAIN_SECONDS: Final = 30
+REFUSED_SECONDS: Final = 5.0
+REFUSED_APART_SECONDS: Final = 0.5
+_REFUSALS: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
 
 Settings = dict[str, Any]
 
@@ -117,9 +120,20 @@ class Complaints:
     def __init__(self, servers: str) -> None:
         self._servers = servers
         self._told: dict[int, float] = {}
+        self._refused: list[float] = []
+        self._refusal = ""
 
     def __call__(self, error: KafkaError) -> None:
+        if error.code() in _REFUSALS:
+            self._refused = [*self._refused[-20:], time.monotonic()]
+            self._refusal = error.str()
         self.tell(error.code(), error.str())
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the brokers do not let this client in, unless it is long ago. Once may be a broker on its way out."""
+        recent = [when for when in self._refused if when >= time.monotonic() - REFUSED_SECONDS]
+        return self._refusal if len(recent) > 1 and recent[-1] - recent[0] >= REFUSED_APART_SECONDS else None
 
     def tell(self, kind: int, text: str) -> None:
         now = time.monotonic()

@@ -225,8 +225,9 @@ class Worker:
         self._running = True
         try:
             lane = await self.client.connection.lane(self.client.namespace)
-            orchestrator = self._orchestrator(lane.namespace) if self._orchestrates else None
             remote = self._activities and not self._config["no_remote_activities"]
+            await asyncio.to_thread(self._check_access, lane.namespace, remote)
+            orchestrator = self._orchestrator(lane.namespace) if self._orchestrates else None
             activities = self._activity_worker(lane.namespace) if remote else None
             await self._serve(orchestrator, activities)
         except Exception as error:
@@ -235,6 +236,13 @@ class Worker:
             raise
         finally:
             self._running = False
+
+    def _check_access(self, namespace: Namespace, remote: object) -> None:
+        """Raises ``AccessDenied``."""
+        if self._orchestrates:
+            check_access(namespace.log, Role.ORCHESTRATOR, namespace.topics)
+        if remote:
+            check_access(namespace.log, Role.WORKER, namespace.topics, [self.task_queue])
 
     async def _serve(self, orchestrator: Orchestrator | None, activities: ActivityWorker | None) -> None:
         parts: list[asyncio.Task[None]] = []
