@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from odradek.log import (
     AccessDenied,
-    CredentialsRefused,
     AppendFailed,
     AppendQueueFull,
+    CredentialsRefused,
     LogError,
     LogUnavailable,
     OffsetOutOfRange,

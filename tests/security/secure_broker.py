@@ -104,11 +104,11 @@ class SecureBroker(LocalBroker):
             future.result(10)
 
     def grant(self, user: str, rights: Iterable[Right]) -> None:
-        for future in self.admin.create_acls([_binding(user, right) for right in rights]).values():
+        for future in self.admin.create_acls([AclBinding(*_acl(user, right)) for right in rights]).values():
             future.result(10)
 
     def revoke(self, user: str, right: Right) -> None:
-        for future in self.admin.delete_acls([_binding(user, right, AclBindingFilter)]).values():
+        for future in self.admin.delete_acls([AclBindingFilter(*_acl(user, right))]).values():
             future.result(10)
 
     def audit(self) -> str:
@@ -116,8 +116,10 @@ class SecureBroker(LocalBroker):
         return self._output.read_text(errors="replace")
 
 
-def _binding(user: str, right: Right, kind: type[_Acl] = AclBinding) -> _Acl:
-    return kind(
+def _acl(
+    user: str, right: Right
+) -> tuple[ResourceType, str, ResourcePatternType, str, str, AclOperation, AclPermissionType]:
+    return (
         ResourceType[right.resource.upper()],
         right.name,
         ResourcePatternType.PREFIXED if right.prefixed else ResourcePatternType.LITERAL,
@@ -126,4 +128,3 @@ def _binding(user: str, right: Right, kind: type[_Acl] = AclBinding) -> _Acl:
         AclOperation[kafka_name(right.operation)],
         AclPermissionType.ALLOW,
     )
-

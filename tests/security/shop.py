@@ -57,12 +57,22 @@ class OrderPlaced:
         return self.confirmed
 
 
+@workflow.defn
+class Unserved:
+    """Its activity goes to a queue that has no topic yet."""
+
+    @workflow.run
+    async def run(self) -> None:
+        limit = timedelta(seconds=20)
+        await workflow.execute_activity(charge, "x", task_queue="unserved", start_to_close_timeout=limit)
+
+
 @asynccontextmanager
 async def orchestrating(address: str, namespace: str, config: Config) -> AsyncIterator[None]:
     """As ``odradek orchestrator`` does it."""
     log = open_log(address, config)
     registry = Registry()
-    registry.add([OrderPlaced, Parcel])
+    registry.add([OrderPlaced, Parcel, Unserved])
     opened = await asyncio.to_thread(open_namespace, log, namespace, role=Role.ORCHESTRATOR)
     settings = OrchestratorSettings(delete_records_seconds=0.2, checkpoint_seconds=0.1)
     served = Orchestrator(opened, registry, data_converter=DataConverter.default, settings=settings)
@@ -91,6 +101,7 @@ async def order(client: Client, name: str) -> list[str]:
     """One order from its start to its result, and what people ask afterwards."""
     handle = await client.start_workflow(OrderPlaced.run, name, id=name, task_queue=QUEUE)
     assert await handle.query(OrderPlaced.is_confirmed) is False
+    assert (await handle.fetch_history()).events
     await handle.signal(OrderPlaced.confirm)
     result = await handle.result()
     assert await handle.query(OrderPlaced.is_confirmed) is True

@@ -161,6 +161,7 @@ class KafkaLog(Log):
                 self._give_up_or_wait(error_of(exception), deadline)
                 patience_seconds *= 2
             else:
+                self._complaints.answered()
                 return sorted(name for name in found if name.startswith(prefix))
 
     def offsets(self, topic: str, partition: int) -> Offsets:
@@ -341,7 +342,7 @@ class KafkaLog(Log):
                 self._hear()
                 if time.monotonic() >= deadline:
                     raise LogUnavailable(self.address, f"no answer within {ADMIN_SECONDS_MAX} s")
-            return future.result()
+            answer = future.result()
         except KafkaException as exception:
             error = error_of(exception)
             if error.code() in DENIED:
@@ -351,6 +352,8 @@ class KafkaLog(Log):
             if error.code() in _MISSING:
                 raise TopicMissing(error.str()) from None
             raise LogUnavailable(self.address, error.str()) from None
+        self._complaints.answered()
+        return answer
 
     def _denied(self, right: Right) -> AccessDenied:
         return denied(self.address, self.principal, [right])

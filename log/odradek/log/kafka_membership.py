@@ -209,7 +209,9 @@ def _failing(servers: str, config: Mapping[str, str], group: str, topic: str) ->
         if error.code() not in DENIED:
             return LogUnavailable(address, error.str())
         of_group = error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
-        return denied(address, principal, [Right("Read", "group", group) if of_group else Right("Read", "topic", topic)])
+        return denied(
+            address, principal, [Right("Read", "group", group) if of_group else Right("Read", "topic", topic)]
+        )
 
     return failed
 

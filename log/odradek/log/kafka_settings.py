@@ -16,9 +16,11 @@ from odradek.log.kafka_security import oauth_callback
 
 CLIENT_RECORD_BYTES_MAX: Final = 8 * 1024 * 1024
 COMPLAIN_AGAIN_SECONDS: Final = 30
-REFUSED_SECONDS: Final = 5.0
-REFUSED_APART_SECONDS: Final = 0.5
+REFUSED_SECONDS: Final = 1.0
+"""Once may be a broker on its way out; still refused after so long, it is meant."""
 _REFUSALS: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
+_TLS_WORDS: Final = "SSL routines"
+"""What a broker says to a client's certificate comes after the handshake, and as trouble of the connection."""
 
 Settings = dict[str, Any]
 
@@ -120,20 +122,24 @@ class Complaints:
     def __init__(self, servers: str) -> None:
         self._servers = servers
         self._told: dict[int, float] = {}
-        self._refused: list[float] = []
         self._refusal = ""
+        self._refused_since = 0.0
 
     def __call__(self, error: KafkaError) -> None:
-        if error.code() in _REFUSALS:
-            self._refused = [*self._refused[-20:], time.monotonic()]
+        if error.code() in _REFUSALS or _TLS_WORDS in error.str():
+            self._refused_since = self._refused_since if self._refusal else time.monotonic()
             self._refusal = error.str()
         self.tell(error.code(), error.str())
 
     @property
     def refusal(self) -> str | None:
-        """Why the brokers do not let this client in, unless it is long ago. Once may be a broker on its way out."""
-        recent = [when for when in self._refused if when >= time.monotonic() - REFUSED_SECONDS]
-        return self._refusal if len(recent) > 1 and recent[-1] - recent[0] >= REFUSED_APART_SECONDS else None
+        """Why the brokers do not let this client in; None when they do, or may yet."""
+        long_enough = time.monotonic() - self._refused_since >= REFUSED_SECONDS
+        return self._refusal if self._refusal and long_enough else None
+
+    def answered(self) -> None:
+        """A broker has let this client in."""
+        self._refusal = ""
 
     def tell(self, kind: int, text: str) -> None:
         now = time.monotonic()

@@ -108,7 +108,7 @@ def _of_worker(topics: Topics, queues: Iterable[str]) -> list[Right]:
 
 
 def _of_operator(topics: Topics) -> list[Right]:
-    everything = ("Create", "Describe", "DescribeConfigs", "AlterConfigs", "Read", "Write")
+    everything = ("Create", "AlterConfigs", "Read", "Write")  # they include Describe and DescribeConfigs
     return [
         *(Right(operation, "topic", _all(topics), prefixed=True) for operation in everything),
         Right("Describe", "group", _all(topics), prefixed=True),

@@ -20,10 +20,13 @@ from odradek.activity import _Definition as ActivityDefinition
 from odradek.activity.interceptors import Interceptor
 from odradek.client import Client
 from odradek.common.accepted import accept
+from odradek.log.access import check_access
 from odradek.log.clock import Clock
+from odradek.log.namespace import Namespace
 from odradek.orchestrator.host import Orchestrator
 from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.schemas.access import Role
 from odradek.worker.interceptor import interceptor_classes
 from odradek.worker.plugin import Plugin
 from odradek.worker.runners import WorkflowRunner, is_sandboxed
