@@ -85,6 +85,7 @@ def token_url() -> Iterator[str]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/token"
     server.shutdown()
+    server.server_close()
 
 
 def scram(broker: SecureBroker) -> dict[str, str]:

@@ -18,6 +18,7 @@ from odradek.log.kafka_settings import Complaints, client_logger, error_of, memb
 from odradek.schemas.access import Right
 
 LEAVE_FLUSH_SECONDS: Final = 5
+FIRST_SLICE_SECONDS: Final = 1.0
 
 _logger = logging.getLogger("odradek.log.kafka")
 _NO_OFFSET: Final = KafkaError._NO_OFFSET
@@ -195,10 +196,28 @@ def committed_of_group(
     """
     settings = membership_settings(servers, config, group, session_ms=10_000)
     consumer = Consumer(settings, logger=client_logger)
+    failed = _failing(servers, config, group, topic)
+    deadline = time.monotonic() + timeout_seconds
+    slice_seconds = FIRST_SLICE_SECONDS
     try:
-        return committed_by(consumer, topic, partitions, timeout_seconds, _failing(servers, config, group, topic))
+        while True:
+            try:
+                return committed_by(consumer, topic, partitions, slice_seconds, failed)
+            except LogUnavailable:
+                _raise_if_denied(consumer, failed)
+                slice_seconds *= 2
+                if time.monotonic() + slice_seconds >= deadline:
+                    raise
     finally:
         consumer.close()
+
+
+def _raise_if_denied(consumer: Consumer, failed: Callable[[KafkaError], LogError]) -> None:
+    """The client waits for a coordinator that it may not ask for, and says so nowhere but among the records."""
+    message = consumer.poll(0)
+    error = message.error() if message is not None else None
+    if error is not None and error.code() in DENIED:
+        raise failed(error)
 
 
 def _failing(servers: str, config: Mapping[str, str], group: str, topic: str) -> Callable[[KafkaError], LogError]:
