@@ -141,5 +141,21 @@ def test_a_right_that_is_missing_is_named(lived: SecureBroker, role: Role, right
 
 
 def test_doctor_says_who_may_what(lived: SecureBroker) -> None:
-    findings = json.loads(run(lived, "doctor", "--json"))
-    assert [finding for finding in findings if finding["check"] == "access"]
+    """Every right is there for the role that it is asked for, or the finding has the commands."""
+    found = {finding["text"] for finding in json.loads(run(lived, "doctor", "--json")) if finding["check"] == "access"}
+    assert found == {"this principal has the rights of: client, operator"}
+    asked = json.loads(run(lived, "doctor", "--json", "--role", "orchestrator"))
+    lacking = [finding for finding in asked if finding["check"] == "access" and finding["level"] == "fail"]
+    assert [finding["text"].partition(" lacks ")[0] for finding in lacking] == ["to be the orchestrator it"]
+    assert "--allow-principal User:operator --operation Read --group shop.orchestrators" in lacking[0]["advice"]
+
+
+def test_doctor_mends_with_the_rights_of_an_operator(lived: SecureBroker) -> None:
+    admin = open_log(f"kafka://{lived.bootstrap}")
+    admin.alter_topic(TOPICS.history, {"min.compaction.lag.ms": "0"})
+    admin.delete_topics([TOPICS.tasks("unserved"), TOPICS.dead_letter])
+    admin.close()
+    mended = json.loads(run(lived, "doctor", "--fix", "--yes", "--json"))
+    assert len(mended["mended"]) == 2
+    texts = [finding["text"] for finding in mended["findings"] if finding["check"] == "topics"]
+    assert texts == ["8 topics are as they should be"]

@@ -11,6 +11,7 @@ LogError
 │   └── OAuthCallbackUnusable  ODR-227  what is to get tokens cannot be imported
 ├── TopicMissing          ODR-012  no such topic or partition
 ├── TopicCreationRefused  ODR-013  the log does not want this topic
+├── TopicChangeRefused    ODR-230  … or not so
 ├── OffsetOutOfRange      ODR-014  the position is not there (any more)
 ├── RecordTooLarge        ODR-015  above the limit of the topic or the client
 ├── AppendQueueFull       ODR-016  too much is in flight
@@ -157,6 +158,20 @@ class TopicCreationRefused(LogError):
         super().__init__(
             f'ODR-013: topic "{topic}" could not be created: {reason}. '
             f"Change its settings, ask for the right to create topics, or have it created by your operators.",
+            topic,
+            reason,
+        )
+        self.topic = topic
+        self.reason = reason
+
+
+class TopicChangeRefused(LogError):
+    """The log refused to change the settings of a topic."""
+
+    def __init__(self, topic: str, reason: str) -> None:
+        super().__init__(
+            f'ODR-230: the settings of topic "{topic}" could not be changed: {reason}. '
+            f"Ask for the right to change them (AlterConfigs), or have it done by your operators.",
             topic,
             reason,
         )

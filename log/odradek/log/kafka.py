@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
 from threading import Lock
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from confluent_kafka import (
     IsolationLevel,
@@ -17,15 +17,30 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 from odradek.log.access import denied
-from odradek.log.errors import AccessDenied, CredentialsRefused, LogUnavailable, TopicCreationRefused, TopicMissing
-from odradek.log.interface import Log, MembershipListener, Offsets, Standing, TopicInfo
+from odradek.log.errors import (
+    AccessDenied,
+    CredentialsRefused,
+    LogUnavailable,
+    TopicChangeRefused,
+    TopicCreationRefused,
+    TopicMissing,
+)
+from odradek.log.interface import ClusterInfo, Log, MembershipListener, Offsets, Standing, TopicInfo
 from odradek.log.kafka_access import DENIED, PROBE, missing_topic_rights
 from odradek.log.kafka_clients import KafkaAppender, KafkaReader
 from odradek.log.kafka_membership import KafkaMembership, committed_of_group
-from odradek.log.kafka_security import is_secured, principal_of
+from odradek.log.kafka_security import principal_of
 from odradek.log.kafka_settings import (
     CLIENT_RECORD_BYTES_MAX,
     Complaints,
@@ -33,7 +48,7 @@ from odradek.log.kafka_settings import (
     common_settings,
     error_of,
 )
-from odradek.schemas.access import Right
+from odradek.schemas.access import CLUSTER, Resource, Right
 from odradek.schemas.topics import TopicSpec
 
 ADMIN_SECONDS_MAX: Final = 30
@@ -138,17 +153,15 @@ class KafkaLog(Log):
         resource = ConfigResource(ResourceType.TOPIC, name)
         while (found := self._describe(name)) is not None:
             try:
-                entries = self._ask(
-                    lambda admin: admin.describe_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)[resource],
-                    Right("DescribeConfigs", "topic", name),
-                )
+                entries = self._config_of(resource, "topic", name)
             except TopicMissing:
                 self._give_up_or_wait(_NOT_HEARD_OF, deadline)
                 continue
             config = {key: entry.value for key, entry in entries.items() if entry.value is not None}
             largest = min(int(config.get("max.message.bytes", CLIENT_RECORD_BYTES_MAX)), self._client_record_bytes_max)
-            replication = min((len(partition.replicas) for partition in found.partitions), default=None)
-            return TopicInfo(name, str(found.topic_id), len(found.partitions), largest, config, replication)
+            return TopicInfo(
+                name, str(found.topic_id), len(found.partitions), largest, config, **_copies(found.partitions)
+            )
         return None
 
     def topics(self, prefix: str) -> list[str]:
@@ -191,13 +204,44 @@ class KafkaLog(Log):
         )
         return {n: Standing(begins[n].offset, ends[n].offset, committed.get(n)) for n in numbers}
 
+    def cluster(self) -> ClusterInfo:
+        whole = Right("Describe", "cluster", CLUSTER)
+        found = self._ask(lambda admin: _future(admin.describe_cluster(request_timeout=ADMIN_REQUEST_SECONDS)), whole)
+        brokers = tuple(sorted(f"{node.host}:{node.port}" for node in found.nodes))
+        return ClusterInfo(found.cluster_id or "", brokers, self._config_of_broker(str(found.nodes[0].id)))
+
+    def _config_of_broker(self, number: str) -> dict[str, str]:
+        try:
+            entries = self._config_of(ConfigResource(ResourceType.BROKER, number), "cluster", CLUSTER)
+        except AccessDenied:
+            return {}
+        return {key: entry.value for key, entry in entries.items() if entry.value is not None}
+
+    def _config_of(self, resource: ConfigResource, kind: Resource, name: str) -> Any:
+        return self._ask(
+            lambda admin: admin.describe_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)[resource],
+            Right("DescribeConfigs", kind, name),
+        )
+
+    def alter_topic(self, name: str, config: Mapping[str, str]) -> None:
+        changes = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=changes)
+        asked = self._admin.incremental_alter_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)
+        try:
+            asked[resource].result(ADMIN_SECONDS_MAX)
+        except KafkaException as exception:
+            error = error_of(exception)
+            if error.code() in DENIED:
+                raise self._denied(Right("AlterConfigs", "topic", name)) from None
+            raise TopicChangeRefused(name, error.str()) from None
+
     @property
     def principal(self) -> str:
         return principal_of(self._config)
 
     def missing_rights(self, rights: Sequence[Right]) -> list[Right]:
-        if not is_secured(self._config):
-            return []
         existing = self.topics("")
         of_topics = [right for right in rights if right.resource == "topic"]
         missing = missing_topic_rights(self._admin, of_topics, existing, ADMIN_REQUEST_SECONDS)
@@ -387,6 +431,19 @@ class KafkaLog(Log):
             self._told.add((topic, error.code()))
             reason = str(self._denied(Right("Delete", "topic", topic))) if error.code() in DENIED else error.str()
             _logger.warning('records of topic "%s" could not be deleted: %s', topic, reason)
+
+
+def _future(asked: Any) -> Future[Any]:
+    """The types of the client are wrong here."""
+    return cast("Future[Any]", asked)
+
+
+def _copies(partitions: Sequence[Any]) -> dict[str, Any]:
+    return {
+        "replication": min((len(partition.replicas) for partition in partitions), default=None),
+        "leaderless": tuple(p.id for p in partitions if p.leader is None or p.leader.id < 0),
+        "under_replicated": tuple(p.id for p in partitions if len(p.isr) < len(p.replicas)),
+    }
 
 
 class _Passing(Exception):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from odradek.log.access import ANONYMOUS
 from odradek.log.errors import OAuthCallbackUnusable, SettingFileUnreadable, SettingsContradict
 
 ENVIRONMENT: Final[Mapping[str, str]] = {
@@ -65,14 +66,12 @@ def mechanism_of(config: Config) -> str:
     return str(config.get("sasl.mechanism") or config.get("sasl.mechanisms") or "")
 
 
-def is_secured(config: Config) -> bool:
-    """Whether brokers know who this is."""
-    return str(config.get("security.protocol", "PLAINTEXT")).upper() != "PLAINTEXT"
-
-
 def principal_of(config: Config) -> str:
-    """How ACLs name who connects, where the settings say it."""
-    if config.get("security.protocol", "").upper().startswith("SASL") and config.get("sasl.username"):
+    """How ACLs name who connects, where the settings say it: a certificate or a token says it to brokers only."""
+    protocol = str(config.get("security.protocol", "PLAINTEXT")).upper()
+    if protocol == "PLAINTEXT":
+        return ANONYMOUS
+    if protocol.startswith("SASL") and config.get("sasl.username"):
         return f"User:{config['sasl.username']}"
     return "User:NAME"
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from odradek.schemas.topics import Topics
 
-Resource = Literal["topic", "group"]
+Resource = Literal["topic", "group", "cluster"]
+CLUSTER: Final = "kafka-cluster"
+"""What Kafka calls the one resource of that kind."""
 
 
 class Role(StrEnum):
@@ -35,10 +37,11 @@ class Right(NamedTuple):
         return f'{self.operation} {self.resource} "{self.name}{"*" if self.prefixed else ""}"'
 
     def command(self, servers: str, principal: str) -> str:
+        name = "" if self.resource == "cluster" else f" {self.name}"
         pattern = " --resource-pattern-type prefixed" if self.prefixed else ""
         return (
             f"kafka-acls.sh --bootstrap-server {servers} --add --allow-principal {principal} "
-            f"--operation {self.operation} --{self.resource} {self.name}{pattern}"
+            f"--operation {self.operation} --{self.resource}{name}{pattern}"
         )
 
 
