@@ -120,7 +120,7 @@ def _acl(
     user: str, right: Right
 ) -> tuple[ResourceType, str, ResourcePatternType, str, str, AclOperation, AclPermissionType]:
     return (
-        ResourceType[right.resource.upper()],
+        ResourceType.BROKER if right.resource == "cluster" else ResourceType[right.resource.upper()],
         right.name,
         ResourcePatternType.PREFIXED if right.prefixed else ResourcePatternType.LITERAL,
         f"User:{user}",

@@ -157,7 +157,10 @@ class _Namespace:
         missing = {role: self._missing(role) for role in Role}
         complete = [role for role, rights in missing.items() if not any(not right.without for right in rights)]
         if complete:
-            yield Finding("access", Level.OK, f"this principal has the rights of: {', '.join(complete)}")
+            text = (
+                f"this principal has the rights of: {', '.join(complete)} (of groups brokers tell Describe, not Read)"
+            )
+            yield Finding("access", Level.OK, text)
         for role, rights in missing.items():
             needed = [right for right in rights if not right.without]
             if needed and (role == self.role or not complete):

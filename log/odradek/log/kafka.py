@@ -37,7 +37,7 @@ from odradek.log.errors import (
     TopicMissing,
 )
 from odradek.log.interface import ClusterInfo, Log, MembershipListener, Offsets, Standing, TopicInfo
-from odradek.log.kafka_access import DENIED, PROBE, missing_topic_rights
+from odradek.log.kafka_access import DENIED, PROBE, lacks, missing_topic_rights
 from odradek.log.kafka_clients import KafkaAppender, KafkaReader
 from odradek.log.kafka_membership import KafkaMembership, committed_of_group
 from odradek.log.kafka_security import principal_of
@@ -244,16 +244,30 @@ class KafkaLog(Log):
     def missing_rights(self, rights: Sequence[Right]) -> list[Right]:
         existing = self.topics("")
         of_topics = [right for right in rights if right.resource == "topic"]
-        missing = missing_topic_rights(self._admin, of_topics, existing, ADMIN_REQUEST_SECONDS)
-        return missing + [right for right in rights if right.resource == "group" and self._may_not_join(right)]
+        missing = set(missing_topic_rights(self._admin, of_topics, existing, ADMIN_REQUEST_SECONDS))
+        missing.update(right for right in rights if right.resource == "group" and self._lacks_group(right))
+        missing.update(right for right in rights if right.resource == "cluster" and self._lacks_cluster(right))
+        return [right for right in rights if right in missing]
 
-    def _may_not_join(self, right: Right) -> bool:
-        """What may not be read may not be described either."""
+    def _lacks_group(self, right: Right) -> bool:
+        """What may be read may be described; the reverse only a request tells that can abort the process.
+
+        (librdkafka issue 4605)
+        """
         try:
             committed_of_group(self._servers, self._config, right.name, PROBE, [0], ADMIN_SECONDS_MAX)
         except AccessDenied:
             return True
         return False
+
+    def _lacks_cluster(self, right: Right) -> bool:
+        found = self._ask(
+            lambda admin: _future(
+                admin.describe_cluster(include_authorized_operations=True, request_timeout=ADMIN_REQUEST_SECONDS)
+            ),
+            right,
+        )
+        return lacks(right, found.authorized_operations)
 
     def close(self) -> None:
         with self._lock:

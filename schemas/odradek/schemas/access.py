@@ -115,4 +115,5 @@ def _of_operator(topics: Topics) -> list[Right]:
     return [
         *(Right(operation, "topic", _all(topics), prefixed=True) for operation in everything),
         Right("Describe", "group", _all(topics), prefixed=True),
+        Right("DescribeConfigs", "cluster", CLUSTER, without="see how long brokers keep the offsets of groups"),
     ]
