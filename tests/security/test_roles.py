@@ -153,7 +153,7 @@ def test_doctor_says_who_may_what(lived: SecureBroker) -> None:
     asked = json.loads(run(lived, "doctor", "--json", "--role", "worker", user="client"))
     lacking = [finding for finding in asked if finding["check"] == "access" and finding["level"] == "fail"]
     assert [finding["text"].partition(" lacks ")[0] for finding in lacking] == ["to be the worker it"]
-    assert f"--allow-principal User:client --operation Read --group {TOPICS.queue_group(QUEUE)}" in lacking[0]["advice"]
+    assert f"--allow-principal User:client --operation Write --topic {TOPICS.dead_letter}" in lacking[0]["advice"]
 
 
 def test_doctor_mends_with_the_rights_of_an_operator(lived: SecureBroker) -> None:

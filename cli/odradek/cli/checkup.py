@@ -119,9 +119,9 @@ class _Namespace:
 
     def findings(self) -> Iterator[Finding]:
         checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
-            ("access", self._access),
             ("clock", self._clock),
             ("partitions", self._signs_of_life),
+            ("access", self._access),
             ("topics", self._topics),
             ("orchestrators", self._orchestrators),
             ("inbox", self._inbox),
@@ -157,9 +157,7 @@ class _Namespace:
         missing = {role: self._missing(role) for role in Role}
         complete = [role for role, rights in missing.items() if not any(not right.without for right in rights)]
         if complete:
-            text = (
-                f"this principal has the rights of: {', '.join(complete)} (of groups brokers tell Describe, not Read)"
-            )
+            text = f"this principal has the rights of: {', '.join(complete)} (of groups only Describe is seen)"
             yield Finding("access", Level.OK, text)
         for role, rights in missing.items():
             needed = [right for right in rights if not right.without]
@@ -171,7 +169,7 @@ class _Namespace:
                 yield self._lacking(Level.WARN, f"as {role} it cannot {undone}: it lacks", rights)
 
     def _missing(self, role: Role) -> list[Right]:
-        return self.log.missing_rights(rights_of(role, self.topics, self._queue_names()))
+        return self.log.missing_rights(rights_of(role, self.topics, sorted({*self._queue_names(), *self.workers})))
 
     def _lacking(self, level: Level, words: str, rights: list[Right]) -> Finding:
         servers = self.log.address.removeprefix("kafka://")

@@ -37,7 +37,7 @@ from odradek.log.errors import (
     TopicMissing,
 )
 from odradek.log.interface import ClusterInfo, Log, MembershipListener, Offsets, Standing, TopicInfo
-from odradek.log.kafka_access import DENIED, PROBE, lacks, missing_topic_rights
+from odradek.log.kafka_access import DENIED, PROBE, missing_topic_rights
 from odradek.log.kafka_clients import KafkaAppender, KafkaReader
 from odradek.log.kafka_membership import KafkaMembership, committed_of_group
 from odradek.log.kafka_security import principal_of
@@ -246,7 +246,7 @@ class KafkaLog(Log):
         of_topics = [right for right in rights if right.resource == "topic"]
         missing = set(missing_topic_rights(self._admin, of_topics, existing, ADMIN_REQUEST_SECONDS))
         missing.update(right for right in rights if right.resource == "group" and self._lacks_group(right))
-        missing.update(right for right in rights if right.resource == "cluster" and self._lacks_cluster(right))
+        missing.update(right for right in rights if right.resource == "cluster" and self._lacks_cluster())
         return [right for right in rights if right in missing]
 
     def _lacks_group(self, right: Right) -> bool:
@@ -260,14 +260,9 @@ class KafkaLog(Log):
             return True
         return False
 
-    def _lacks_cluster(self, right: Right) -> bool:
-        found = self._ask(
-            lambda admin: _future(
-                admin.describe_cluster(include_authorized_operations=True, request_timeout=ADMIN_REQUEST_SECONDS)
-            ),
-            right,
-        )
-        return lacks(right, found.authorized_operations)
+    def _lacks_cluster(self) -> bool:
+        """Only to see the settings of brokers is ever asked for."""
+        return not self.cluster().config
 
     def close(self) -> None:
         with self._lock:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AclOperation, AdminClient
+from confluent_kafka.admin import AdminClient
 
 from odradek.log.kafka_settings import error_of
 from odradek.schemas.access import Right
@@ -63,12 +63,6 @@ def _is_missing(right: Right, told: frozenset[str] | None) -> bool:
         # A topic that may not even be described may still be made, or its configuration read.
         return told is not None and right.operation in _INCLUDE_DESCRIBE
     return kafka_name(right.operation) not in told
-
-
-def lacks(right: Right, told: Iterable[AclOperation] | None) -> bool:
-    """``told`` are the operations that brokers allow; without any they did not say."""
-    allowed = {operation.name for operation in told or ()}
-    return bool(allowed) and kafka_name(right.operation) not in allowed
 
 
 def kafka_name(operation: str) -> str:
