@@ -94,7 +94,7 @@ class SecureBroker(LocalBroker):
     @property
     def admin(self) -> AdminClient:
         if self._admin is None:
-            self._admin = AdminClient({"bootstrap.servers": self.bootstrap})
+            self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         return self._admin
 
     def add_user(self, name: str) -> None:

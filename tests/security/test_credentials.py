@@ -136,7 +136,7 @@ def test_tokens_from_a_server(broker: SecureBroker, namespace: str, token_url: s
     connect(broker.at("OAUTH"), variables)
 
 
-@pytest.mark.parametrize("fault", ["password", "user", "authority", "certificate"])
+@pytest.mark.parametrize("fault", ["password", "user", "authority", "certificate", "no TLS"])
 def test_what_is_refused_ends_soon(
     broker: SecureBroker, namespace: str, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -147,6 +147,8 @@ def test_what_is_refused_ends_soon(
         variables["ODRADEK_SASL_USERNAME"] = "nobody"
     elif fault == "authority":
         del variables["ODRADEK_SSL_CA_FILE"]
+    elif fault == "no TLS":
+        variables = {}
     else:
         listener, variables = "MTLS", {"ODRADEK_SSL_CA_FILE": str(broker.authority.file)}
     began = time.monotonic()

@@ -40,7 +40,7 @@ from odradek.log.interface import ClusterInfo, Log, MembershipListener, Offsets,
 from odradek.log.kafka_access import DENIED, PROBE, missing_topic_rights
 from odradek.log.kafka_clients import KafkaAppender, KafkaReader
 from odradek.log.kafka_membership import KafkaMembership, committed_of_group
-from odradek.log.kafka_security import principal_of
+from odradek.log.kafka_security import is_tls, principal_of, speaks_tls
 from odradek.log.kafka_settings import (
     CLIENT_RECORD_BYTES_MAX,
     Complaints,
@@ -106,6 +106,7 @@ class KafkaLog(Log):
         self._servers = servers
         self._config = dict(config)
         self._complaints = Complaints(servers)
+        self._tls_looked_for = False
         self._lock = Lock()
         self._admin_client: AdminClient | None = None
         self._told: set[tuple[str, int]] = set()
@@ -414,9 +415,18 @@ class KafkaLog(Log):
     def _hear(self) -> None:
         """What the admin client has to say of the brokers. Raises ``CredentialsRefused``."""
         self._admin.poll(0)
-        refusal = self._complaints.refusal
-        if refusal is not None:
+        refusal = self._complaints.refusal or self._tls_wanted()
+        if refusal:
             raise CredentialsRefused(self.address, refusal)
+
+    def _tls_wanted(self) -> str:
+        """A client that speaks plainly to a listener for TLS hears nothing but that it is disconnected."""
+        if not self._complaints.all_down or is_tls(self._config) or self._tls_looked_for:
+            return ""
+        self._tls_looked_for = True
+        if not any(speaks_tls(server) for server in self._servers.split(",")):
+            return ""
+        return "the listener speaks TLS, and security.protocol (ODRADEK_SECURITY_PROTOCOL) has none"
 
     def _give_up_or_wait(self, error: KafkaError, deadline: float) -> None:
         self._hear()

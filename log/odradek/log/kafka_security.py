@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import socket
+import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +34,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
 }
 """librdkafka's names, and the variables that say the same."""
 
+GREETING_SECONDS: Final = 2.0
 PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI")
 OAUTH_METHOD: Final = "sasl.oauthbearer.method"
@@ -74,6 +77,25 @@ def principal_of(config: Config) -> str:
     if protocol.startswith("SASL") and config.get("sasl.username"):
         return f"User:{config['sasl.username']}"
     return "User:NAME"
+
+
+def is_tls(config: Config) -> bool:
+    return str(config.get("security.protocol", "")).upper().endswith("SSL")
+
+
+def speaks_tls(server: str) -> bool:
+    """Whether somebody at ``host:port`` answers to a greeting in TLS, whoever that is."""
+    host, _, port = server.rpartition(":")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((host.strip("[]"), int(port)), GREETING_SECONDS) as plain,
+            context.wrap_socket(plain),
+        ):
+            return True
+    except OSError:
+        return False
 
 
 def oauth_callback(named: Any) -> Callable[..., Any]:

@@ -124,8 +124,11 @@ class Complaints:
         self._told: dict[int, float] = {}
         self._refusal = ""
         self._refused_since = 0.0
+        self.all_down = False
+        """Since the last answer the client has lost every broker."""
 
     def __call__(self, error: KafkaError) -> None:
+        self.all_down |= error.code() == KafkaError._ALL_BROKERS_DOWN
         if error.code() in _REFUSALS or _TLS_WORDS in error.str():
             self._refused_since = self._refused_since if self._refusal else time.monotonic()
             self._refusal = error.str()
@@ -140,6 +143,7 @@ class Complaints:
     def answered(self) -> None:
         """A broker has let this client in."""
         self._refusal = ""
+        self.all_down = False
 
     def tell(self, kind: int, text: str) -> None:
         now = time.monotonic()
