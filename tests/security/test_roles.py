@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
 from odradek.cli import main
@@ -33,7 +33,7 @@ RULE = re.compile(
 )
 
 
-def run(broker: SecureBroker, *arguments: str, user: str = "operator") -> str:
+def invoke(broker: SecureBroker, *arguments: str, user: str) -> Result:
     config = broker.scram(user)
     names = {
         "security.protocol": "SECURITY_PROTOCOL", "sasl.mechanism": "SASL_MECHANISM", "sasl.username": "SASL_USERNAME",
@@ -41,7 +41,11 @@ def run(broker: SecureBroker, *arguments: str, user: str = "operator") -> str:
     }  # fmt: skip
     environment = {f"ODRADEK_{names[name]}": value for name, value in config.items()}
     environment |= {"ODRADEK_LOG": broker.at("SCRAM"), "ODRADEK_NAMESPACE": NAMESPACE}
-    done = CliRunner().invoke(main, arguments, prog_name="odradek", env=environment)
+    return CliRunner().invoke(main, arguments, prog_name="odradek", env=environment)
+
+
+def run(broker: SecureBroker, *arguments: str, user: str = "operator") -> str:
+    done = invoke(broker, *arguments, user=user)
     assert done.exit_code in (0, 1), done.stderr
     assert user != "operator" or "ODR-229" not in done.output
     return done.stdout
@@ -144,6 +148,24 @@ def test_a_right_that_is_missing_is_named(lived: SecureBroker, role: Role, right
     finally:
         lived.grant(role, [right])
         log.close()
+
+
+@pytest.mark.parametrize("role", [Role.ORCHESTRATOR, Role.WORKER])
+def test_who_may_see_the_group_and_not_join_it_ends(lived: SecureBroker, role: Role) -> None:
+    """Brokers do not tell the two apart beforehand, so it comes out a moment later."""
+    right = next(right for right in rights_of(role, TOPICS, [QUEUE]) if right.resource == "group")
+    lived.grant(role, [right._replace(operation="Describe")])
+    lived.revoke(role, right)
+    serve = {Role.ORCHESTRATOR: "orchestrator", Role.WORKER: "worker"}[role]
+    named = ["tests.security.shop", "--health-port", "off", *(["--queue", QUEUE] if role == Role.WORKER else [])]
+    try:
+        began = time.monotonic()
+        done = invoke(lived, serve, *named, user=role)
+        assert (done.exit_code != 0, "ODR-229" in done.stderr) == (True, True)
+        assert f"--operation Read --group {right.name}" in done.stderr
+        assert time.monotonic() - began < 30
+    finally:
+        lived.grant(role, [right])
 
 
 def test_doctor_says_who_may_what(lived: SecureBroker) -> None:

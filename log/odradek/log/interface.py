@@ -183,7 +183,7 @@ class Membership(ABC):
 
     @abstractmethod
     def poll(self) -> None:
-        """Let group events reach the listener; does not wait."""
+        """Let group events reach the listener; does not wait. Raises ``AccessDenied`` for who may not join."""
 
     @property
     @abstractmethod

@@ -50,6 +50,7 @@ class KafkaMembership(Membership):
         self._consumer = Consumer(settings, logger=client_logger)
         self._closed = False
         self._handing_over = False
+        self._joined = False
         self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def poll(self) -> None:
@@ -65,6 +66,8 @@ class KafkaMembership(Membership):
                 self._complain(error)
 
     def _complain(self, error: KafkaError) -> None:
+        if error.code() in DENIED and not self._joined:
+            raise self._failed(error)
         if error.code() in DENIED:
             self._complaints.tell(error.code(), str(self._failed(error)))
         else:
@@ -138,6 +141,7 @@ class KafkaMembership(Membership):
         self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, added: list[TopicPartition]) -> None:
+        self._joined = True
         # An explicit offset spares the look-up of the committed one; being paused, it is never fetched from.
         ours = [TopicPartition(tp.topic, tp.partition, 0) for tp in added]
         consumer.incremental_assign(ours)
