@@ -298,7 +298,6 @@ class Fetcher(threading.Thread):
     def assigned(self, partitions: Sequence[int]) -> None:
         self._was_assigned = True
         self._arriving += partitions
-        self._arriving += partitions
 
     def revoked(self, partitions: Sequence[int]) -> None:
         """Running attempts are handed over, so that nobody runs them again; the rest is left to the next holder."""
