@@ -65,7 +65,7 @@ schemas: $(STAMP) ## Write the Avro schemas under development anew from the reco
 	$(BIN)/python schemas/make_schemas.py
 
 reference: $(STAMP) ## Make the generated parts of docs/reference anew
-	for page in records metrics cli; do $(BIN)/python docs/reference/make_$$page.py || exit 1; done
+	for page in records metrics cli acls; do $(BIN)/python docs/reference/make_$$page.py || exit 1; done
 
 properties: $(STAMP) ## Random workflows: make properties SEEDS=10000 [FIRST=0]
 	$(BIN)/python -m tests.orchestrator.random_workflows $(FIRST) $(SEEDS)

@@ -57,7 +57,7 @@ def test_values_that_hold_secrets_show_none_of_them(caplog: pytest.LogCaptureFix
         OrchestratorSettings(redis=REDIS),
         TLSConfig(client_cert=b"cert", client_private_key=key),
         ConnectConfig(NOWHERE, TLSConfig(client_cert=b"cert", client_private_key=key), SASL, schema_registry=registry),
-        Common(log=f"kafka://{NOWHERE}", log_config=SASL, schema_registry=registry),
+        Common(f"kafka://{NOWHERE}", given_log_config=SASL, given_schema_registry=registry),
         open_log(f"kafka://{NOWHERE}", SASL),
         RedisStorageDriver(REDIS),
         ExternalStorage([RedisStorageDriver(REDIS)]),
@@ -98,8 +98,11 @@ def test_brokers_that_cannot_be_reached(
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr("odradek.log.kafka.ADMIN_SECONDS_MAX", 0.3)
     monkeypatch.setattr("odradek.log.kafka.ADMIN_REQUEST_SECONDS", 0.2)
-    log = open_log(f"kafka://{NOWHERE}", config)
-    uses: tuple[Callable[[], Any], ...] = (lambda: log.topics(""), log.appender, log.reader)
+    uses: tuple[Callable[[], Any], ...] = (
+        lambda: open_log(f"kafka://{NOWHERE}", config).topics(""),
+        lambda: open_log(f"kafka://{NOWHERE}", config).appender(),
+        lambda: open_log(f"kafka://{NOWHERE}", config).reader(),
+    )
     for use in uses:
         try:
             made = use()

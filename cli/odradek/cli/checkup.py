@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from odradek.cli.asking import check_reachable, namespaces
 from odradek.cli.errors import explain
+from odradek.cli.findings import Finding, Level, some
 from odradek.cli.options import Common
 from odradek.cli.standing import duration
 from odradek.cli.topic_check import differences
+from odradek.cli.topic_health import copies, drifted
 from odradek.cli.topics import wanted_topics
 from odradek.cli.versions import librdkafka_version, odradek_version
-from odradek.log import Log, LogUnavailable, Record, TopicInfo
+from odradek.log import ClusterInfo, Log, LogUnavailable, Record, TopicInfo
 from odradek.log.backlog import oldest_waiting_ms, read_backlog
 from odradek.log.controls import Controls
 from odradek.log.namespace import FACTS_KEY, SCHEMA_REGISTRY_VARIABLE, is_embedded, read_to_end
+from odradek.schemas.access import Right, Role, rights_of
 from odradek.schemas.codec import Codec
 from odradek.schemas.errors import SchemaError
 from odradek.schemas.records import SCHEMA_VERSION, Beacon, NamespaceFacts, WorkerLease, WorkersRecord
@@ -32,27 +33,19 @@ SKEW_SECONDS_WARN: Final = 1.0
 SKEW_SECONDS_FAIL: Final = 30.0
 LAG_RECORDS_WARN: Final = 10_000
 APPEND_SECONDS: Final = 10.0
+OFFSETS_MINUTES: Final = 7 * 24 * 60
+GENERATIONS: Final = (
+    ("3.7", "group.coordinator.rebalance.protocols"),
+    ("2.8", "node.id"),
+)
+"""Which setting came with which version."""
 
 
-class Level(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
+def check_up(common: Common, role: Role | None = None) -> Iterator[Finding]:
+    """Look at everything; stops early when the log, or the namespace, is not there.
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    check: str
-    level: Level
-    text: str
-    advice: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def check_up(common: Common) -> Iterator[Finding]:
-    """Look at everything; stops early when the log, or the namespace, is not there."""
+    ``role``: whose rights must be there; None: those of any.
+    """
     try:
         check_reachable(common)
         log = common.open_log()
@@ -62,21 +55,38 @@ def check_up(common: Common) -> Iterator[Finding]:
         return
     try:
         yield Finding("address", Level.OK, f"{common.address} answers")
-        yield _versions(log)
+        yield from _versions(log)
         yield from _schema_registry(common)
         if common.namespace not in present:
             others = ", ".join(present) or "none"
             text = f'there is no namespace "{common.namespace}"; there are: {others}'
             yield Finding("namespace", Level.FAIL, text, 'Correct --namespace, or run "odradek topics create".')
             return
-        yield from _Namespace(log, common.namespace).findings()
+        yield from _Namespace(log, common.namespace, role).findings()
     finally:
         log.close()
 
 
-def _versions(log: Log) -> Finding:
+def _versions(log: Log) -> Iterator[Finding]:
     client = f", librdkafka {librdkafka_version()}" if not is_embedded(log) else ""
-    return Finding("versions", Level.OK, f"odradek {odradek_version()}, schema version {SCHEMA_VERSION}{client}")
+    yield Finding("versions", Level.OK, f"odradek {odradek_version()}, schema version {SCHEMA_VERSION}{client}")
+    cluster = log.cluster()
+    if cluster is None:
+        return
+    kept = cluster.config.get("offsets.retention.minutes")
+    text = f"cluster {cluster.id}, {len(cluster.brokers)} brokers ({some(list(cluster.brokers))}){_generation(cluster)}"
+    if kept is not None and int(kept) < OFFSETS_MINUTES:
+        text += f"; they forget a group's offsets after {duration(int(kept) * 60)}"
+        advice = "Set offsets.retention.minutes to 10080 or more, or workers run again what they had done."
+        yield Finding("cluster", Level.WARN, text, advice)
+    else:
+        yield Finding("cluster", Level.OK, text)
+
+
+def _generation(cluster: ClusterInfo) -> str:
+    """Brokers do not tell their version; the settings that they know say how old they are at most."""
+    since = [version for version, setting in GENERATIONS if setting in cluster.config]
+    return f", Kafka {since[0]} or newer" if since else ""
 
 
 def _schema_registry(common: Common) -> Iterator[Finding]:
@@ -97,8 +107,9 @@ def _schema_registry(common: Common) -> Iterator[Finding]:
 class _Namespace:
     """A namespace that exists, at one moment."""
 
-    def __init__(self, log: Log, name: str) -> None:
+    def __init__(self, log: Log, name: str, role: Role | None) -> None:
         self.log = log
+        self.role = role
         self.name = name
         self.topics = Topics(name)
         self.now_ms = 0
@@ -108,9 +119,10 @@ class _Namespace:
 
     def findings(self) -> Iterator[Finding]:
         checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
-            ("topics", self._topics),
             ("clock", self._clock),
             ("partitions", self._signs_of_life),
+            ("access", self._access),
+            ("topics", self._topics),
             ("orchestrators", self._orchestrators),
             ("inbox", self._inbox),
             ("queues", self._queues),
@@ -127,39 +139,42 @@ class _Namespace:
     # ------------------------------------------------------------------------------------------ topics
 
     def _topics(self) -> Iterator[Finding]:
-        specs = wanted_topics(self.log, self.name, (), None, None)
+        specs = wanted_topics(self.log, self.name, tuple(self.workers), None, None)
         found: dict[str, TopicInfo | None] = {spec.name: self.log.topic(spec.name) for spec in specs}
         differing = differences(specs, found)
-        for difference in differing:
-            level = Level.FAIL if difference.matters else Level.WARN
-            text = f"{difference.topic}: {difference.setting} is {difference.found}, should be {difference.wanted}"
-            yield Finding(
-                "topics", level, text, '"odradek topics check" shows all; change it with your cluster\'s tools.'
-            )
+        yield from drifted(differing)
         if not differing:
             yield Finding("topics", Level.OK, f"{len(specs)} topics are as they should be")
-        yield from self._copies(found)
+        yield from copies(found)
 
-    def _copies(self, found: Mapping[str, TopicInfo | None]) -> Iterator[Finding]:
-        infos = [info for info in found.values() if info is not None and info.replication is not None]
-        few = [info.name for info in infos if (info.replication or 0) < 3]
-        unsafe = [info.name for info in infos if int(info.config.get("min.insync.replicas", "1")) < 2]
-        unclean = [info.name for info in infos if info.config.get("unclean.leader.election.enable") == "true"]
-        if few:
-            text = f"fewer than 3 copies: {_some(few)}"
-            yield Finding("replication", Level.WARN, text, "Fine for trying out; for data to keep use --replication 3.")
-        if unsafe:
-            text = f"min.insync.replicas below 2: {_some(unsafe)}"
-            yield Finding(
-                "replication", Level.WARN, text, "One lost broker may lose history: set min.insync.replicas=2."
-            )
-        if unclean:
-            text = f"unclean leader election is on: {_some(unclean)}"
-            yield Finding(
-                "replication", Level.FAIL, text, "It can lose history: set unclean.leader.election.enable=false."
-            )
-        if infos and not few and not unsafe:
-            yield Finding("replication", Level.OK, "3 copies or more, and 2 of them for each append")
+    # ------------------------------------------------------------------------------------------ rights
+
+    def _access(self) -> Iterator[Finding]:
+        """Of logs that know who asks."""
+        principal = self.log.principal
+        if not principal:
+            return
+        missing = {role: self._missing(role) for role in Role}
+        complete = [role for role, rights in missing.items() if not any(not right.without for right in rights)]
+        if complete:
+            text = f"this principal has the rights of: {', '.join(complete)} (of groups only Describe is seen)"
+            yield Finding("access", Level.OK, text)
+        for role, rights in missing.items():
+            needed = [right for right in rights if not right.without]
+            if needed and (role == self.role or not complete):
+                level = Level.FAIL if role == self.role else Level.WARN
+                yield self._lacking(level, f"to be the {role} it lacks", needed)
+            elif rights and role in (self.role, *complete[:1]):
+                undone = " and ".join(right.without for right in rights if right.without)
+                yield self._lacking(Level.WARN, f"as {role} it cannot {undone}: it lacks", rights)
+
+    def _missing(self, role: Role) -> list[Right]:
+        return self.log.missing_rights(rights_of(role, self.topics, sorted({*self._queue_names(), *self.workers})))
+
+    def _lacking(self, level: Level, words: str, rights: list[Right]) -> Finding:
+        servers = self.log.address.removeprefix("kafka://")
+        commands = "; ".join(right.command(servers, self.log.principal) for right in rights)
+        return Finding("access", level, f"{words} {', '.join(right.words for right in rights)}", commands)
 
     # ------------------------------------------------------------------------------------------ clock and company
 
@@ -266,9 +281,12 @@ class _Namespace:
         else:
             yield Finding("inbox", Level.OK, text)
 
-    def _queues(self) -> Iterator[Finding]:
+    def _queue_names(self) -> list[str]:
         prefix = self.topics.tasks_prefix
-        queues = [name.removeprefix(prefix) for name in self.log.topics(prefix)]
+        return [name.removeprefix(prefix) for name in self.log.topics(prefix)]
+
+    def _queues(self) -> Iterator[Finding]:
+        queues = self._queue_names()
         for queue in sorted({*queues, *self.workers}):
             yield self._queue(queue)
         if not queues:
@@ -286,7 +304,7 @@ class _Namespace:
         reading = read_backlog(self.log, self.topics, queue)
         waiting = reading.waiting
         leases = self.workers.get(queue, [])
-        names = f" ({_some([lease.identity for lease in leases])})" if leases else ""
+        names = f" ({some([lease.identity for lease in leases])})" if leases else ""
         text = f'"{queue}": {waiting} tasks wait or run, {len(leases)} workers{names}'
         oldest_ms = oldest_waiting_ms(self.log, self.topics, queue, reading) if waiting else None
         if oldest_ms is not None:
@@ -311,7 +329,3 @@ def _body(record: Record) -> object:
         return Codec().decode(WorkersRecord, record.value).body
     except SchemaError:
         return None
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

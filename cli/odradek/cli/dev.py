@@ -43,7 +43,7 @@ def dev(common: Common, modules: tuple[str, ...], queue: str, health: HealthOpti
     """
     messages.set_up(common, quiet=common.log_level == "info" and not common.verbose)
     if common.log is None:
-        common.log = DEV_LOG
+        common.given_log = DEV_LOG
     from odradek.cli import modules as loading
 
     found = loading.load(modules)
@@ -66,7 +66,7 @@ class _Dev:
         on_stop_signal(lambda: _wake(loop, stop))
         client = await Client.connect(
             common.address,
-            log_config=common.log_config,
+            log_config=common.kafka_config(),
             **common.client_options(),
             schema_registry=common.schema_registry,
         )

@@ -1,13 +1,24 @@
-"""``odradek doctor``: what is wrong, and what to do."""
+"""``odradek doctor``: what is wrong, what to do, and doing what is safe."""
 
 from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from odradek.cli import messages
+from odradek.cli.errors import NeedsConfirmation
 from odradek.cli.exits import ExitCode
+from odradek.cli.findings import Finding, Level, Repair
 from odradek.cli.options import Command, Common, pass_common
 from odradek.cli.output import console, json_option, print_json
+
+if TYPE_CHECKING:
+    from odradek.schemas.access import Role
+
+ROLES = ("client", "orchestrator", "worker", "operator")
+_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
 @click.command(
@@ -17,32 +28,95 @@ from odradek.cli.output import console, json_option, print_json
 Examples:
   odradek --log kafka://k1:9092 --namespace shop doctor
   odradek doctor --json | jq '.[] | select(.level != "ok")'
+  odradek doctor --role worker
+  odradek doctor --fix
 """,
 )
+@click.option("--fix", is_flag=True, help="Mend what can be mended without a loss, after showing it.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--role", type=click.Choice(ROLES), help="Whose rights this principal must have.")
 @json_option
 @pass_common
-def doctor(common: Common, as_json: bool) -> int:
-    """Look at the log, the namespace, its topics, clocks, orchestrators, workers and queues.
+def doctor(common: Common, fix: bool, yes: bool, role: str | None, as_json: bool) -> int:
+    """Look at the log, the namespace, its topics, rights, clocks, orchestrators, workers and queues.
 
     Each finding is ok, warn or fail, with what to do. A fail ends with the exit code 1. Writes one small record to the
-    namespace's workers topic, and removes it.
+    namespace's workers topic, and removes it. --fix makes missing topics and sets topics' settings back; it moves no
+    copies and changes no partitions. What it says afterwards is how things are then.
     """
     messages.set_up(common, quiet=True)
-    address = common.shown_address
-    from odradek.cli.checkup import Level, check_up
+    from odradek.schemas.access import Role
 
-    findings = []
-    styles = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
-    out = console()
-    if not as_json:
-        click.echo(f'{address}, namespace "{common.namespace}"', err=True)
-    for finding in check_up(common):
-        findings.append(finding)
-        if not as_json:
-            out.print(f"[{styles[finding.level]}]{finding.level:<4}[/]", f"{finding.check:<14}", end=" ")
-            out.print(finding.text, markup=False, soft_wrap=True)
-            if finding.level is not Level.OK and finding.advice:
-                out.print(" " * 19, f"→ {finding.advice}", markup=False, soft_wrap=True)
+    look = _Look(common, Role(role) if role else None, as_json=as_json)
+    findings = look.findings()
+    repairs = list(dict.fromkeys(finding.repair for finding in findings if finding.repair)) if fix else []
+    if repairs:
+        _agree(repairs, yes=yes)
+        _mend(common, repairs)
+        findings = look.findings()
     if as_json:
-        print_json([finding.as_json() for finding in findings])
+        shown: Any = [finding.as_json() for finding in findings]
+        print_json({"mended": [repair.words for repair in repairs], "findings": shown} if fix else shown)
+    elif fix and not repairs:
+        click.echo("There is nothing that can be mended here.", err=True)
     return int(ExitCode.FAILED if any(finding.level is Level.FAIL for finding in findings) else ExitCode.OK)
+
+
+class _Look:
+    """At everything, as often as it is asked for."""
+
+    def __init__(self, common: Common, role: Role | None, *, as_json: bool) -> None:
+        self._common, self._role, self._as_json = common, role, as_json
+
+    def findings(self) -> list[Finding]:
+        """Shown as they are found."""
+        from odradek.cli.checkup import check_up
+
+        if not self._as_json:
+            click.echo(f'{self._common.shown_address}, namespace "{self._common.namespace}"', err=True)
+        found = []
+        for finding in check_up(self._common, self._role):
+            found.append(finding)
+            if not self._as_json:
+                _show(finding)
+        return found
+
+
+def _show(finding: Finding) -> None:
+    out = console()
+    out.print(f"[{_STYLES[finding.level]}]{finding.level:<4}[/]", f"{finding.check:<14}", end=" ")
+    out.print(finding.text, markup=False, soft_wrap=True)
+    if finding.level is not Level.OK and finding.advice:
+        out.print(" " * 19, f"→ {finding.advice}", markup=False, soft_wrap=True)
+
+
+def _agree(repairs: list[Repair], *, yes: bool) -> None:
+    click.echo("\nTo be mended:", err=True)
+    for repair in repairs:
+        click.echo(f"  {repair.words}", err=True)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise NeedsConfirmation("mending this")
+    click.confirm("Do it?", abort=True, err=True)
+
+
+def _mend(common: Common, repairs: list[Repair]) -> None:
+    from odradek.log.namespace import create_namespace
+    from odradek.schemas.topics import Topics
+
+    log = common.open_log()
+    try:
+        settings: dict[str, dict[str, str]] = {}
+        for repair in repairs:
+            if repair.setting is not None:
+                settings.setdefault(repair.topic, {})[repair.setting] = repair.wanted
+        for topic, config in settings.items():
+            log.alter_topic(topic, config)
+        prefix = Topics(common.namespace).tasks_prefix
+        missing = [repair.topic for repair in repairs if repair.setting is None]
+        if missing:
+            queues = tuple(name.removeprefix(prefix) for name in missing if name.startswith(prefix))
+            create_namespace(log, common.namespace, queues=queues, schema_registry=common.schema_registry)
+    finally:
+        log.close()

@@ -12,11 +12,11 @@ import click
 
 from odradek.cli.errors import AddressMissing, LogConfigInvalid
 from odradek.cli.modules import made
-from odradek.envconfig import read_log_config
 
 if TYPE_CHECKING:
     from odradek.activity.interceptors import Interceptor
     from odradek.converter import DataConverter
+    from odradek.envconfig import ConnectionSettings
     from odradek.log import Log
 
 DEV_FILE: Final = Path(".odradek/dev.db")
@@ -27,22 +27,47 @@ DEV_LOG: Final = f"sqlite:///{DEV_FILE}"
 class Common:
     """What the common options say."""
 
-    log: str | None = None
-    namespace: str = "default"
-    log_config: dict[str, str] = field(default_factory=dict, repr=False)
-    schema_registry: str | None = field(default=None, repr=False)
+    given_log: str | None = None
+    given_namespace: str | None = None
+    given_log_config: dict[str, str] = field(default_factory=dict, repr=False)
+    given_schema_registry: str | None = field(default=None, repr=False)
     converter: str | None = None
     interceptor: list[str] = field(default_factory=list)
     verbose: bool = False
     log_format: str = "text"
     log_level: str = "info"
 
+    @cached_property
+    def settings(self) -> ConnectionSettings:
+        """What the environment says; options go before it. Raises ``SettingFileUnreadable``."""
+        from odradek.envconfig import ConnectionSettings
+
+        return ConnectionSettings.read()
+
+    @property
+    def log(self) -> str | None:
+        return self.given_log or self.settings.log
+
+    @property
+    def namespace(self) -> str:
+        return self.given_namespace or self.settings.namespace or "default"
+
+    @property
+    def schema_registry(self) -> str | None:
+        registry = self.settings.schema_registry
+        return self.given_schema_registry or (registry.get_secret_value() if registry else None)
+
+    def kafka_config(self) -> dict[str, str]:
+        """What Kafka's client is told. Raises ``SettingsInvalid``, and ``ValueError`` for what cannot be read."""
+        return {**self.settings.kafka(), **self.given_log_config}
+
     @property
     def address(self) -> str:
         """Raises ``AddressMissing`` when nobody named a log."""
-        if self.log is None:
+        log = self.log
+        if log is None:
             raise AddressMissing(DEV_LOG if DEV_FILE.exists() else None)
-        return self.log if "://" in self.log else f"kafka://{self.log}"
+        return log if "://" in log else f"kafka://{log}"
 
     @property
     def shown_address(self) -> str:
@@ -84,7 +109,7 @@ class Common:
     def open_log(self) -> Log:
         from odradek.log import open_log
 
-        return open_log(self.address, self.log_config)
+        return open_log(self.address, self.kafka_config())
 
 
 def _setter(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -99,8 +124,10 @@ def _setter(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
 def _keep_config(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
     common = context.ensure_object(Common)
     for given in value or ():
+        from odradek.envconfig import read_log_config
+
         try:
-            common.log_config.update(read_log_config(given))
+            common.given_log_config.update(read_log_config(given))
         except ValueError as error:
             raise LogConfigInvalid(str(error)) from None
 
@@ -109,12 +136,26 @@ def _keep_interceptors(context: click.Context, parameter: click.Parameter, value
     context.ensure_object(Common).interceptor.extend(value or ())
 
 
+class _OfSettings(click.Option):
+    """Its variable is shown in the help, and read by ``ConnectionSettings``."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        return None
+
+
 def common_options(*, at_root: bool) -> list[click.Parameter]:
     """Fresh parameters; below the root they are hidden, and take nothing from the environment a second time."""
 
-    def option(*names: str, envvar: str | None = None, callback: Any = None, **rest: Any) -> click.Option:
-        keep = callback or _setter(names[-1].lstrip("-").replace("-", "_"))
-        return click.Option(
+    def option(
+        *names: str,
+        envvar: str | None = None,
+        callback: Any = None,
+        kind: type[click.Option] = click.Option,
+        **rest: Any,
+    ) -> click.Option:
+        name = names[-1].lstrip("-").replace("-", "_")
+        keep = callback or _setter(f"given_{name}" if kind is _OfSettings else name)
+        return kind(
             names,
             envvar=envvar if at_root else None,
             hidden=not at_root,
@@ -128,21 +169,30 @@ def common_options(*, at_root: bool) -> list[click.Parameter]:
     return [
         option(
             "--log",
+            kind=_OfSettings,
             envvar="ODRADEK_LOG",
             metavar="ADDRESS",
             help="kafka://host:9092,host2:9092 or sqlite:///path.db",
         ),
-        option("--namespace", envvar="ODRADEK_NAMESPACE", metavar="NAME", help='Default: "default".'),
+        option(
+            "--namespace",
+            kind=_OfSettings,
+            envvar="ODRADEK_NAMESPACE",
+            metavar="NAME",
+            help='Default: "default".',
+        ),
         option(
             "--log-config",
+            kind=_OfSettings,
             envvar="ODRADEK_LOG_CONFIG",
             metavar="FILE|KEY=VALUE",
             multiple=True,
             callback=_keep_config,
-            help="librdkafka settings, as for SASL and TLS; repeatable, in the environment with spaces between.",
+            help="librdkafka settings, repeatable. For SASL and TLS there are variables of their own.",
         ),
         option(
             "--schema-registry",
+            kind=_OfSettings,
             envvar="ODRADEK_SCHEMA_REGISTRY",
             metavar="URL",
             help="Write records in the Schema Registry's wire format.",

@@ -139,6 +139,7 @@ def _serve(
     from odradek.log.namespace import open_namespace
     from odradek.orchestrator.host import Orchestrator
     from odradek.orchestrator.registry import Registry
+    from odradek.schemas.access import Role
     from odradek.worker.interceptor import interceptor_classes
 
     registry = Registry()
@@ -147,7 +148,9 @@ def _serve(
     registry.add_activities(found.activities)
     log = common.open_log()
     try:
-        namespace = open_namespace(log, common.namespace, schema_registry=common.schema_registry)
+        namespace = open_namespace(
+            log, common.namespace, schema_registry=common.schema_registry, role=Role.ORCHESTRATOR
+        )
         served = Orchestrator(
             namespace,
             registry,

@@ -159,10 +159,17 @@ class _Served:
 
     def _worker(self, client: Client) -> ActivityWorker:
         from odradek.log.namespace import open_namespace
+        from odradek.schemas.access import Role
         from odradek.workers import ActivityWorker
 
         return ActivityWorker(
-            open_namespace(self.log, self.common.namespace, schema_registry=self.common.schema_registry),
+            open_namespace(
+                self.log,
+                self.common.namespace,
+                schema_registry=self.common.schema_registry,
+                role=Role.WORKER,
+                queues=[self.queue],
+            ),
             self.queue,
             self.found.activities,
             client=client,

@@ -1,17 +1,22 @@
 """Where records live: ``open_log("kafka://…" | "sqlite:///…" | "memory://…")``."""
 
 from odradek.log.errors import (
+    AccessDenied,
     AppendFailed,
     AppendQueueFull,
+    CredentialsRefused,
     LogError,
     LogUnavailable,
     OffsetOutOfRange,
     RecordTooLarge,
+    SettingsInvalid,
+    TopicChangeRefused,
     TopicCreationRefused,
     TopicMissing,
 )
 from odradek.log.interface import (
     Appender,
+    ClusterInfo,
     Committed,
     Log,
     Membership,
@@ -27,10 +32,13 @@ from odradek.log.opening import open_log
 from odradek.log.partitioning import partition_of
 
 __all__ = [
+    "AccessDenied",
     "AppendFailed",
     "AppendQueueFull",
     "Appender",
+    "ClusterInfo",
     "Committed",
+    "CredentialsRefused",
     "Log",
     "LogError",
     "LogUnavailable",
@@ -42,7 +50,9 @@ __all__ = [
     "Reader",
     "Record",
     "RecordTooLarge",
+    "SettingsInvalid",
     "Standing",
+    "TopicChangeRefused",
     "TopicCreationRefused",
     "TopicInfo",
     "TopicMissing",

@@ -3,8 +3,15 @@
 LogError
 ├── AddressInvalid        ODR-010  the address names no log
 ├── LogUnavailable        ODR-011  nobody answers, or not in time
+│   ├── CredentialsRefused ODR-228  the brokers do not let this client in
+│   └── AccessDenied       ODR-229  … or not do this
+├── SettingsInvalid                 the settings for Kafka's security
+│   ├── SettingsContradict     ODR-225  one is missing, unknown, or against another
+│   ├── SettingFileUnreadable  ODR-226  a file that one of them names
+│   └── OAuthCallbackUnusable  ODR-227  what is to get tokens cannot be imported
 ├── TopicMissing          ODR-012  no such topic or partition
 ├── TopicCreationRefused  ODR-013  the log does not want this topic
+├── TopicChangeRefused    ODR-230  … or not so
 ├── OffsetOutOfRange      ODR-014  the position is not there (any more)
 ├── RecordTooLarge        ODR-015  above the limit of the topic or the client
 ├── AppendQueueFull       ODR-016  too much is in flight
@@ -53,6 +60,83 @@ class LogUnavailable(LogError):
         self.reason = reason
 
 
+class CredentialsRefused(LogUnavailable):
+    """The brokers answer, and do not let this client in: its name, password, token or certificate is not accepted."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        LogError.__init__(
+            self,
+            f'ODR-228: the log at "{address}" refuses these credentials: {reason}. Correct user, password, token, '
+            f'certificate or security.protocol ("odradek doctor" tries them), then start again.',
+            address,
+            reason,
+        )
+        self.address = address
+        self.reason = reason
+
+
+class AccessDenied(LogUnavailable):
+    """The principal may not do this. ``commands`` add the ACLs that are missing."""
+
+    def __init__(self, address: str, what: str, commands: tuple[str, ...]) -> None:
+        LogError.__init__(
+            self,
+            f'ODR-229: the log at "{address}" does not allow this principal to {what}. '
+            f"Ask for the missing rights: {'; '.join(commands)}",
+            address,
+            what,
+            commands,
+        )
+        self.address = address
+        self.reason = f"no right to {what}"
+        self.what = what
+        self.commands = commands
+
+
+class SettingsInvalid(LogError, ValueError):
+    """How Kafka is to be spoken to cannot be. Messages name settings, and nothing secret of what they are."""
+
+
+class SettingsContradict(SettingsInvalid):
+    """A setting is missing, unknown, or contradicts another one."""
+
+    def __init__(self, setting: str, problem: str, step: str) -> None:
+        super().__init__(f"ODR-225: {setting} {problem}: {step}.", setting, problem, step)
+        self.setting = setting
+        self.problem = problem
+        self.step = step
+
+
+class SettingFileUnreadable(SettingsInvalid):
+    """A file that a setting names is not there, or cannot be read."""
+
+    def __init__(self, setting: str, path: str, reason: str) -> None:
+        super().__init__(
+            f'ODR-226: {setting} names the file "{path}", which cannot be read ({reason}): correct the path, or mount '
+            f"the file (the secret) there.",
+            setting,
+            path,
+            reason,
+        )
+        self.setting = setting
+        self.path = path
+        self.reason = reason
+
+
+class OAuthCallbackUnusable(SettingsInvalid):
+    """The function that is to get tokens cannot be imported."""
+
+    def __init__(self, named: str, reason: str) -> None:
+        super().__init__(
+            f'ODR-227: oauth_cb (ODRADEK_OAUTH_CALLBACK) names "{named}", which cannot be used: {reason}. Give '
+            f"MODULE:NAME of a function that takes one text and returns (token, expiry in seconds since 1970).",
+            named,
+            reason,
+        )
+        self.named = named
+        self.reason = reason
+
+
 class TopicMissing(LogError):
     """The topic, or this partition of it, does not exist."""
 
@@ -74,6 +158,20 @@ class TopicCreationRefused(LogError):
         super().__init__(
             f'ODR-013: topic "{topic}" could not be created: {reason}. '
             f"Change its settings, ask for the right to create topics, or have it created by your operators.",
+            topic,
+            reason,
+        )
+        self.topic = topic
+        self.reason = reason
+
+
+class TopicChangeRefused(LogError):
+    """The log refused to change the settings of a topic."""
+
+    def __init__(self, topic: str, reason: str) -> None:
+        super().__init__(
+            f'ODR-230: the settings of topic "{topic}" could not be changed: {reason}. '
+            f"Ask for the right to change them (AlterConfigs), or have it done by your operators.",
             topic,
             reason,
         )

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from odradek.log.errors import TopicChangeRefused
+from odradek.schemas.access import Right
 from odradek.schemas.topics import TopicSpec
 
 
@@ -43,6 +45,20 @@ class TopicInfo:
     config: Mapping[str, str] = field(default_factory=dict)
     replication: int | None = None
     """Copies of its least replicated partition; None where there is no such thing."""
+    leaderless: tuple[int, ...] = ()
+    """Partitions that nobody can read or append to now."""
+    under_replicated: tuple[int, ...] = ()
+    """Partitions with copies that lag behind, or whose broker is down."""
+
+
+@dataclass(frozen=True)
+class ClusterInfo:
+    """The brokers of a log."""
+
+    id: str
+    brokers: tuple[str, ...]
+    config: Mapping[str, str] = field(default_factory=dict)
+    """Of one of them; empty where this principal may not see it."""
 
 
 OnAppended = Callable[[int | None, Exception | None], None]
@@ -167,7 +183,7 @@ class Membership(ABC):
 
     @abstractmethod
     def poll(self) -> None:
-        """Let group events reach the listener; does not wait."""
+        """Let group events reach the listener; does not wait. Raises ``AccessDenied`` for who may not join."""
 
     @property
     @abstractmethod
@@ -240,6 +256,23 @@ class Log(ABC):
     @abstractmethod
     def standing(self, group: str, topic: str) -> dict[int, Standing]:
         """Where a group stands in each partition, whoever its members are. Raises ``TopicMissing``."""
+
+    def cluster(self) -> ClusterInfo | None:
+        """Who serves this log; None where there are no brokers."""
+        return None
+
+    def alter_topic(self, name: str, config: Mapping[str, str]) -> None:
+        """Set these settings and leave the others. Raises ``TopicChangeRefused``, also where nothing can be set."""
+        raise TopicChangeRefused(name, "this log has no settings of topics")
+
+    @property
+    def principal(self) -> str:
+        """How ACLs name who is connected, as far as it is known; empty where there are no ACLs."""
+        return ""
+
+    def missing_rights(self, rights: Sequence[Right]) -> list[Right]:
+        """Those that this principal does not have. What the log does not tell counts as allowed."""
+        return []
 
     def lag(self, group: str, topic: str) -> dict[int, int]:
         """Records between a group's committed position (else the beginning) and the end, by partition."""

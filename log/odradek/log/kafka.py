@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from functools import partial
 from threading import Lock
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from confluent_kafka import (
     IsolationLevel,
@@ -18,17 +17,45 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
-from odradek.log.errors import LogUnavailable, TopicCreationRefused, TopicMissing
-from odradek.log.interface import Log, MembershipListener, Offsets, Standing, TopicInfo
+from odradek.log.access import denied
+from odradek.log.errors import (
+    AccessDenied,
+    CredentialsRefused,
+    LogUnavailable,
+    TopicChangeRefused,
+    TopicCreationRefused,
+    TopicMissing,
+)
+from odradek.log.interface import ClusterInfo, Log, MembershipListener, Offsets, Standing, TopicInfo
+from odradek.log.kafka_access import DENIED, PROBE, missing_topic_rights
 from odradek.log.kafka_clients import KafkaAppender, KafkaReader
 from odradek.log.kafka_membership import KafkaMembership, committed_of_group
-from odradek.log.kafka_settings import CLIENT_RECORD_BYTES_MAX, client_logger, common_settings, error_of
+from odradek.log.kafka_security import is_tls, principal_of, speaks_tls
+from odradek.log.kafka_settings import (
+    CLIENT_RECORD_BYTES_MAX,
+    Complaints,
+    client_logger,
+    common_settings,
+    error_of,
+)
+from odradek.schemas.access import CLUSTER, Resource, Right
 from odradek.schemas.topics import TopicSpec
 
 ADMIN_SECONDS_MAX: Final = 30
 ADMIN_REQUEST_SECONDS: Final = 10
+FIRST_REQUEST_SECONDS: Final = 1.0
+"""Of a listing, which hears of nothing meanwhile; the next try has twice as much."""
+HEAR_SECONDS: Final = 0.25
 SPREAD_SECONDS_MAX: Final = 10
 """Until every broker has heard of a new topic."""
 
@@ -78,6 +105,8 @@ class KafkaLog(Log):
         self.address = f"kafka://{servers}"
         self._servers = servers
         self._config = dict(config)
+        self._complaints = Complaints(servers)
+        self._tls_looked_for = False
         self._lock = Lock()
         self._admin_client: AdminClient | None = None
         self._told: set[tuple[str, int]] = set()
@@ -115,7 +144,7 @@ class KafkaLog(Log):
             self._made.pop(name, None)
         for name, future in self._admin.delete_topics(gone, request_timeout=ADMIN_REQUEST_SECONDS).items():
             try:
-                self._result(future)
+                self._result(future, Right("Delete", "topic", name))
             except TopicMissing:
                 continue
             self._await(partial(self._is_gone, name), f'topic "{name}" to go')
@@ -125,26 +154,28 @@ class KafkaLog(Log):
         resource = ConfigResource(ResourceType.TOPIC, name)
         while (found := self._describe(name)) is not None:
             try:
-                entries = self._ask(
-                    lambda admin: admin.describe_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)[resource]
-                )
+                entries = self._config_of(resource, "topic", name)
             except TopicMissing:
                 self._give_up_or_wait(_NOT_HEARD_OF, deadline)
                 continue
             config = {key: entry.value for key, entry in entries.items() if entry.value is not None}
             largest = min(int(config.get("max.message.bytes", CLIENT_RECORD_BYTES_MAX)), self._client_record_bytes_max)
-            replication = min((len(partition.replicas) for partition in found.partitions), default=None)
-            return TopicInfo(name, str(found.topic_id), len(found.partitions), largest, config, replication)
+            return TopicInfo(
+                name, str(found.topic_id), len(found.partitions), largest, config, **_copies(found.partitions)
+            )
         return None
 
     def topics(self, prefix: str) -> list[str]:
         deadline = time.monotonic() + ADMIN_SECONDS_MAX
+        patience_seconds = FIRST_REQUEST_SECONDS
         while True:
             try:
-                found = self._admin.list_topics(timeout=ADMIN_REQUEST_SECONDS).topics
+                found = self._admin.list_topics(timeout=min(patience_seconds, ADMIN_REQUEST_SECONDS)).topics
             except KafkaException as exception:
                 self._give_up_or_wait(error_of(exception), deadline)
+                patience_seconds *= 2
             else:
+                self._complaints.answered()
                 return sorted(name for name in found if name.startswith(prefix))
 
     def offsets(self, topic: str, partition: int) -> Offsets:
@@ -174,6 +205,66 @@ class KafkaLog(Log):
         )
         return {n: Standing(begins[n].offset, ends[n].offset, committed.get(n)) for n in numbers}
 
+    def cluster(self) -> ClusterInfo:
+        whole = Right("Describe", "cluster", CLUSTER)
+        found = self._ask(lambda admin: _future(admin.describe_cluster(request_timeout=ADMIN_REQUEST_SECONDS)), whole)
+        brokers = tuple(sorted(f"{node.host}:{node.port}" for node in found.nodes))
+        return ClusterInfo(found.cluster_id or "", brokers, self._config_of_broker(str(found.nodes[0].id)))
+
+    def _config_of_broker(self, number: str) -> dict[str, str]:
+        try:
+            entries = self._config_of(ConfigResource(ResourceType.BROKER, number), "cluster", CLUSTER)
+        except AccessDenied:
+            return {}
+        return {key: entry.value for key, entry in entries.items() if entry.value is not None}
+
+    def _config_of(self, resource: ConfigResource, kind: Resource, name: str) -> Any:
+        return self._ask(
+            lambda admin: admin.describe_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)[resource],
+            Right("DescribeConfigs", kind, name),
+        )
+
+    def alter_topic(self, name: str, config: Mapping[str, str]) -> None:
+        changes = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=changes)
+        asked = self._admin.incremental_alter_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)
+        try:
+            asked[resource].result(ADMIN_SECONDS_MAX)
+        except KafkaException as exception:
+            error = error_of(exception)
+            if error.code() in DENIED:
+                raise self._denied(Right("AlterConfigs", "topic", name)) from None
+            raise TopicChangeRefused(name, error.str()) from None
+
+    @property
+    def principal(self) -> str:
+        return principal_of(self._config)
+
+    def missing_rights(self, rights: Sequence[Right]) -> list[Right]:
+        existing = self.topics("")
+        of_topics = [right for right in rights if right.resource == "topic"]
+        missing = set(missing_topic_rights(self._admin, of_topics, existing, ADMIN_REQUEST_SECONDS))
+        missing.update(right for right in rights if right.resource == "group" and self._lacks_group(right))
+        missing.update(right for right in rights if right.resource == "cluster" and self._lacks_cluster())
+        return [right for right in rights if right in missing]
+
+    def _lacks_group(self, right: Right) -> bool:
+        """What may be read may be described; the reverse only a request tells that can abort the process.
+
+        (librdkafka issue 4605)
+        """
+        try:
+            committed_of_group(self._servers, self._config, right.name, PROBE, [0], ADMIN_SECONDS_MAX)
+        except AccessDenied:
+            return True
+        return False
+
+    def _lacks_cluster(self) -> bool:
+        """Only to see the settings of brokers is ever asked for."""
+        return not self.cluster().config
+
     def close(self) -> None:
         with self._lock:
             self._admin_client = None
@@ -186,7 +277,7 @@ class KafkaLog(Log):
     def _admin(self) -> AdminClient:
         with self._lock:
             if self._admin_client is None:
-                settings = common_settings(self._servers, self._config)
+                settings = {**common_settings(self._servers, self._config), "error_cb": self._complaints}
                 self._admin_client = self._make(lambda: AdminClient(settings, logger=client_logger))
             return self._admin_client
 
@@ -226,6 +317,8 @@ class KafkaLog(Log):
                 error = error_of(exception)
                 if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
                     return None
+                if error.code() in DENIED:
+                    raise self._denied(Right("Create", "topic", spec.name)) from None
                 if error.code() not in _PASSING:
                     return error
                 self._give_up_or_wait(error, deadline)
@@ -237,7 +330,8 @@ class KafkaLog(Log):
         while True:
             try:
                 return self._ask(
-                    lambda admin: admin.describe_topics(names, request_timeout=ADMIN_REQUEST_SECONDS)[name]
+                    lambda admin: admin.describe_topics(names, request_timeout=ADMIN_REQUEST_SECONDS)[name],
+                    Right("Describe", "topic", name),
                 )
             except TopicMissing:
                 if time.monotonic() >= self._made.get(name, float("-inf")) + SPREAD_SECONDS_MAX:
@@ -260,7 +354,7 @@ class KafkaLog(Log):
             trouble: KafkaError | None = None
             for position, future in self._ask_offsets(asked).items():
                 try:
-                    answer = self._result(future)
+                    answer = self._result(future, Right("Describe", "topic", topic))
                     if answer.offset < 0:  # the broker that it was asked of has gone meanwhile, and no error says so
                         trouble = _NOT_HEARD_OF
                         continue
@@ -286,28 +380,56 @@ class KafkaLog(Log):
             asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ADMIN_REQUEST_SECONDS
         )
 
-    def _ask(self, request: Callable[[AdminClient], Future[Any]]) -> Any:
+    def _ask(self, request: Callable[[AdminClient], Future[Any]], right: Right) -> Any:
+        """``right``: what the request needs."""
         deadline = time.monotonic() + ADMIN_SECONDS_MAX
         while True:
             try:
-                return self._result(request(self._admin))
+                return self._result(request(self._admin), right)
             except _Passing as passing:
                 self._give_up_or_wait(passing.error, deadline)
 
-    def _result(self, future: Future[_T]) -> _T:
+    def _result(self, future: Future[_T], right: Right) -> _T:
+        deadline = time.monotonic() + ADMIN_SECONDS_MAX
         try:
-            return future.result(ADMIN_SECONDS_MAX)
-        except FutureTimeoutError:
-            raise LogUnavailable(self.address, f"no answer within {ADMIN_SECONDS_MAX} s") from None
+            while not wait([future], HEAR_SECONDS).done:
+                self._hear()
+                if time.monotonic() >= deadline:
+                    raise LogUnavailable(self.address, f"no answer within {ADMIN_SECONDS_MAX} s")
+            answer = future.result()
         except KafkaException as exception:
             error = error_of(exception)
+            if error.code() in DENIED:
+                raise self._denied(right) from None
             if error.code() in _PASSING or error.retriable():
                 raise _Passing(error) from None
             if error.code() in _MISSING:
                 raise TopicMissing(error.str()) from None
             raise LogUnavailable(self.address, error.str()) from None
+        self._complaints.answered()
+        return answer
+
+    def _denied(self, right: Right) -> AccessDenied:
+        return denied(self.address, self.principal, [right])
+
+    def _hear(self) -> None:
+        """What the admin client has to say of the brokers. Raises ``CredentialsRefused``."""
+        self._admin.poll(0)
+        refusal = self._complaints.refusal or self._tls_wanted()
+        if refusal:
+            raise CredentialsRefused(self.address, refusal)
+
+    def _tls_wanted(self) -> str:
+        """A client that speaks plainly to a listener for TLS hears nothing but that it is disconnected."""
+        if not self._complaints.all_down or is_tls(self._config) or self._tls_looked_for:
+            return ""
+        self._tls_looked_for = True
+        if not any(speaks_tls(server) for server in self._servers.split(",")):
+            return ""
+        return "the listener speaks TLS, and security.protocol (ODRADEK_SECURITY_PROTOCOL) has none"
 
     def _give_up_or_wait(self, error: KafkaError, deadline: float) -> None:
+        self._hear()
         if time.monotonic() >= deadline or (error.code() not in _PASSING and not error.retriable()):
             raise LogUnavailable(self.address, error.str())
         time.sleep(0.1)
@@ -326,7 +448,21 @@ class KafkaLog(Log):
         error = error_of(exception)
         if (topic, error.code()) not in self._told:
             self._told.add((topic, error.code()))
-            _logger.warning('records of topic "%s" could not be deleted: %s', topic, error.str())
+            reason = str(self._denied(Right("Delete", "topic", topic))) if error.code() in DENIED else error.str()
+            _logger.warning('records of topic "%s" could not be deleted: %s', topic, reason)
+
+
+def _future(asked: Any) -> Future[Any]:
+    """The types of the client are wrong here."""
+    return cast("Future[Any]", asked)
+
+
+def _copies(partitions: Sequence[Any]) -> dict[str, Any]:
+    return {
+        "replication": min((len(partition.replicas) for partition in partitions), default=None),
+        "leaderless": tuple(p.id for p in partitions if p.leader is None or p.leader.id < 0),
+        "under_replicated": tuple(p.id for p in partitions if len(p.isr) < len(p.replicas)),
+    }
 
 
 class _Passing(Exception):

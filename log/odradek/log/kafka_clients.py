@@ -10,7 +10,9 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from odradek.log.access import denied
 from odradek.log.errors import (
+    AccessDenied,
     AppendFailed,
     AppendQueueFull,
     LogError,
@@ -20,7 +22,10 @@ from odradek.log.errors import (
     TopicMissing,
 )
 from odradek.log.interface import Appender, OnAppended, Reader, Record
+from odradek.log.kafka_access import DENIED
+from odradek.log.kafka_security import principal_of
 from odradek.log.kafka_settings import Complaints, appender_settings, client_logger, error_of, reader_settings
+from odradek.schemas.access import Right
 
 LOCATE_SECONDS_MAX: Final = 2
 WATERMARK_SECONDS_MAX: Final = 10
@@ -33,12 +38,14 @@ _MISSING: Final = frozenset(
 _OUT_OF_RANGE: Final = frozenset(
     {KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION}
 )
-_FORBIDDEN: Final = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION, KafkaError._FATAL})
+_FORBIDDEN: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._FATAL})
+_Denied = Callable[[str, str], AccessDenied]
 _PARTITION_EOF: Final = KafkaError._PARTITION_EOF
 
 
 class KafkaAppender(Appender):
     def __init__(self, servers: str, config: Mapping[str, str]) -> None:
+        self._denied = _denials(servers, config)
         self._producer = Producer(appender_settings(servers, config), logger=client_logger)
         self._produce = self._producer.produce
         self._alive: list[bool] = [True]
@@ -51,11 +58,12 @@ class KafkaAppender(Appender):
             if on_appended is None:
                 self._produce(topic, value, key, partition)
             else:
-                self._produce(topic, value, key, partition, _answering(on_appended, self._alive))
+                self._produce(topic, value, key, partition, _answering(on_appended, self._alive, self._denied))
         except BufferError:
             raise AppendQueueFull(topic, len(self._producer)) from None
         except KafkaException as exception:
-            failure = _failure(topic, partition, error_of(exception), len(key or b"") + len(value or b""))
+            size = len(key or b"") + len(value or b"")
+            failure = _failure(topic, partition, error_of(exception), size, self._denied)
             if isinstance(failure, RecordTooLarge):
                 raise failure from None
             self._refused.append((on_appended, failure))
@@ -94,13 +102,21 @@ class KafkaAppender(Appender):
         return count
 
 
-def _answering(on_appended: OnAppended, alive: list[bool]) -> Callable[[KafkaError | None, Message], None]:
+def _denials(servers: str, config: Mapping[str, str]) -> _Denied:
+    """What says that an operation on a topic is not allowed, and how it would be."""
+    principal = principal_of(config)
+    return lambda operation, topic: denied(f"kafka://{servers}", principal, [Right(operation, "topic", topic)])
+
+
+def _answering(
+    on_appended: OnAppended, alive: list[bool], denied: _Denied
+) -> Callable[[KafkaError | None, Message], None]:
     def delivered(error: KafkaError | None, message: Message) -> None:
         if error is None:
             if alive:
                 on_appended(message.offset(), None)
         elif alive:
-            on_appended(None, _failure(message.topic() or "", message.partition() or 0, error, len(message)))
+            on_appended(None, _failure(message.topic() or "", message.partition() or 0, error, len(message), denied))
 
     return delivered
 
@@ -112,14 +128,15 @@ def _drain(producer: Producer) -> None:
         producer.poll(0.1)
 
 
-def _failure(topic: str, partition: int, error: KafkaError, record_bytes: int) -> LogError:
+def _failure(topic: str, partition: int, error: KafkaError, record_bytes: int, denied: _Denied) -> LogError:
     code = error.code()
     if code in _TOO_LARGE:
         return RecordTooLarge(topic, partition, record_bytes, None)
     if code in _MISSING:
         return TopicMissing(topic, partition)
     fatal = error.fatal() or code == KafkaError._FATAL
-    return AppendFailed(topic, partition, error.str(), fatal)
+    reason = str(denied("Write", topic)) if code in DENIED else error.str()
+    return AppendFailed(topic, partition, reason, fatal)
 
 
 class KafkaReader(Reader):
@@ -127,6 +144,7 @@ class KafkaReader(Reader):
         self._servers = servers
         self._consumer = Consumer(reader_settings(servers, config), logger=client_logger)
         self._complaints = Complaints(servers)
+        self._denied = _denials(servers, config)
         self._positions: dict[str, dict[int, int]] = {}
         self._trouble: LogError | None = None
         self._located: set[str] = set()
@@ -226,6 +244,10 @@ class KafkaReader(Reader):
             if partition in positions:
                 self._trouble = self._out_of_range(topic, partition, positions[partition])
                 self.unassign(topic, partition)
+        elif code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            pass  # the client looks for the coordinator of a group that a reader has only in name
+        elif code in DENIED:
+            self._trouble = self._denied("Read", topic)
         elif code in _FORBIDDEN:
             self._trouble = LogUnavailable(f"kafka://{self._servers}", error.str())
         else:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from odradek.log.errors import LogUnavailable
+from odradek.log.access import denied
+from odradek.log.errors import LogError, LogUnavailable
 from odradek.log.interface import Committed, Membership, MembershipListener
+from odradek.log.kafka_access import DENIED
+from odradek.log.kafka_security import principal_of
 from odradek.log.kafka_settings import Complaints, client_logger, error_of, membership_settings
+from odradek.schemas.access import Right
 
 LEAVE_FLUSH_SECONDS: Final = 5
+FIRST_SLICE_SECONDS: Final = 1.0
 
 _logger = logging.getLogger("odradek.log.kafka")
 _NO_OFFSET: Final = KafkaError._NO_OFFSET
@@ -34,6 +39,7 @@ class KafkaMembership(Membership):
         self._group = group
         self._topic = topic
         self._listener = listener
+        self._failed = _failing(servers, config, group, topic)
         self._complaints = Complaints(servers)
         self._held: frozenset[int] = frozenset()
         self._commits_in_flight = 0
@@ -44,6 +50,7 @@ class KafkaMembership(Membership):
         self._consumer = Consumer(settings, logger=client_logger)
         self._closed = False
         self._handing_over = False
+        self._joined = False
         self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def poll(self) -> None:
@@ -56,7 +63,15 @@ class KafkaMembership(Membership):
         if message is not None:
             error = message.error()
             if error is not None:
-                self._complaints(error)
+                self._complain(error)
+
+    def _complain(self, error: KafkaError) -> None:
+        if error.code() in DENIED and not self._joined:
+            raise self._failed(error)
+        if error.code() in DENIED:
+            self._complaints.tell(error.code(), str(self._failed(error)))
+        else:
+            self._complaints(error)
 
     @property
     def partitions(self) -> frozenset[int]:
@@ -113,7 +128,7 @@ class KafkaMembership(Membership):
             self._consumer.poll(0.01)
 
     def committed(self, partitions: Iterable[int], timeout_seconds: float = 10) -> dict[int, Committed]:
-        return committed_by(self._consumer, self._servers, self._topic, partitions, timeout_seconds)
+        return committed_by(self._consumer, self._topic, partitions, timeout_seconds, self._failed)
 
     def close(self) -> None:
         if self._closed:
@@ -126,6 +141,7 @@ class KafkaMembership(Membership):
         self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, added: list[TopicPartition]) -> None:
+        self._joined = True
         # An explicit offset spares the look-up of the committed one; being paused, it is never fetched from.
         ours = [TopicPartition(tp.topic, tp.partition, 0) for tp in added]
         consumer.incremental_assign(ours)
@@ -184,14 +200,51 @@ def committed_of_group(
     """
     settings = membership_settings(servers, config, group, session_ms=10_000)
     consumer = Consumer(settings, logger=client_logger)
+    failed = _failing(servers, config, group, topic)
+    deadline = time.monotonic() + timeout_seconds
+    slice_seconds = FIRST_SLICE_SECONDS
     try:
-        return committed_by(consumer, servers, topic, partitions, timeout_seconds)
+        while True:
+            try:
+                return committed_by(consumer, topic, partitions, slice_seconds, failed)
+            except LogUnavailable:
+                _raise_if_denied(consumer, failed)
+                slice_seconds *= 2
+                if time.monotonic() + slice_seconds >= deadline:
+                    raise
     finally:
         consumer.close()
 
 
+def _raise_if_denied(consumer: Consumer, failed: Callable[[KafkaError], LogError]) -> None:
+    """The client waits for a coordinator that it may not ask for, and says so nowhere but among the records."""
+    message = consumer.poll(0)
+    error = message.error() if message is not None else None
+    if error is not None and error.code() in DENIED:
+        raise failed(error)
+
+
+def _failing(servers: str, config: Mapping[str, str], group: str, topic: str) -> Callable[[KafkaError], LogError]:
+    """What makes an error of ours of one of the client."""
+    principal, address = principal_of(config), f"kafka://{servers}"
+
+    def failed(error: KafkaError) -> LogError:
+        if error.code() not in DENIED:
+            return LogUnavailable(address, error.str())
+        of_group = error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+        return denied(
+            address, principal, [Right("Read", "group", group) if of_group else Right("Read", "topic", topic)]
+        )
+
+    return failed
+
+
 def committed_by(
-    consumer: Consumer, servers: str, topic: str, partitions: Iterable[int], timeout_seconds: float
+    consumer: Consumer,
+    topic: str,
+    partitions: Iterable[int],
+    timeout_seconds: float,
+    failed: Callable[[KafkaError], LogError],
 ) -> dict[int, Committed]:
     """What the consumer's group has committed, of the partitions that it has committed anything of."""
     asked = [TopicPartition(topic, p) for p in partitions]
@@ -201,7 +254,7 @@ def committed_by(
             answers = consumer.committed(asked, max(0.1, deadline - time.monotonic()))
         except KafkaException as exception:
             if time.monotonic() >= deadline or not _passes(error_of(exception)):
-                raise LogUnavailable(f"kafka://{servers}", error_of(exception).str()) from None
+                raise failed(error_of(exception)) from None
             time.sleep(0.05)
             continue
         return {tp.partition: Committed(tp.offset, tp.metadata or "") for tp in answers if tp.offset >= 0}

@@ -12,8 +12,15 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
+from odradek.log.kafka_security import oauth_callback
+
 CLIENT_RECORD_BYTES_MAX: Final = 8 * 1024 * 1024
 COMPLAIN_AGAIN_SECONDS: Final = 30
+REFUSED_SECONDS: Final = 1.0
+"""Once may be a broker on its way out; still refused after so long, it is meant."""
+_REFUSALS: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
+_TLS_WORDS: Final = "SSL routines"
+"""What a broker says to a client's certificate comes after the handshake, and as trouble of the connection."""
 
 Settings = dict[str, Any]
 
@@ -72,7 +79,10 @@ _READER_FIXED: Final[Settings] = {
 
 
 def common_settings(servers: str, config: Mapping[str, str]) -> Settings:
-    return {**_COMMON, "bootstrap.servers": servers, **config, "error_cb": Complaints(servers)}
+    settings = {**_COMMON, "bootstrap.servers": servers, **config, "error_cb": Complaints(servers)}
+    if "oauth_cb" in settings:
+        settings["oauth_cb"] = oauth_callback(settings["oauth_cb"])
+    return settings
 
 
 def appender_settings(servers: str, config: Mapping[str, str]) -> Settings:
@@ -112,9 +122,28 @@ class Complaints:
     def __init__(self, servers: str) -> None:
         self._servers = servers
         self._told: dict[int, float] = {}
+        self._refusal = ""
+        self._refused_since = 0.0
+        self.all_down = False
+        """Since the last answer the client has lost every broker."""
 
     def __call__(self, error: KafkaError) -> None:
+        self.all_down |= error.code() == KafkaError._ALL_BROKERS_DOWN
+        if error.code() in _REFUSALS or _TLS_WORDS in error.str():
+            self._refused_since = self._refused_since if self._refusal else time.monotonic()
+            self._refusal = error.str()
         self.tell(error.code(), error.str())
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the brokers do not let this client in; None when they do, or may yet."""
+        long_enough = time.monotonic() - self._refused_since >= REFUSED_SECONDS
+        return self._refusal if self._refusal and long_enough else None
+
+    def answered(self) -> None:
+        """A broker has let this client in."""
+        self._refusal = ""
+        self.all_down = False
 
     def tell(self, kind: int, text: str) -> None:
         now = time.monotonic()

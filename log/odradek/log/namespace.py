@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from odradek.log.access import check_access
 from odradek.log.errors import LogError, LogUnavailable, TopicMissing
 from odradek.log.interface import Log, Reader, Record, TopicInfo
 from odradek.log.partitioning import partition_of
+from odradek.schemas.access import Role
 from odradek.schemas.codec import Codec
 from odradek.schemas.errors import NewerSchema, UnreadableRecord
 from odradek.schemas.records import SCHEMA_VERSION, NamespaceFacts, WorkersRecord
@@ -88,14 +90,20 @@ def create_namespace(
         write_facts(log, topics, NamespaceFacts(count, SCHEMA_VERSION), schema_registry)
 
 
-def open_namespace(log: Log, name: str, *, schema_registry: str | None = None) -> Namespace:
+def open_namespace(
+    log: Log, name: str, *, schema_registry: str | None = None, role: Role | None = None, queues: Iterable[str] = ()
+) -> Namespace:
     """The namespace as it exists; an embedded one that was never made is made here.
+
+    ``role``: whose rights are looked at first, those of a worker for these ``queues``.
 
     ``schema_registry`` is the URL of a Schema Registry, whose prefix then stands before every record that is written;
     None: the environment variable ODRADEK_SCHEMA_REGISTRY, else no registry; "": none. Raises ``TopicMissing``,
-    ``WrongPartitionCount``, and ``SchemaError`` for a namespace or a registry that cannot be used.
+    ``WrongPartitionCount``, ``AccessDenied``, and ``SchemaError`` for a namespace or a registry that cannot be used.
     """
     topics = Topics(name)
+    if role is not None:
+        check_access(log, role, topics, queues)
     inbox, replies = log.topic(topics.inbox), log.topic(topics.replies)
     if (inbox is None or replies is None) and is_embedded(log):
         create_namespace(log, name, schema_registry=schema_registry)

@@ -14,7 +14,7 @@ def open_log(address: str, config: Mapping[str, str] | None = None) -> Log:
     ``kafka://host:9092,host2:9092``: ``config`` holds any librdkafka settings (``sasl.*``, ``ssl.*``, …).
     ``sqlite:///relative/path`` and ``sqlite:////absolute/path``: a file on this host, for several processes.
     ``memory://name``: the same log for the same name in this process; ``memory://`` is a new one each time.
-    The embedded logs ignore ``config``. Raises ``AddressInvalid``.
+    The embedded logs ignore ``config``. Raises ``AddressInvalid`` and ``SettingsInvalid``.
     """
     scheme, separator, rest = address.partition("://")
     if not separator:
@@ -41,7 +41,9 @@ def _open_kafka(rest: str, config: Mapping[str, str]) -> Log:
         if not (colon and host and port.isdigit()):
             raise AddressInvalid(f"kafka://{rest}", f'"{server}" is not host:port')
     from odradek.log.kafka import KafkaLog
+    from odradek.log.kafka_security import check_security
 
+    check_security(config)
     return KafkaLog(",".join(servers), config)
 
 

@@ -22,6 +22,7 @@ from odradek.client.refusals import closed, no_answer, no_room, record_too_large
 from odradek.log import AppendQueueFull, Log, RecordTooLarge, open_log
 from odradek.log.clock import WALL, Clock
 from odradek.log.namespace import Namespace, open_namespace
+from odradek.schemas.access import Role
 from odradek.schemas.records import AwaitResult, AwaitUpdate, InboxRecord, Request, StartWorkflow
 
 RECORD_OVERHEAD_BYTES = 100
@@ -101,7 +102,7 @@ class Connection:
                 return self._lanes[name]
             if self._pump.closed_reason:
                 raise closed(self._pump.closed_reason)
-            namespace = open_namespace(self.log, name, schema_registry=self.schema_registry)
+            namespace = open_namespace(self.log, name, schema_registry=self.schema_registry, role=Role.CLIENT)
             partition = random.randrange(namespace.reply_partitions)
             topic = namespace.topics.replies
             self._pump.add_lane(topic, partition, self.log.offsets(topic, partition).end, namespace.codec)

@@ -20,10 +20,13 @@ from odradek.activity import _Definition as ActivityDefinition
 from odradek.activity.interceptors import Interceptor
 from odradek.client import Client
 from odradek.common.accepted import accept
+from odradek.log.access import check_access
 from odradek.log.clock import Clock
+from odradek.log.namespace import Namespace
 from odradek.orchestrator.host import Orchestrator
 from odradek.orchestrator.registry import Registry
 from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.schemas.access import Role
 from odradek.worker.interceptor import interceptor_classes
 from odradek.worker.plugin import Plugin
 from odradek.worker.runners import WorkflowRunner, is_sandboxed
@@ -225,8 +228,9 @@ class Worker:
         self._running = True
         try:
             lane = await self.client.connection.lane(self.client.namespace)
-            orchestrator = self._orchestrator(lane.namespace) if self._orchestrates else None
             remote = self._activities and not self._config["no_remote_activities"]
+            await asyncio.to_thread(self._check_access, lane.namespace, remote)
+            orchestrator = self._orchestrator(lane.namespace) if self._orchestrates else None
             activities = self._activity_worker(lane.namespace) if remote else None
             await self._serve(orchestrator, activities)
         except Exception as error:
@@ -235,6 +239,13 @@ class Worker:
             raise
         finally:
             self._running = False
+
+    def _check_access(self, namespace: Namespace, remote: object) -> None:
+        """Raises ``AccessDenied``."""
+        if self._orchestrates:
+            check_access(namespace.log, Role.ORCHESTRATOR, namespace.topics)
+        if remote:
+            check_access(namespace.log, Role.WORKER, namespace.topics, [self.task_queue])
 
     async def _serve(self, orchestrator: Orchestrator | None, activities: ActivityWorker | None) -> None:
         parts: list[asyncio.Task[None]] = []

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from odradek.log import LogError, LogUnavailable, OffsetOutOfRange
+from odradek.log import AccessDenied, LogError, LogUnavailable, OffsetOutOfRange
 from odradek.log.controls import Controls
 from odradek.log.interface import Committed, Log, Membership, Reader
 from odradek.log.namespace import read_to_end
@@ -79,6 +79,7 @@ class Fetcher(threading.Thread):
         self._count_max, self._bytes_max = prefetch_count_max, settings.prefetch_bytes_max
         self._assignments: dict[int, Assignment] = {}
         self._arriving: list[int] = []
+        self._was_assigned = False
         self._gated: list[Attempt] = []
         self._sent_count = self._sent_bytes = 0
         self._mean_bytes = 1024.0
@@ -167,6 +168,8 @@ class Fetcher(threading.Thread):
         except OffsetOutOfRange as error:
             self._start_over(error)
         except LogError as error:
+            if isinstance(error, AccessDenied) and not self._was_assigned:
+                raise
             _logger.warning("the log cannot be read and is tried again: %s", error)
             time.sleep(self._settings.retry_seconds)
 
@@ -292,9 +295,8 @@ class Fetcher(threading.Thread):
         gated, self._gated = self._gated, []
         self._call(_open, gated)
 
-    # ------------------------------------------------------------------------------------------------- partitions
-
     def assigned(self, partitions: Sequence[int]) -> None:
+        self._was_assigned = True
         self._arriving += partitions
 
     def revoked(self, partitions: Sequence[int]) -> None:
