@@ -43,6 +43,8 @@ class TopicInfo:
     config: Mapping[str, str] = field(default_factory=dict)
     replication: int | None = None
     """Copies of its least replicated partition; None where there is no such thing."""
+    lagging_partitions: int = 0
+    """Those with fewer copies in sync than they should have."""
 
 
 OnAppended = Callable[[int | None, Exception | None], None]

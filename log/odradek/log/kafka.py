@@ -134,7 +134,8 @@ class KafkaLog(Log):
             config = {key: entry.value for key, entry in entries.items() if entry.value is not None}
             largest = min(int(config.get("max.message.bytes", CLIENT_RECORD_BYTES_MAX)), self._client_record_bytes_max)
             replication = min((len(partition.replicas) for partition in found.partitions), default=None)
-            return TopicInfo(name, str(found.topic_id), len(found.partitions), largest, config, replication)
+            lagging = sum(len(partition.isr) < len(partition.replicas) for partition in found.partitions)
+            return TopicInfo(name, str(found.topic_id), len(found.partitions), largest, config, replication, lagging)
         return None
 
     def topics(self, prefix: str) -> list[str]:

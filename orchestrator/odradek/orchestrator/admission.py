@@ -12,6 +12,7 @@ from typing import Any, Final
 from odradek.common.identifiers import WORKFLOW_ID_BYTES_MAX
 from odradek.log import Record
 from odradek.log.namespace import Namespace
+from odradek.orchestrator import metrics
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.rejected import rejected
 from odradek.orchestrator.core.state import InboxItem
@@ -121,6 +122,7 @@ class Admission:
     def _set_aside(
         self, record: Record, code: str, reason: str, body: Any = None, now_ms: int = 0
     ) -> tuple[int, fx.DeadLetter]:
+        metrics.REFUSED_RECORDS.labels(self._namespace.topics.namespace, code).inc()
         letter = rejected(
             self._namespace.topics.namespace, self._partition, record.offset, record.time_ms, record.key, record.value,
             code, reason, self._namespace.record_bytes_max, body, now_ms,
