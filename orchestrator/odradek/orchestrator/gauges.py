@@ -9,6 +9,7 @@ from typing import Final
 
 from prometheus_client import Histogram
 
+from odradek.common.build import note_role
 from odradek.orchestrator import metrics
 from odradek.orchestrator.core.decide import HISTORY_LONG, MISMATCH
 from odradek.orchestrator.core.shard import Shard
@@ -30,6 +31,7 @@ class Gauges:
     def __init__(self, namespace: str, partitions: int) -> None:
         self._namespace = namespace
         self._partitions = partitions
+        note_role("orchestrator")
 
     def collect(self, owned: Iterable[OwnedPartition], appends_in_flight: int, outputs: Outputs, now_ms: int) -> None:
         name, partitions = self._namespace, list(owned)

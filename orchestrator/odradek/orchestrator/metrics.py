@@ -49,7 +49,8 @@ UNREAD_SECONDS = Gauge(
 )
 UNREAD_EXPIRES_SECONDS = Gauge(
     "odradek_inbox_expires_seconds",
-    "Until retention deletes that record; absent while there is none, or where the inbox keeps records for ever",
+    "Until retention deletes the oldest inbox record that has not been taken in, of the partitions served here; absent "
+    "while there is none, or where the inbox keeps records for ever",
     ["namespace"],
 )
 TASKS_BACKLOG = Gauge(
@@ -58,11 +59,14 @@ TASKS_BACKLOG = Gauge(
     ["namespace", "task_queue"],
 )
 TASKS_SECONDS = Gauge(
-    "odradek_task_queue_oldest_seconds", "Age of the oldest of them; 0: none waits", ["namespace", "task_queue"]
+    "odradek_task_queue_oldest_seconds",
+    "Age of the oldest task that waits for a worker; 0: none waits",
+    ["namespace", "task_queue"],
 )
 TASKS_EXPIRE_SECONDS = Gauge(
     "odradek_task_queue_expires_seconds",
-    "Until retention deletes the oldest of them; absent while none waits, or where the topic keeps tasks for ever",
+    "Until retention deletes the oldest task that waits for a worker; absent while none does, or where the topic keeps "
+    "tasks for ever",
     ["namespace", "task_queue"],
 )
 LAGGING_TOPICS = Gauge(
