@@ -114,12 +114,9 @@ def test_topics_that_have_lost_copies_are_counted_and_told_of_once(caplog: pytes
     for _ in range(2):
         backlogs.replication()
     assert value("topics_under_replicated", "lagging") == 2
-    assert [record.getMessage() for record in caplog.records if "ODR-240" in record.getMessage()] == [
-        (
-            "ODR-240: topics with fewer copies in sync than they should have: lagging.inbox, lagging.tasks.q. A broker is "
-            "down or behind; with one copy less than min.insync.replicas nothing can be appended"
-        )
-    ]
+    told = [record.getMessage() for record in caplog.records if "ODR-240" in record.getMessage()]
+    assert len(told) == 1
+    assert "lagging.inbox, lagging.tasks.q" in told[0]
     log.lagging = frozenset()
     backlogs.replication()
     assert value("topics_under_replicated", "lagging") == 0
