@@ -33,11 +33,6 @@ def text() -> str:
     )
 
 
-def names() -> set[str]:
-    """Of all metrics, as they are scraped."""
-    return {name for name, _, _, _ in rows()}
-
-
 def rows() -> Iterator[tuple[str, str, str, str]]:
     """Name, kind, labels and meaning of each."""
     yield from (_row(m) for m in (*vars(metrics).values(), BUILD, UP) if isinstance(m, MetricWrapperBase))

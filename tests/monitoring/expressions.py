@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import sys
@@ -22,25 +23,24 @@ OF_PROCESSES = {"process_cpu_seconds_total", "process_resident_memory_bytes", "p
 
 def known() -> set[str]:
     """The series that a scrape of odradek's processes shows."""
-    sys.path.insert(0, str(REPOSITORY / "docs" / "reference"))
-    try:
-        import make_metrics
-    finally:
-        sys.path.pop(0)
     found = set(OF_PROCESSES)
-    for name, kind, _, _ in make_metrics.rows():
+    for name, kind, _, _ in _reference():
         found |= {f"{name}_{end}" for end in ("bucket", "sum", "count")} if kind == "histogram" else {name}
     return found
 
 
 def labels() -> dict[str, set[str]]:
     """Of each metric."""
+    return {name: set(labels.split(", ")) for name, _, labels, _ in _reference()}
+
+
+def _reference() -> list[tuple[str, str, str, str]]:
+    """Name, kind, labels and meaning of each metric, as the page of the metrics has them."""
     sys.path.insert(0, str(REPOSITORY / "docs" / "reference"))
     try:
-        import make_metrics
+        return list(importlib.import_module("make_metrics").rows())
     finally:
         sys.path.pop(0)
-    return {name: set(labels.split(", ")) for name, _, labels, _ in make_metrics.rows()}
 
 
 def metrics(expression: str) -> set[str]:
