@@ -188,7 +188,16 @@ class WorkflowInstance(Runtime):
             if self._handlers is not None and not self.replaying:
                 self._warn_of_unfinished(self._handlers)
         self.history_length += len(self._commands)
+        if self._when_applied:
+            actions, self._when_applied = self._when_applied, ()
+            for action in actions:
+                action()
         return self._commands
+
+    _when_applied: tuple[Callable[[], None], ...] = ()
+
+    def when_applied(self, action: Callable[[], None]) -> None:
+        self._when_applied += (action,)
 
     def replay(self, history: Iterable[r.Event]) -> None:
         """Bring the code to where its recorded history ends. Raises ``NondeterminismError`` or ``WorkflowBug``."""
