@@ -11,6 +11,7 @@ from odradek.log import TopicInfo, open_log
 from odradek.log.memory import MemoryLog
 from odradek.log.namespace import Namespace, create_namespace, open_namespace
 from odradek.orchestrator.backlogs import Backlogs
+from odradek.orchestrator.unserved import UnservedQueues
 from odradek.schemas.topics import Topics
 
 HOUR_MS = 3_600_000
@@ -96,11 +97,13 @@ def test_a_queue_is_told_of_by_who_serves_its_partition_alone() -> None:
         if value("task_queue_backlog_records", name, task_queue="q") is None:
             continue
         told.append(partition)
+        assert backlogs.waiting == {"q"}
         assert value("task_queue_backlog_records", name, task_queue="q") == 2
         assert value("task_queue_oldest_seconds", name, task_queue="q") == 3600
         assert value("task_queue_expires_seconds", name, task_queue="q") == (kept_ms - HOUR_MS) / 1000
         backlogs.queues({1 - partition})
         assert value("task_queue_backlog_records", name, task_queue="q") is None, "another process tells of it now"
+        assert backlogs.waiting == set()
     assert len(told) == 1
 
 
@@ -120,3 +123,13 @@ def test_topics_that_have_lost_copies_are_counted_and_told_of_once(caplog: pytes
     log.lagging = frozenset()
     backlogs.replication()
     assert value("topics_under_replicated", "lagging") == 0
+
+
+def test_a_queue_with_tasks_of_workflows_that_are_not_in_memory_is_unserved_too() -> None:
+    """After a takeover most of those that wait stand in the local store only."""
+    unserved = UnservedQueues("aside", {"payments": 90_000, "mail": None}.get, lambda: 0, 60)
+    unserved.look([], {"payments", "mail"})
+    assert value("task_queue_unserved_seconds", "aside", task_queue="payments") == 90
+    assert value("task_queue_unserved_seconds", "aside", task_queue="mail") is None
+    unserved.look([], ())
+    assert value("task_queue_unserved_seconds", "aside", task_queue="payments") is None

@@ -30,6 +30,8 @@ class Backlogs:
         self._now_ms = now_ms
         self._shown: set[str] = set()
         self._told: set[str] = set()
+        self.waiting: set[str] = set()
+        """Those of the queues in which tasks wait."""
 
     def inbox(self, standing: Mapping[int, Standing]) -> None:
         """The partitions that are served here."""
@@ -53,11 +55,15 @@ class Backlogs:
         self._shown = mine
         for queue in mine:
             try:
-                self._queue(queue)
+                waiting = self._queue(queue)
             except TopicMissing:
+                waiting = False
                 self._forget(queue)
+            (self.waiting.add if waiting else self.waiting.discard)(queue)
+        self.waiting &= mine
 
-    def _queue(self, queue: str) -> None:
+    def _queue(self, queue: str) -> bool:
+        """Whether tasks wait there."""
         name, topics = self._topics.namespace, self._topics
         reading = read_backlog(self._log, topics, queue)
         metrics.TASKS_BACKLOG.labels(name, queue).set(reading.waiting)
@@ -69,6 +75,7 @@ class Backlogs:
             _remove(metrics.TASKS_EXPIRE_SECONDS, name, queue)
         else:
             metrics.TASKS_EXPIRE_SECONDS.labels(name, queue).set((kept_ms - age_ms) / 1000)
+        return reading.waiting > 0
 
     def _forget(self, queue: str) -> None:
         for gauge in (metrics.TASKS_BACKLOG, metrics.TASKS_SECONDS, metrics.TASKS_EXPIRE_SECONDS):
@@ -91,7 +98,7 @@ class Backlogs:
         """Nothing is served here any more."""
         for queue in self._shown:
             self._forget(queue)
-        self._shown = set()
+        self._shown, self.waiting = set(), set()
         _remove(metrics.UNREAD_EXPIRES_SECONDS, self._topics.namespace)
         metrics.UNREAD_SECONDS.labels(self._topics.namespace).set(0)
 

@@ -121,8 +121,8 @@ TIMERS_PENDING = Gauge(
 )
 QUEUE_UNSERVED = Gauge(
     "odradek_task_queue_unserved_seconds",
-    "For how long no worker has served a task queue in which activities of workflows held in memory wait; "
-    "absent while one does",
+    "For how long no worker has served a task queue in which activities of workflows held in memory, or tasks in its "
+    "topic, wait; absent while one does",
     ["namespace", "task_queue"],
 )
 IN_FLIGHT = Gauge("odradek_appends_in_flight", "History appends that are not acknowledged yet", ["namespace"])

@@ -82,7 +82,7 @@ class Watch:
         """Set the gauges once."""
         serving = dict(self._serving())
         self._count(serving.values())
-        self._unserved.look(serving.values())
+        self._unserved.look(serving.values(), self._backlogs.waiting)
         topics = self._namespace.topics
         standing = self._namespace.log.standing(topics.orchestrators, topics.inbox) if serving else {}
         standing = {partition: one for partition, one in standing.items() if partition in serving}
