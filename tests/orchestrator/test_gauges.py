@@ -18,6 +18,7 @@ from odradek.orchestrator.gauges import Gauges
 from odradek.orchestrator.outputs import Outputs
 from odradek.orchestrator.owned import OwnedPartition, Phase
 from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.schemas.topics import Topics
 from odradek.service import RPCError
 from odradek.worker import Worker
 from tests.orchestrator.test_watch import until
@@ -76,7 +77,9 @@ async def serve(store: Path) -> None:
             await until(is_at(0, "takeover_pending_seconds"))
             await until(lambda: (value("store_bytes") or 0) > 1000)
             assert (value("inbox_wait_seconds_count") or 0) >= 2
-            assert not value("replay_mismatches_total", workflow_type="Changing")
+            assert value("replay_mismatches_total", workflow_type="Changing") == 0, "its first rise must be seen as one"
+            assert value("dead_letters_total", topic="gauged.inbox") == 1
+            assert value("dead_letters_total", topic="gauged.history") == 0
             appender.close()
         assert value("partitions", phase="live") == 0
         assert value("namespace_partitions") is None
@@ -124,7 +127,7 @@ def test_the_worst_partition_is_shown() -> None:
         partition(Phase.RESTORING, 60_000, 60_000),
         partition(Phase.CATCHING_UP, 80_000, 80_000),
     ]
-    gauges = Gauges(namespace, 8)
+    gauges = Gauges(Topics(namespace), 8)
     gauges.collect(owned, 0, outputs, 100_000)
     shown = {
         name: value(name, namespace)

@@ -15,6 +15,7 @@ from odradek.orchestrator.core.decide import HISTORY_LONG, MISMATCH
 from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.outputs import Outputs
 from odradek.orchestrator.owned import OwnedPartition, Phase
+from odradek.schemas.topics import Topics
 
 _log = logging.getLogger("odradek.orchestrator")
 
@@ -28,10 +29,18 @@ _HISTOGRAMS: Final[dict[str, Histogram]] = {
 class Gauges:
     """Of one orchestrator. Belongs to its thread."""
 
-    def __init__(self, namespace: str, partitions: int) -> None:
-        self._namespace = namespace
+    def __init__(self, topics: Topics, partitions: int, workflow_types: Iterable[str] = ()) -> None:
+        """Counters that alerts look at begin at zero: the first rise of one that begins at one is not seen."""
+        self._namespace = topics.namespace
         self._partitions = partitions
         note_role("orchestrator")
+        metrics.CLAIMS.labels(self._namespace)
+        metrics.FENCED.labels(self._namespace)
+        for topic in (topics.inbox, topics.history):
+            metrics.DEAD_LETTERS.labels(self._namespace, topic)
+        for kind in workflow_types:
+            metrics.MISMATCHES.labels(self._namespace, kind)
+            metrics.DEADLOCKS.labels(self._namespace, kind)
 
     def collect(self, owned: Iterable[OwnedPartition], appends_in_flight: int, outputs: Outputs, now_ms: int) -> None:
         name, partitions = self._namespace, list(owned)

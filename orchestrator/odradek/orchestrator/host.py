@@ -127,7 +127,7 @@ class Orchestrator:
         self._leases = Leases(
             self.id, int(self.settings.beacon_seconds * 1000), int(self.settings.worker_lost_seconds * 1000)
         )
-        self._gauges = Gauges(namespace.topics.namespace, namespace.partitions)
+        self._gauges = Gauges(namespace.topics, namespace.partitions, registry.hosted())
         self.controls = Controls(namespace.codec)
         self._paused_types: dict[str, r.TypeControl] = {}
         self._next_beacon = self._next_membership = self._next_delete = self._next_gauges = 0.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -27,7 +26,7 @@ class RequestStats:
 
     def __init__(self) -> None:
         self.seconds = Distribution()
-        self.outcomes: Counter[str] = Counter()
+        self.outcomes = {ANSWERED: 0, REFUSED: 0, FAILED: 0}
         self.pending = 0
         self._lock = threading.Lock()
 
