@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from panels import Json, dashboard, lines, most, number, quantile, quantiles, rate, total
+from panels import Json, dashboard, lines, most, number, quantile, quantiles, rate, recent, total
 
 FOLDER = Path(__file__).parents[1] / "helm" / "odradek" / "files" / "dashboards"
 
@@ -18,8 +18,8 @@ PARKED = number(
 )  # fmt: skip
 DEAD_LETTERS = number(
     "Dead letters, last hour", "Records that could not be taken in, of inboxes, histories and tasks.",
-    "(sum(increase(odradek_dead_letters_total{N}[1h])) or vector(0))"
-    " + (sum(increase(odradek_activity_dead_letters_total{N}[1h])) or vector(0))", bad=1,
+    "round((sum(increase(odradek_dead_letters_total{N}[1h])) or vector(0))"
+    " + (sum(increase(odradek_activity_dead_letters_total{N}[1h])) or vector(0)))", bad=1,
 )  # fmt: skip
 UNSERVED = number(
     "Queues without a worker", "Task queues in which activities wait, and that nobody serves.",
@@ -94,8 +94,8 @@ def workflows() -> Json:
         ]),
         ("What stops them", [
             lines("Parked, by error", "ODR-206: an operator has paused the type.", {"{{code}}": total("odradek_workflows_parked", "code")}, stacked=True),
-            lines("Replay mismatches", "Code that does not do what histories say: see ODR-070.", {"{{workflow_type}}": rate("odradek_replay_mismatches_total", "workflow_type")}, "ops"),
-            lines("Deadlocks", "Code that did not come back.", {"{{workflow_type}}": rate("odradek_workflow_deadlocks_total", "workflow_type")}, "ops"),
+            lines("Replay mismatches", "In five minutes: code that does not do what histories say, see ODR-070.", {"{{workflow_type}}": recent("odradek_replay_mismatches_total", "workflow_type")}),
+            lines("Deadlocks", "In five minutes: code that did not come back.", {"{{workflow_type}}": recent("odradek_workflow_deadlocks_total", "workflow_type")}),
             lines("Replays", "Runs whose code was rebuilt, and the events which that took.", {"runs": rate("odradek_replays_total"), "events": rate("odradek_replayed_events_total")}, "ops"),
         ]),
     ])  # fmt: skip
@@ -123,7 +123,7 @@ def task_queues() -> Json:
         ("Room", [
             lines("Slots in use", "Attempts that run, of those that may.", {"{{task_queue}}": "sum by (task_queue) (odradek_activity_running{N}) / (sum by (task_queue) (odradek_activity_slots{N}) > 0)"}, "percentunit"),
             lines("Queued in workers", "Read ahead.", {"{{task_queue}}": total("odradek_activity_queued", "task_queue")}),
-            lines("Put off", "Tasks for which no topic had room; and outputs that no topic takes.", {"{{task_queue}}": rate("odradek_tasks_put_off_total", "task_queue"), "outputs blocked": total("odradek_outputs_blocked")}),
+            lines("Put off", "In five minutes: tasks for which no topic had room. Now: outputs that no topic takes.", {"{{task_queue}}": recent("odradek_tasks_put_off_total", "task_queue"), "outputs blocked": total("odradek_outputs_blocked")}),
         ]),
     ])  # fmt: skip
 
@@ -140,14 +140,14 @@ def partitions() -> Json:
         ("Ownership", [
             lines("Partitions by phase", "Of a takeover; live ones are served.", {"{{phase}}": total("odradek_partitions", "phase")}, stacked=True),
             lines("Partitions by process", "", {"{{instance}}": total("odradek_partitions_owned", "instance")}, stacked=True),
-            lines("Claims, and those that went void", "A few at a deployment are normal.", {"claims": rate("odradek_claims_total"), "void": rate("odradek_claims_void_total")}, "ops"),
+            lines("Claims, and those that went void", "In five minutes; a few at a deployment are normal.", {"claims": recent("odradek_claims_total"), "void": recent("odradek_claims_void_total")}),
             lines("Takeovers", "From a claim to the first new decision.", quantiles("odradek_restore_seconds"), "s"),
         ]),
         ("Inbox", [
             lines("Lag", "Records between the committed position and the end.", {"{{partition}}": "topk(12, max by (namespace, partition) (odradek_inbox_lag_records{N}))"}),
             lines("Oldest unread input", "", {"{{instance}}": most("odradek_inbox_unread_seconds", "instance")}, "s"),
             lines("Records taken in", "", {"{{instance}}": rate("odradek_inbox_records_total", "instance")}, "ops"),
-            lines("Refused records", "Set aside as dead letters.", {"{{code}}": rate("odradek_inbox_records_refused_total", "code")}, "ops"),
+            lines("Refused records", "In five minutes: set aside as dead letters.", {"{{code}}": recent("odradek_inbox_records_refused_total", "code")}),
         ]),
         ("History", [
             lines("Transitions", "", {"{{instance}}": rate("odradek_transitions_total", "instance")}, "ops"),
@@ -157,7 +157,7 @@ def partitions() -> Json:
         ]),
         ("Around", [
             lines("Redis", "1: it answers.", {"{{used_by}} {{instance}}": most("odradek_redis_up", "used_by, instance")}),
-            lines("Messages to other namespaces dropped", "They are sent again.", {"{{to_namespace}}": rate("odradek_messages_dropped_total", "to_namespace")}, "ops"),
+            lines("Messages to other namespaces dropped", "In five minutes; they are sent again.", {"{{to_namespace}}": recent("odradek_messages_dropped_total", "to_namespace")}),
         ]),
     ])  # fmt: skip
 
@@ -183,8 +183,8 @@ def workers() -> Json:
         ]),
         ("What is out of the ordinary", [
             lines("Handed over", "They ran for more than a second.", {"{{task_queue}}": rate("odradek_activity_handed_over_total", "task_queue")}, "ops"),
-            lines("Repeated deliveries", "Dropped.", {"{{task_queue}}": rate("odradek_activity_duplicates_total", "task_queue")}, "ops"),
-            lines("Expired", "Came after their expiry; they are issued again.", {"{{task_queue}}": rate("odradek_activity_expired_total", "task_queue")}, "ops"),
+            lines("Repeated deliveries", "In five minutes; they are dropped.", {"{{task_queue}}": recent("odradek_activity_duplicates_total", "task_queue")}),
+            lines("Expired", "In five minutes: tasks that came after their expiry; they are issued again.", {"{{task_queue}}": recent("odradek_activity_expired_total", "task_queue")}),
             lines("Cancelled", "", {"{{activity_type}}": rate("odradek_activity_cancelled_total", "activity_type")}, "ops"),
         ]),
     ])  # fmt: skip

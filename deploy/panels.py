@@ -6,6 +6,7 @@ Like ``{N, phase="live"}``, which adds to it. What a panel shows stands in ``mak
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
@@ -21,6 +22,11 @@ Json = dict[str, Any]
 def rate(metric: str, by: str = "") -> str:
     """Per second, of a counter; ``metric`` may have a selection of its own."""
     return _by("sum", by, f"rate({_selected(metric)}[$__rate_interval])")
+
+
+def recent(metric: str, by: str = "") -> str:
+    """How often within five minutes, of a counter of what should be rare."""
+    return _by("sum", by, f"increase({_selected(metric)}[5m])")
 
 
 def total(metric: str, by: str = "") -> str:
@@ -82,8 +88,11 @@ def dashboard(name: str, title: str, about: str, rows: Sequence[tuple[str, Seque
         )
         y += 1
         height = COLUMNS_SHORT if all(panel["type"] == "stat" for panel in row) else COLUMNS_TALL
-        width = WIDTH // len(row)
-        panels += [{**panel, "gridPos": _at(i * width, y, width, height)} for i, panel in enumerate(row)]
+        edges = [WIDTH * place // len(row) for place in range(len(row) + 1)]
+        panels += [
+            {**panel, "gridPos": _at(left, y, right - left, height)}
+            for panel, (left, right) in zip(row, pairwise(edges), strict=True)
+        ]
         y += height
     return {
         "uid": f"odradek-{name}",

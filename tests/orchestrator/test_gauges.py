@@ -80,6 +80,7 @@ async def serve(store: Path) -> None:
             assert value("replay_mismatches_total", workflow_type="Changing") == 0, "its first rise must be seen as one"
             assert value("dead_letters_total", topic="gauged.inbox") == 1
             assert value("dead_letters_total", topic="gauged.history") == 0
+            assert value("inbox_records_refused_total", code="ODR-165") == 0
             appender.close()
         assert value("partitions", phase="live") == 0
         assert value("namespace_partitions") is None

@@ -25,6 +25,8 @@ MARGIN_BYTES: Final = 128 * 1024
 """An event that comes of an inbox record says more than the record does."""
 STRIKES: Final = 2
 """So often a shard may fail over the same record, or workflow, one claim after the other."""
+REFUSED_FOR: Final = ("ODR-002", "ODR-105", "ODR-164", "ODR-165", "ODR-166")
+"""Why inbox records are set aside."""
 
 Admitted = InboxItem | tuple[int, fx.DeadLetter]
 

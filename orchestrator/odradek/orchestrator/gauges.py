@@ -11,6 +11,7 @@ from prometheus_client import Histogram
 
 from odradek.common.build import note_role
 from odradek.orchestrator import metrics
+from odradek.orchestrator.admission import REFUSED_FOR
 from odradek.orchestrator.core.decide import HISTORY_LONG, MISMATCH
 from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.outputs import Outputs
@@ -38,6 +39,8 @@ class Gauges:
         metrics.FENCED.labels(self._namespace)
         for topic in (topics.inbox, topics.history):
             metrics.DEAD_LETTERS.labels(self._namespace, topic)
+        for code in REFUSED_FOR:
+            metrics.REFUSED_RECORDS.labels(self._namespace, code)
         for kind in workflow_types:
             metrics.MISMATCHES.labels(self._namespace, kind)
             metrics.DEADLOCKS.labels(self._namespace, kind)
