@@ -67,8 +67,9 @@ def test_every_command_of_a_runbook_exists() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # where promtool has to be built first
-def test_promtool_reads_the_rules(promtool: Path) -> None:
+def test_promtool_reads_the_rules_and_the_configuration(promtool: Path) -> None:
     checked(promtool, "check", "rules", expressions.ALERTS)
+    checked(promtool, "check", "config", "--syntax-only", expressions.REPOSITORY / "deploy" / "prometheus.yml")
 
 
 @pytest.mark.slow
