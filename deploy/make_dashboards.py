@@ -35,7 +35,7 @@ MISSING = number(
 )  # fmt: skip
 UNDER_REPLICATED = number(
     "Under-replicated topics", "Topics of which a broker lacks its copy.",
-    most("odradek_topics_under_replicated"), warn=1,
+    total("odradek_topics_under_replicated"), warn=1,
 )  # fmt: skip
 
 

@@ -99,11 +99,11 @@ CASES = [
     Case(
         "OdradekClaimsVoid",
         {
-            'odradek_namespace_partitions{namespace="shop"}': "8x40",
-            'odradek_claims_void_total{namespace="shop"}': "0+1x10 10+20x20",
+            'odradek_namespace_partitions{namespace="shop"}': "8x50",
+            'odradek_claims_void_total{namespace="shop"}': "0+1x10 10+20x30",
         },
-        "10m", "20m", NS, "Partitions of shop change hands again and again",
-        "180 claims ended out of order within ten minutes.",
+        "10m", "30m", NS, "Partitions of shop change hands again and again",
+        "200 claims ended out of order within ten minutes.",
     ),
     Case(
         "OdradekInboxUnread",
@@ -122,7 +122,10 @@ CASES = [
     ),
     Case(
         "OdradekTopicsUnderReplicated",
-        {'odradek_topics_under_replicated{namespace="shop",instance="a"}': "0x5 7x20"},
+        {
+            'odradek_topics_under_replicated{namespace="shop",instance="a"}': "0x5 4x20",
+            'odradek_topics_under_replicated{namespace="shop",instance="b"}': "0x5 3x20",
+        },
         "15m", "17m", NS, "7 topics of shop lack copies",
     ),
     Case(

@@ -12,8 +12,8 @@ from typing import Final
 
 VERSION: Final = "v0.314.0"
 MODULE: Final = "github.com/prometheus/prometheus/cmd/promtool"
-TAGS: Final = "remove_all_sd"
-"""Without the clients of a dozen clouds it builds in a tenth of the time."""
+TAGS: Final = "remove_all_sd,enable_dns_sd"
+"""Without the clients of a dozen clouds it builds in a tenth of the time; ours are found by DNS."""
 BUILD_SECONDS_MAX: Final = 1500
 
 
@@ -27,7 +27,7 @@ def promtool() -> Path:
     if found is not None:
         return Path(found)
     cache = Path(os.environ.get("ODRADEK_CACHE") or Path.home() / ".cache" / "odradek")
-    built = cache / f"promtool-{VERSION}"
+    built = cache / f"promtool-{VERSION}-{TAGS}"
     if built.exists():
         return built
     go = shutil.which("go")

@@ -111,17 +111,19 @@ def test_topics_that_have_lost_copies_are_counted_and_told_of_once(caplog: pytes
     log = Lagging("memory://lagging")
     create_namespace(log, "lagging", partitions=2, queues=("q",))
     backlogs = Backlogs(open_namespace(log, "lagging"), lambda: 0)
-    backlogs.replication()
+    backlogs.replication({0, 1})
     assert value("topics_under_replicated", "lagging") == 0
     log.lagging = frozenset({"lagging.inbox", "lagging.tasks.q"})
     for _ in range(2):
-        backlogs.replication()
+        backlogs.replication({0, 1})
     assert value("topics_under_replicated", "lagging") == 2
     told = [record.getMessage() for record in caplog.records if "ODR-240" in record.getMessage()]
     assert len(told) == 1
     assert "lagging.inbox, lagging.tasks.q" in told[0]
+    backlogs.replication(())
+    assert value("topics_under_replicated", "lagging") == 0, "others tell of them now"
     log.lagging = frozenset()
-    backlogs.replication()
+    backlogs.replication({0, 1})
     assert value("topics_under_replicated", "lagging") == 0
 
 

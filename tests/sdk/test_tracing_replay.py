@@ -96,7 +96,7 @@ class Buggy:
         tracing.workflow.completed_span("before the bug")
         if not Buggy.mended:
             raise KeyError("total")
-        return await workflow.execute_activity(lookup, 1, **LIMIT)
+        return int(await workflow.execute_activity(lookup, 1, **LIMIT))
 
 
 async def connect(name: str, interceptor: tracing.TracingInterceptor) -> Client:

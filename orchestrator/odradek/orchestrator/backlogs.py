@@ -22,7 +22,7 @@ _log = logging.getLogger("odradek.orchestrator.watch")
 class Backlogs:
     """Of one orchestrator. Used by its watch, in that thread; reads the log, and decides nothing.
 
-    Each task queue is looked at by whoever serves the partition that its name falls to, so that one process does.
+    Each task queue, and each topic, is looked at by whoever serves the partition that its name falls to.
     """
 
     def __init__(self, namespace: Namespace, now_ms: Callable[[], int]) -> None:
@@ -49,7 +49,7 @@ class Backlogs:
         """Those that fall to these partitions."""
         prefix = self._topics.tasks_prefix
         queues = [topic.removeprefix(prefix) for topic in self._log.topics(prefix)]
-        mine = {queue for queue in queues if crc32(queue.encode()) % self._namespace.partitions in partitions}
+        mine = {queue for queue in queues if self._falls_to(queue) in partitions}
         for queue in self._shown - mine:
             self._forget(queue)
         self._shown = mine
@@ -81,9 +81,13 @@ class Backlogs:
         for gauge in (metrics.TASKS_BACKLOG, metrics.TASKS_SECONDS, metrics.TASKS_EXPIRE_SECONDS):
             _remove(gauge, self._topics.namespace, queue)
 
-    def replication(self) -> None:
-        """Whether a topic of the namespace has lost copies; told of when that changes."""
-        found = [self._log.topic(topic) for topic in self._log.topics(f"{self._topics.namespace}.")]
+    def _falls_to(self, name: str) -> int:
+        return crc32(name.encode()) % self._namespace.partitions
+
+    def replication(self, partitions: Collection[int]) -> None:
+        """Whether a topic that falls to these partitions has lost copies; told of when that changes."""
+        topics = self._log.topics(f"{self._topics.namespace}.")
+        found = [self._log.topic(topic) for topic in topics if self._falls_to(topic) in partitions]
         lagging = {info.name for info in found if info is not None and info.lagging_partitions}
         metrics.LAGGING_TOPICS.labels(self._topics.namespace).set(len(lagging))
         if lagging - self._told:
@@ -101,6 +105,7 @@ class Backlogs:
         self._shown, self.waiting = set(), set()
         _remove(metrics.UNREAD_EXPIRES_SECONDS, self._topics.namespace)
         metrics.UNREAD_SECONDS.labels(self._topics.namespace).set(0)
+        metrics.LAGGING_TOPICS.labels(self._topics.namespace).set(0)
 
 
 def _remove(gauge: Gauge, *labels: str) -> None:

@@ -71,7 +71,8 @@ TASKS_EXPIRE_SECONDS = Gauge(
 )
 LAGGING_TOPICS = Gauge(
     "odradek_topics_under_replicated",
-    "Topics of the namespace with a partition that has fewer copies in sync than it should",
+    "Topics of the namespace with a partition that has fewer copies in sync than it should; each topic is told of by "
+    "one orchestrator",
     ["namespace"],
 )
 PARTITIONS = Gauge("odradek_namespace_partitions", "Partitions of the namespace, whoever serves them", ["namespace"])

@@ -26,7 +26,7 @@ _log = logging.getLogger("odradek.orchestrator.watch")
 
 QUEUES_SECONDS: Final = 300.0
 SELDOM: Final = 4
-"""Only each fourth look is at what is slow to read and slow to change: task queues, copies of topics, disks."""
+"""Only each fourth look is at what is slow to read and slow to change: ages, task queues, copies of topics, disks."""
 JOIN_SECONDS: Final = 5.0
 """At the end; a log that does not answer must not hold the hand-over up."""
 
@@ -87,10 +87,10 @@ class Watch:
         standing = self._namespace.log.standing(topics.orchestrators, topics.inbox) if serving else {}
         standing = {partition: one for partition, one in standing.items() if partition in serving}
         self._show({partition: one.lag for partition, one in standing.items()})
-        self._backlogs.inbox(standing)
         if self._looks % SELDOM == 0:
+            self._backlogs.inbox(standing)
             self._backlogs.queues(serving.keys())
-            self._backlogs.replication()
+            self._backlogs.replication(serving.keys())
             metrics.STORE_BYTES.labels(topics.namespace).set(_size(self._store))
         self._looks += 1
         if time.monotonic() >= self._queues_due:
