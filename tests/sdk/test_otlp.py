@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -17,12 +22,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 
 from odradek.client import Client
 from odradek.contrib import opentelemetry as tracing
 from odradek.testing import WorkflowEnvironment
+from tests.orchestrator.test_watch import until
 from tests.sdk.test_opentelemetry import run_traced
+from tests.sdk.traced_shop import Purchase
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 class Receiver(ThreadingHTTPServer):
@@ -110,3 +119,66 @@ async def test_what_arrives_is_what_happened(odradek_env: WorkflowEnvironment, r
     [resource] = receiver.requests[0].resource_spans
     said = {pair.key: pair.value.string_value for pair in resource.resource.attributes}
     assert said["service.name"] == "shop"
+
+
+def process(*arguments: str, folder: Path, name: str) -> subprocess.Popen[bytes]:
+    """The command as people run it."""
+    with (folder / f"{name}.log").open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "odradek.cli", *arguments],
+            cwd=REPOSITORY,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+@pytest.mark.slow
+async def test_processes_that_die_leave_one_trace_and_double_nothing(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An orchestrator is killed between two payments; another one takes its partitions over."""
+    monkeypatch.setenv("TRACES", receiver.url)
+    common = ["--log", f"sqlite:///{tmp_path}/log.db", "--interceptor", "tests.sdk.traced_shop:tracing"]
+    serving = ["tests.sdk.traced_shop", "--session-timeout", "2", "--health-port", "off"]
+    running: list[subprocess.Popen[bytes]] = []
+
+    def orchestrator() -> subprocess.Popen[bytes]:
+        running.append(process(*common, "orchestrator", *serving, folder=tmp_path, name="orchestrator"))
+        return running[-1]
+
+    def count(name: str) -> int:
+        return sum(span.name == name for span in receiver.spans)
+
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(endpoint=receiver.url)))
+    mine = tracing.TracingInterceptor(provider.get_tracer("tests"))
+    try:
+        first = orchestrator()
+        running.append(process(*common, "worker", "--queue", "q", *serving, folder=tmp_path, name="worker"))
+        async with await Client.connect(f"sqlite:///{tmp_path}/log.db", interceptors=[mine]) as client:
+            patience = timedelta(seconds=60)
+            run = await client.start_workflow(Purchase.run, 2, id="p", task_queue="q", rpc_timeout=patience)
+            await run.signal(Purchase.pay, rpc_timeout=patience)
+            await until(lambda: count("RunActivity:charge") == 1)
+            first.kill()
+            first.wait()
+            orchestrator()
+            await run.signal(Purchase.pay, rpc_timeout=patience)
+            assert await run.result() == 2
+            await until(lambda: count("CompleteWorkflow:Purchase") == 1)
+    finally:
+        for one in running:
+            one.kill()
+            one.wait()
+        provider.shutdown()
+    assert Counter(span.name for span in receiver.spans) == {
+        "StartWorkflow:Purchase": 1,
+        "RunWorkflow:Purchase": 1,
+        "SignalWorkflow:pay": 2,
+        "HandleSignal:pay": 2,
+        "StartActivity:charge": 2,
+        "RunActivity:charge": 2,
+        "CompleteWorkflow:Purchase": 1,
+    }
+    traces = {span.trace_id for span in receiver.spans if span.name != "SignalWorkflow:pay"}
+    assert len(traces) == 1
