@@ -76,7 +76,7 @@ async def serve(store: Path) -> None:
             await until(is_at(partitions, "partitions", phase="live"))
             await until(is_at(0, "takeover_pending_seconds"))
             await until(lambda: (value("store_bytes") or 0) > 1000)
-            assert (value("inbox_wait_seconds_count") or 0) >= 2
+            await until(lambda: (value("inbox_wait_seconds_count") or 0) >= 2)
             assert value("replay_mismatches_total", workflow_type="Changing") == 0, "its first rise must be seen as one"
             assert value("dead_letters_total", topic="gauged.inbox") == 1
             assert value("dead_letters_total", topic="gauged.history") == 0
@@ -115,7 +115,9 @@ def partition(phase: Phase, began_ms: int, checkpointed_ms: int, *due_ms: int) -
     shard = SimpleNamespace(
         workflows={}, transitions=0, replays=0, replayed_events=0, counts={}, durations=[], due_heap=heap
     )
-    one: Any = SimpleNamespace(phase=phase, began_ms=began_ms, checkpointed_ms=checkpointed_ms, shard=shard)
+    one: Any = SimpleNamespace(
+        phase=phase, began_ms=began_ms, checkpointed_ms=checkpointed_ms, shard=shard, waits_ms=[20]
+    )
     return cast("OwnedPartition", one)
 
 
@@ -140,5 +142,6 @@ def test_the_worst_partition_is_shown() -> None:
         "timers_overdue_seconds": 3.0,
         "partitions_owned": 2.0,
     }
+    assert value("inbox_wait_seconds_sum", namespace) == pytest.approx(0.08)
     phases = {phase: value("partitions", namespace, phase=phase) for phase in ("restoring", "catching-up", "live")}
     assert phases == {"restoring": 1.0, "catching-up": 1.0, "live": 2.0}

@@ -50,6 +50,8 @@ class Gauges:
         metrics.PARTITIONS.labels(name).set(self._partitions)
         metrics.IN_FLIGHT.labels(name).set(appends_in_flight)
         self._phases(partitions, now_ms)
+        for one in partitions:
+            self._waited(one)
         shards = [one.shard for one in partitions if one.phase is Phase.LIVE and one.shard is not None]
         metrics.IN_MEMORY.labels(name).set(sum(len(shard.workflows) for shard in shards))
         for shard in shards:
@@ -75,6 +77,12 @@ class Gauges:
         metrics.TAKEOVER_SECONDS.labels(name).set(max(under_way, default=0) / 1000)
         ages = [now_ms - one.checkpointed_ms for one in partitions if one.phase is Phase.LIVE]
         metrics.CHECKPOINT_SECONDS.labels(name).set(max(0, *ages, 0) / 1000)
+
+    def _waited(self, one: OwnedPartition) -> None:
+        waits_ms, one.waits_ms = one.waits_ms, []
+        observe = metrics.INBOX_WAIT_SECONDS.labels(self._namespace).observe
+        for wait_ms in waits_ms:
+            observe(wait_ms / 1000)
 
     def _counted(self, shard: Shard) -> None:
         """What it has counted since the last time."""

@@ -100,6 +100,8 @@ class OwnedPartition:
         self._gap_bounds = (0, 0)
         self.began_ms = self.checkpointed_ms = around.clock_ms()
         """When it was claimed, and when the log last had all that a checkpoint says."""
+        self.waits_ms: list[int] = []
+        """Of the oldest record of each batch of the inbox, for the metrics to collect."""
         self._checkpointed: tuple[int, int] = (-1, -1)
         self._y_noted = -1
         self._outputs_noted = False
@@ -234,8 +236,7 @@ class OwnedPartition:
             return
         metrics.INBOX_RECORDS.labels(self._topics.namespace).inc(len(records))
         now_ms = self.around.clock_ms()
-        waited_ms = now_ms - records[0].time_ms
-        metrics.INBOX_WAIT_SECONDS.labels(self._topics.namespace).observe(max(0, waited_ms) / 1000)
+        self.waits_ms.append(max(0, now_ms - records[0].time_ms))
         self.shard.take(self._admission.take(records, now_ms), now_ms)
         self._caught_up()
 
