@@ -11,7 +11,7 @@ COPY sdk sdk
 COPY orchestrator orchestrator
 COPY workers workers
 COPY cli cli
-RUN /opt/odradek/bin/pip install --no-cache-dir '.[redis]'
+RUN /opt/odradek/bin/pip install --no-cache-dir '.[redis,schema-registry]'
 
 FROM python:3.12-slim
 RUN useradd --system --uid 10001 --create-home odradek \

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from generated import table, write
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 
+from odradek.client.metrics import ClientCollector
+from odradek.common.build import BUILD
+from odradek.common.redis_link import UP
 from odradek.orchestrator import metrics
 from odradek.workers.metrics import ActivityCollector
 
@@ -20,12 +24,25 @@ def text() -> str:
             "## Of an orchestrator",
             _table(_row(m) for m in vars(metrics).values() if isinstance(m, MetricWrapperBase)),
             "## Of an activity worker",
-            _table(
-                (_name(family.name, family.type), family.type, _labels(family), family.documentation)
-                for family in ActivityCollector().collect()
-            ),
+            _table(_collected(ActivityCollector())),
+            "## Of a client",
+            _table(_collected(ClientCollector())),
+            "## Of several of them",
+            _table(_row(m) for m in (BUILD, UP)),
         ]
     )
+
+
+def rows() -> Iterator[tuple[str, str, str, str]]:
+    """Name, kind, labels and meaning of each."""
+    yield from (_row(m) for m in (*vars(metrics).values(), BUILD, UP) if isinstance(m, MetricWrapperBase))
+    yield from _collected(ActivityCollector())
+    yield from _collected(ClientCollector())
+
+
+def _collected(collector: Collector) -> Iterator[tuple[str, str, str, str]]:
+    for family in collector.collect():
+        yield _name(family.name, family.type), family.type, _labels(family), family.documentation
 
 
 def _row(metric: MetricWrapperBase) -> tuple[str, str, str, str]:

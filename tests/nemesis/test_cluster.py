@@ -72,12 +72,14 @@ def test_one_broker_may_die_and_two_are_waited_for(cluster: LocalCluster) -> Non
         info = log.topic(TOPIC.name)
         assert info is not None
         assert (info.replication, info.config["min.insync.replicas"]) == (3, "2")
+        assert _lagging(log) == 0
         assert info.config["unclean.leader.election.enable"] == "false"
         with closing(Appends(log)) as appends:
             first, second, _ = cluster.brokers
             first.kill()
             appends.append(300)
             assert appends.await_acknowledged(300, 60)
+            assert _lagging(log) == 1, "the copy of the broker that died is missed"
             second.pause()
             appends.append(300)
             assert not appends.await_acknowledged(301, 5)
@@ -87,6 +89,12 @@ def test_one_broker_may_die_and_two_are_waited_for(cluster: LocalCluster) -> Non
             assert appends.await_acknowledged(600, 60)
             assert appends.failed == []
             assert appends.read() == list(range(600))
+
+
+def _lagging(log: Log) -> int:
+    info = log.topic(TOPIC.name)
+    assert info is not None
+    return len(info.under_replicated)
 
 
 def test_asking_where_groups_stand_survives_the_loss_of_their_coordinators(cluster: LocalCluster) -> None:

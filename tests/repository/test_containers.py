@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 COMPOSE = (REPOSITORY / "docker-compose.yml").read_text()
@@ -49,7 +50,7 @@ def test_commands_name_modules_that_exist() -> None:
 def test_image_holds_every_source_root() -> None:
     """A root that is missing from the image is noticed here rather than in a pod."""
     copied = set(re.findall(r"^COPY (\w+) \1$", DOCKERFILE, re.MULTILINE))
-    roots = {folder.parent.name for folder in REPOSITORY.glob("*/odradek")}
+    roots = {folder.parent.name for folder in REPOSITORY.glob("*/odradek") if any(folder.rglob("*.py"))}
     ignored = (REPOSITORY / ".dockerignore").read_text()
     assert roots <= copied
     assert [root for root in copied if f"!{root}\n" not in ignored] == []
@@ -59,3 +60,26 @@ def test_image_does_not_run_as_root() -> None:
     last_stage = DOCKERFILE.rsplit("FROM ", 1)[1]
     assert re.search(r"^USER 10001$", last_stage, re.MULTILINE)
     assert "/healthz" in last_stage
+
+
+def test_grafana_finds_its_dashboards_and_prometheus_its_rules() -> None:
+    """What the provisioning names is where the files are mounted."""
+    mounts = dict(re.findall(r"^ *- \./([^:]+):([^:\n]+):ro$", COMPOSE, re.MULTILINE))
+    provider = yaml.safe_load((REPOSITORY / "deploy/grafana/dashboards.yml").read_text())["providers"][0]
+    assert provider["options"]["path"] == mounts["helm/odradek/files/dashboards"]
+    home = re.search(r"HOME_DASHBOARD_PATH: (.+)/(.+)", COMPOSE)
+    assert home is not None
+    assert home[1] == mounts["helm/odradek/files/dashboards"]
+    assert (REPOSITORY / "helm/odradek/files/dashboards" / home[2]).exists()
+    prometheus = Path(mounts["deploy/prometheus.yml"]).parent
+    rules = yaml.safe_load((REPOSITORY / "deploy/prometheus.yml").read_text())["rule_files"]
+    assert [str(prometheus / rule) for rule in rules] == [mounts["helm/odradek/files/alerts.yaml"]]
+
+
+def test_prometheus_asks_every_service_that_has_metrics() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    ours = {name for name, service in services.items() if service.get("image") == "odradek"} - {"namespace"}
+    jobs = yaml.safe_load((REPOSITORY / "deploy/prometheus.yml").read_text())["scrape_configs"]
+    assert {job["job_name"] for job in jobs} == ours
+    assert {name for job in jobs for asked in job["dns_sd_configs"] for name in asked["names"]} == ours
+    assert services["orchestrator"]["deploy"]["replicas"] == 2

@@ -30,6 +30,12 @@ async def test_activities_are_counted_by_type_and_queue(monkeypatch: pytest.Monk
     async with orchestrator.worker(work):
         for how in ("fine", "fine", "fail", "benign"):
             await orchestrator.result(orchestrator.start("work", how))
+        working = generate_latest(registry).decode()
+    for line in (
+        'odradek_activity_slots{namespace="ns",task_queue="q"} 100.0',
+        'odradek_activity_partitions{namespace="ns",task_queue="q"} 1.0',
+    ):
+        assert line in working
     text = generate_latest(registry).decode()
     labels = 'activity_type="work",namespace="ns",task_queue="q"'
     for line in (
@@ -39,6 +45,8 @@ async def test_activities_are_counted_by_type_and_queue(monkeypatch: pytest.Monk
         f"odradek_activity_running{{{labels}}} 0.0",
         f"odradek_activity_duration_seconds_count{{{labels}}} 4.0",
         'odradek_activity_queued{namespace="ns",task_queue="q"} 0.0',
+        'odradek_activity_slots{namespace="ns",task_queue="q"} 0.0',
+        'odradek_activity_schedule_to_start_seconds_count{namespace="ns",task_queue="q"} 4.0',
         'odradek_activity_expired_total{namespace="ns",task_queue="q"} 0.0',
     ):
         assert line in text

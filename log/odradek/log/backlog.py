@@ -51,8 +51,15 @@ def read_backlog(log: Log, topics: Topics, queue: str) -> Reading:
 
 def oldest_waiting_ms(log: Log, topics: Topics, queue: str, reading: Reading) -> int | None:
     """When the log took the oldest task that waits: one record of each partition is read. None: nothing waits."""
-    topic = topics.tasks(queue)
-    wanted = {n: standing.position for n, standing in reading.partitions.items() if standing.end > _done(standing)}
+    waiting = {n: standing.position for n, standing in reading.partitions.items() if standing.end > _done(standing)}
+    return oldest_ms(log, topics.tasks(queue), waiting)
+
+
+def oldest_ms(log: Log, topic: str, positions: Mapping[int, int]) -> int | None:
+    """When the log took the oldest of the records at these positions, by partition. None: there is none."""
+    wanted = dict(positions)
+    if not wanted:
+        return None
     reader = log.reader()
     oldest: int | None = None
     try:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from odradek.common.identifiers import WORKFLOW_ID_BYTES_MAX
 from odradek.log import Record
 from odradek.log.namespace import Namespace
+from odradek.orchestrator import metrics
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.rejected import rejected
 from odradek.orchestrator.core.state import InboxItem
@@ -24,6 +25,8 @@ MARGIN_BYTES: Final = 128 * 1024
 """An event that comes of an inbox record says more than the record does."""
 STRIKES: Final = 2
 """So often a shard may fail over the same record, or workflow, one claim after the other."""
+REFUSED_FOR: Final = ("ODR-002", "ODR-105", "ODR-164", "ODR-165", "ODR-166")
+"""Why inbox records are set aside."""
 
 Admitted = InboxItem | tuple[int, fx.DeadLetter]
 
@@ -121,6 +124,7 @@ class Admission:
     def _set_aside(
         self, record: Record, code: str, reason: str, body: Any = None, now_ms: int = 0
     ) -> tuple[int, fx.DeadLetter]:
+        metrics.REFUSED_RECORDS.labels(self._namespace.topics.namespace, code).inc()
         letter = rejected(
             self._namespace.topics.namespace, self._partition, record.offset, record.time_ms, record.key, record.value,
             code, reason, self._namespace.record_bytes_max, body, now_ms,

@@ -89,7 +89,11 @@ class Copies(Generic[Owner]):
         self._wake = wake
         self._stopping = False
         self.link = RedisLink(
-            url, "stores have no copies, and machines without a store read the log", answer_seconds=ANSWER_SECONDS
+            url,
+            "stores have no copies, and machines without a store read the log",
+            answer_seconds=ANSWER_SECONDS,
+            namespace=namespace,
+            used_by="orchestrator",
         )
         self._take = self.link.client.register_script(_TAKE)
         self._send = self.link.client.register_script(_SEND)

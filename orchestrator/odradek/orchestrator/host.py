@@ -29,13 +29,13 @@ from odradek.orchestrator.archives import ArchiveReads
 from odradek.orchestrator.copies import Copies
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core.careful import Turns
-from odradek.orchestrator.core.decide import HISTORY_LONG
 from odradek.orchestrator.core.effects import RunStep
 from odradek.orchestrator.core.instance import PAYLOAD_BYTES_MAX, Deadlocked
 from odradek.orchestrator.core.rest import Rest, at_rest
 from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.core.state import Room, ShardConfig
 from odradek.orchestrator.deadlocks import DeadlockDetector
+from odradek.orchestrator.gauges import Gauges
 from odradek.orchestrator.leases import Leases
 from odradek.orchestrator.outputs import Outputs
 from odradek.orchestrator.owned import OwnedPartition, Phase
@@ -127,6 +127,7 @@ class Orchestrator:
         self._leases = Leases(
             self.id, int(self.settings.beacon_seconds * 1000), int(self.settings.worker_lost_seconds * 1000)
         )
+        self._gauges = Gauges(namespace.topics, namespace.partitions, registry.hosted())
         self.controls = Controls(namespace.codec)
         self._paused_types: dict[str, r.TypeControl] = {}
         self._next_beacon = self._next_membership = self._next_delete = self._next_gauges = 0.0
@@ -189,7 +190,7 @@ class Orchestrator:
             self._topics.namespace, self.unserved_ms, self.clock_ms, self.settings.unserved_warn_seconds
         )
         self._watch = Watch(
-            self.namespace, self._serving, self.settings.watch_seconds, unserved, self.outputs.look_at_queues
+            self.namespace, self._serving, self.settings, unserved, self.outputs.look_at_queues, self.clock_ms
         )
         self._watch.start()
         _log.info("orchestrator %s serves namespace %s (%s)", self.id, self._topics.namespace, log.address)
@@ -209,7 +210,7 @@ class Orchestrator:
             self.outputs.appender.close()
             self.history.close()
             self.reader.close()
-            metrics.OWNED.labels(self._topics.namespace).set(0)
+            self._gauges.clear()
             self.ready.clear()
 
     def _farewell(self) -> None:
@@ -543,7 +544,7 @@ class Orchestrator:
         self.note_readiness()
         if monotonic >= self._next_gauges:
             self._next_gauges = monotonic + 1.0
-            self._gauges()
+            self._gauges.collect(self.owned.values(), self.history.in_flight, self.outputs, self.clock_ms())
 
     @property
     def _beacon_key(self) -> bytes:
@@ -592,27 +593,6 @@ class Orchestrator:
             except LogError as error:
                 _log.warning("old inbox records could not be deleted: %s", error)
 
-    def _gauges(self) -> None:
-        name = self._topics.namespace
-        live = [o for o in self.owned.values() if o.phase is Phase.LIVE and o.shard is not None]
-        metrics.OWNED.labels(name).set(len(live))
-        metrics.IN_FLIGHT.labels(name).set(self.history.in_flight)
-        parked = memory = 0
-        for owned in live:
-            shard = owned.shard
-            assert shard is not None
-            parked += len(shard.parked)
-            memory += len(shard.workflows)
-            metrics.TRANSITIONS.labels(name).inc(shard.transitions)
-            shard.transitions = 0
-            metrics.REPLAYS.labels(name).inc(shard.replays)
-            metrics.REPLAYED_EVENTS.labels(name).inc(shard.replayed_events)
-            shard.replays = shard.replayed_events = 0
-            self._collect(name, shard.counts, shard.durations)
-            shard.counts, shard.durations = {}, []
-        metrics.PARKED.labels(name).set(parked)
-        metrics.IN_MEMORY.labels(name).set(memory)
-
     def _serving(self) -> list[tuple[int, Shard]]:
         """For the watch, in its thread."""
         live = [(o.partition, o.shard) for o in list(self.owned.values()) if o.phase is Phase.LIVE]
@@ -628,25 +608,6 @@ class Orchestrator:
             self.ready.set()
         else:
             self.ready.clear()
-
-    @staticmethod
-    def _collect(name: str, counts: dict[tuple[str, str], int], durations: list[tuple[str, str, float]]) -> None:
-        for (what, kind), count in counts.items():
-            if what in ("retried", "activity-failed"):
-                metrics.ACTIVITY_EVENTS.labels(name, kind, what).inc(count)
-            else:
-                metrics.WORKFLOWS.labels(name, kind, what).inc(count)
-            if what == HISTORY_LONG:
-                _log.warning(
-                    'ODR-114: the history of a workflow of type "%s" is long, and each replay reads it whole: let the '
-                    "code continue as new when workflow.info().is_continue_as_new_suggested() says so", kind
-                )  # fmt: skip
-        observe: dict[tuple[str, str], Callable[[float], None]] = {}
-        for what, kind, seconds in durations:
-            if (what, kind) not in observe:
-                histogram = metrics.WORKFLOW_SECONDS if what == "workflow" else metrics.ACTIVITY_SECONDS
-                observe[what, kind] = histogram.labels(name, kind).observe
-            observe[what, kind](seconds)
 
     # ------------------------------------------------------------------------------------------ what partitions need
 

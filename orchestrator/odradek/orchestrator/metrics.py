@@ -22,6 +22,12 @@ ACTIVITY_SECONDS = Histogram(
     ["namespace", "activity_type"],
     buckets=_BUCKETS,
 )
+STEP_SECONDS = Histogram(
+    "odradek_step_duration_seconds",
+    "Of durable steps and local activities: from when the code asks until it goes on, retries included",
+    ["namespace", "workflow_type"],
+    buckets=_BUCKETS,
+)
 TRANSITIONS = Counter("odradek_transitions_total", "Transitions written", ["namespace"])
 INBOX_RECORDS = Counter("odradek_inbox_records_total", "Inbox records taken in", ["namespace"])
 INBOX_LAG = Gauge(
@@ -30,10 +36,74 @@ INBOX_LAG = Gauge(
     "up to a checkpoint interval behind",
     ["namespace", "partition"],
 )
+INBOX_WAIT_SECONDS = Histogram(
+    "odradek_inbox_wait_seconds",
+    "From the append of an inbox record until it is read here; the oldest record of each batch",
+    ["namespace"],
+    buckets=_BUCKETS,
+)
+UNREAD_SECONDS = Gauge(
+    "odradek_inbox_unread_seconds",
+    "Age of the oldest inbox record that has not been taken in, of the partitions served here; 0: all have been",
+    ["namespace"],
+)
+UNREAD_EXPIRES_SECONDS = Gauge(
+    "odradek_inbox_expires_seconds",
+    "Until retention deletes the oldest inbox record that has not been taken in, of the partitions served here; absent "
+    "while there is none, or where the inbox keeps records for ever",
+    ["namespace"],
+)
+TASKS_BACKLOG = Gauge(
+    "odradek_task_queue_backlog_records",
+    "Tasks that wait for a worker, or that one has begun a moment ago; each queue is told of by one orchestrator",
+    ["namespace", "task_queue"],
+)
+TASKS_SECONDS = Gauge(
+    "odradek_task_queue_oldest_seconds",
+    "Age of the oldest task that waits for a worker; 0: none waits",
+    ["namespace", "task_queue"],
+)
+TASKS_EXPIRE_SECONDS = Gauge(
+    "odradek_task_queue_expires_seconds",
+    "Until retention deletes the oldest task that waits for a worker; absent while none does, or where the topic keeps "
+    "tasks for ever",
+    ["namespace", "task_queue"],
+)
+LAGGING_TOPICS = Gauge(
+    "odradek_topics_under_replicated",
+    "Topics of the namespace with a partition that has fewer copies in sync than it should; each topic is told of by "
+    "one orchestrator",
+    ["namespace"],
+)
+PARTITIONS = Gauge("odradek_namespace_partitions", "Partitions of the namespace, whoever serves them", ["namespace"])
 OWNED = Gauge("odradek_partitions_owned", "Partitions that this process serves", ["namespace"])
+PHASES = Gauge(
+    "odradek_partitions", "Partitions that this process has, by how far their takeover is", ["namespace", "phase"]
+)
+TAKEOVER_SECONDS = Gauge(
+    "odradek_takeover_pending_seconds", "How long the longest takeover that is not over takes; 0: none", ["namespace"]
+)
+CHECKPOINT_SECONDS = Gauge(
+    "odradek_checkpoint_age_seconds",
+    "Since the log had all that a partition must write down, the longest of those served here; a partition where "
+    "nothing happens needs no checkpoint",
+    ["namespace"],
+)
+OVERDUE_SECONDS = Gauge(
+    "odradek_timers_overdue_seconds", "How late the most overdue timer or time limit served here is", ["namespace"]
+)
 CLAIMS = Counter("odradek_claims_total", "Claims made", ["namespace"])
 FENCED = Counter("odradek_claims_void_total", "Claims that another owner or trouble ended", ["namespace"])
-PARKED = Gauge("odradek_workflows_parked", "Open runs that cannot go on by themselves", ["namespace"])
+PARKED = Gauge(
+    "odradek_workflows_parked",
+    "Open runs that cannot go on by themselves, by the code of the error; ODR-206: their type was paused",
+    ["namespace", "code"],
+)
+MISMATCHES = Counter(
+    "odradek_replay_mismatches_total",
+    "Times that code was found not to do what the history of its run says (ODR-070)",
+    ["namespace", "workflow_type"],
+)
 DEADLOCKS = Counter(
     "odradek_workflow_deadlocks_total",
     "Activations, queries and validators that were interrupted because they did not come back",
@@ -52,8 +122,8 @@ TIMERS_PENDING = Gauge(
 )
 QUEUE_UNSERVED = Gauge(
     "odradek_task_queue_unserved_seconds",
-    "For how long no worker has served a task queue in which activities of workflows held in memory wait; "
-    "absent while one does",
+    "For how long no worker has served a task queue in which activities of workflows held in memory, or tasks in its "
+    "topic, wait; absent while one does",
     ["namespace", "task_queue"],
 )
 IN_FLIGHT = Gauge("odradek_appends_in_flight", "History appends that are not acknowledged yet", ["namespace"])
@@ -65,6 +135,15 @@ RESTORE_SECONDS = Histogram(
 )
 REPLAYS = Counter("odradek_replays_total", "Runs whose code was rebuilt from their history", ["namespace"])
 REPLAYED_EVENTS = Counter("odradek_replayed_events_total", "Events that replays took", ["namespace"])
+STORE_BYTES = Gauge("odradek_store_bytes", "Size of the local stores of this process on disk", ["namespace"])
+REFUSED_RECORDS = Counter(
+    "odradek_inbox_records_refused_total",
+    "Inbox records that were set aside, by the code of the error",
+    ["namespace", "code"],
+)
+REFUSALS = Counter(
+    "odradek_requests_refused_total", "Requests that were answered with an error, by its code", ["namespace", "code"]
+)
 DEAD_LETTERS = Counter("odradek_dead_letters_total", "Records that could not be taken in", ["namespace", "topic"])
 TASKS_PUT_OFF = Counter(
     "odradek_tasks_put_off_total",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple
@@ -70,6 +71,8 @@ class Outputs:
         self._abroad = Abroad(namespace, self._deliver, self._refuse)
         self.appender: Appender = namespace.log.appender()
         self.bytes_in_flight = 0
+        self.refusals: Counter[str] = Counter()
+        """Of requests, by code, since they were last collected."""
 
     @property
     def idle(self) -> bool:
@@ -115,6 +118,8 @@ class Outputs:
                 assert task is not None
                 self._send_task(effect, task, writer, home)
             case fx.Reply(partition=partition, recipient=recipient, request_id=request_id, body=body):
+                if isinstance(body, r.Refused):
+                    self.refusals[body.code] += 1
                 self._append_reply(partition, recipient, r.ReplyRecord(recipient, request_id, body))
             case fx.SendMessage(namespace=namespace):
                 message = Waiting(effect, writer, home)

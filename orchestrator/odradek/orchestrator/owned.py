@@ -98,7 +98,10 @@ class OwnedPartition:
         self._inbox_end = 0
         self._gap: list[Record] | None = None
         self._gap_bounds = (0, 0)
-        self._began_ms = around.clock_ms()
+        self.began_ms = self.checkpointed_ms = around.clock_ms()
+        """When it was claimed, and when the log last had all that a checkpoint says."""
+        self.waits_ms: list[int] = []
+        """Of the oldest record of each batch of the inbox, for the metrics to collect."""
         self._checkpointed: tuple[int, int] = (-1, -1)
         self._y_noted = -1
         self._outputs_noted = False
@@ -108,7 +111,7 @@ class OwnedPartition:
         self._done_x = -1
         self._reading_paused = False
         self._reported_loss = 0
-        claim = r.HistoryRecord(0, -1, -1, -1, r.Claim(self._token, self._began_ms))
+        claim = r.HistoryRecord(0, -1, -1, -1, r.Claim(self._token, self.began_ms))
         metrics.CLAIMS.labels(self._topics.namespace).inc()
         around.history.append(
             self._topics.history,
@@ -187,7 +190,7 @@ class OwnedPartition:
         assert self.shard is not None
         around = self.around
         around.reader.unassign(self._topics.history, self.partition)
-        if around.clock_ms() - self._began_ms > around.settings.takeover_seconds_max * 1000:
+        if around.clock_ms() - self.began_ms > around.settings.takeover_seconds_max * 1000:
             self.end("the takeover took so long that compaction may have overtaken it")
             return
         self.phase = Phase.LOADING
@@ -221,9 +224,10 @@ class OwnedPartition:
             now = self.around.clock_ms()
             self.shard.go_live(now)
             self.around.outputs.announce(self.partition)
-            metrics.RESTORE_SECONDS.labels(self._topics.namespace).observe((now - self._began_ms) / 1000)
+            self.checkpointed_ms = now
+            metrics.RESTORE_SECONDS.labels(self._topics.namespace).observe((now - self.began_ms) / 1000)
             self.around.note_readiness()
-            _log.info("partition %d: live after %.3f s", self.partition, (now - self._began_ms) / 1000)
+            _log.info("partition %d: live after %.3f s", self.partition, (now - self.began_ms) / 1000)
 
     # ------------------------------------------------------------------------------------------ service
 
@@ -232,6 +236,7 @@ class OwnedPartition:
             return
         metrics.INBOX_RECORDS.labels(self._topics.namespace).inc(len(records))
         now_ms = self.around.clock_ms()
+        self.waits_ms.append(max(0, now_ms - records[0].time_ms))
         self.shard.take(self._admission.take(records, now_ms), now_ms)
         self._caught_up()
 
@@ -311,11 +316,13 @@ class OwnedPartition:
         stamps = last or stamp_age_ms >= settings.store_flush_seconds * 1000
         aged = stamp_age_ms >= settings.store_age_seconds_max * 1000 / 3
         if not (moved or emitted or aged or (stamps and shard.writer.last != self._stamped)):
+            self.checkpointed_ms = now_ms
             return
         self._y_noted = shard.writer.y
 
         def checked(offset: int) -> None:
             self._checkpointed = (offset, shard.writer.x)
+            self.checkpointed_ms = now_ms
             self._outputs_noted = self._y_noted >= offset - 1
             if stamps and self.store is not None:
                 # Nobody else had written when the checkpoint was sent: later is not known.

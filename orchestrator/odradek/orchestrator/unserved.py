@@ -42,10 +42,17 @@ class UnservedQueues:
         self._warned: dict[str, float] = {}
         self._shown: set[str] = set()
 
-    def look(self, shards: Iterable[Shard]) -> None:
-        """Set the gauge, and warn of what has lasted."""
-        silent: dict[str, int] = {}
+    def look(self, shards: Iterable[Shard], backlogged: Iterable[str] = ()) -> None:
+        """Set the gauge, and warn of what has lasted.
+
+        ``backlogged``: queues whose topics hold tasks, of workflows that may not be in memory.
+        """
         waiting = _waiting(shards)
+        silent = {
+            queue: silence_ms
+            for queue in backlogged
+            if queue not in waiting and (silence_ms := self._silence_ms(queue)) is not None
+        }
         for queue, found in waiting.items():
             silence_ms = self._silence_ms(queue)
             if silence_ms is None:

@@ -6,45 +6,57 @@ It only reads. What it sees of a partition at work may be a moment old, and deci
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
+from odradek.orchestrator.backlogs import Backlogs
 from odradek.orchestrator.core.shard import Shard
+from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.orchestrator.unserved import UnservedQueues
 
 _log = logging.getLogger("odradek.orchestrator.watch")
 
 QUEUES_SECONDS: Final = 300.0
+SELDOM: Final = 4
+"""Only each fourth look is at what is slow to read and slow to change: ages, task queues, copies of topics, disks."""
 JOIN_SECONDS: Final = 5.0
 """At the end; a log that does not answer must not hold the hand-over up."""
 
 
 class Watch:
-    """Sets the gauges of inbox lag and of what open runs wait for, until it is stopped.
+    """Sets the gauges of lag, of what waits where, and of what open runs wait for, until it is stopped.
 
-    Both are called in this watch's thread. ``serving``: the partitions that are live here, with their shards.
-    ``look_at_queues``: reads again what may have changed about the topics of task queues.
+    ``serving``: the partitions that are live here, with their shards. ``look_at_queues``: reads again what may have
+    changed about the topics of task queues. Both are called in this watch's thread.
     """
 
     def __init__(
         self,
         namespace: Namespace,
         serving: Callable[[], Iterable[tuple[int, Shard]]],
-        interval_seconds: float,
+        settings: OrchestratorSettings,
         unserved: UnservedQueues,
         look_at_queues: Callable[[], None],
+        now_ms: Callable[[], int],
     ) -> None:
         self._namespace = namespace
         self._serving = serving
         self._unserved = unserved
         self._look_at_queues = look_at_queues
         self._queues_due = time.monotonic() + QUEUES_SECONDS
-        self._interval_seconds = interval_seconds
+        self._interval_seconds, self._store = settings.watch_seconds, settings.store
+        self._backlogs = Backlogs(namespace, now_ms)
+        self._looks = 0
         self._shown: set[int] = set()
+        self._shown_codes: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="odradek-orchestrator-watch", daemon=True)
 
@@ -64,22 +76,32 @@ class Watch:
         self._show({})
         self._count([])
         self._unserved.look([])
+        self._backlogs.clear()
 
     def look(self) -> None:
         """Set the gauges once."""
         serving = dict(self._serving())
         self._count(serving.values())
-        self._unserved.look(serving.values())
+        self._unserved.look(serving.values(), self._backlogs.waiting)
         topics = self._namespace.topics
-        lags = self._namespace.log.lag(topics.orchestrators, topics.inbox) if serving else {}
-        self._show({partition: lag for partition, lag in lags.items() if partition in serving})
+        standing = self._namespace.log.standing(topics.orchestrators, topics.inbox) if serving else {}
+        standing = {partition: one for partition, one in standing.items() if partition in serving}
+        self._show({partition: one.lag for partition, one in standing.items()})
+        if self._looks % SELDOM == 0:
+            self._backlogs.inbox(standing)
+            self._backlogs.queues(serving.keys())
+            self._backlogs.replication(serving.keys())
+            metrics.STORE_BYTES.labels(topics.namespace).set(_size(self._store))
+        self._looks += 1
         if time.monotonic() >= self._queues_due:
             self._queues_due = time.monotonic() + QUEUES_SECONDS
             self._look_at_queues()
 
     def _count(self, shards: Iterable[Shard]) -> None:
         activities = timers = 0
+        parked: Counter[str] = Counter()
         for shard in shards:
+            parked.update(why.code for live in list(shard.parked.values()) if (why := live.parked) is not None)
             # Copying is one step of the interpreter, so the loop cannot change the dict meanwhile.
             for workflow in list(shard.workflows.values()):
                 live = workflow.live
@@ -89,6 +111,9 @@ class Watch:
         name = self._namespace.topics.namespace
         metrics.ACTIVITIES_PENDING.labels(name).set(activities)
         metrics.TIMERS_PENDING.labels(name).set(timers)
+        for code in self._shown_codes | parked.keys():  # one that nobody is parked for any more says so
+            metrics.PARKED.labels(name, code).set(parked[code])
+        self._shown_codes |= parked.keys()
 
     def _show(self, lags: dict[int, int]) -> None:
         """One gauge for each partition served here, and none for those that others serve now."""
@@ -98,3 +123,15 @@ class Watch:
         for partition, lag in lags.items():
             metrics.INBOX_LAG.labels(name, str(partition)).set(lag)
         self._shown = set(lags)
+
+
+def _size(folder: Path | None) -> int:
+    """Of the files in it."""
+    if folder is None:
+        return 0
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # RocksDB has just replaced it
+                total += os.stat(os.path.join(root, name)).st_size  # noqa: PTH116, PTH118 - walked by the thousand
+    return total

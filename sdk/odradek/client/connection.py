@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from odradek.client.exchange import Answer, Closed, Exchange, Expired, RequestBody
+from odradek.client.metrics import ANSWERED, COLLECTOR, FAILED, REFUSED
 from odradek.client.policy import RequestPolicy
 from odradek.client.pump import Pump
 from odradek.client.refusals import closed, no_answer, no_room, record_too_large
@@ -23,7 +24,7 @@ from odradek.log import AppendQueueFull, Log, RecordTooLarge, open_log
 from odradek.log.clock import WALL, Clock
 from odradek.log.namespace import Namespace, open_namespace
 from odradek.schemas.access import Role
-from odradek.schemas.records import AwaitResult, AwaitUpdate, InboxRecord, Request, StartWorkflow
+from odradek.schemas.records import AwaitResult, AwaitUpdate, InboxRecord, Refused, Request, StartWorkflow
 
 RECORD_OVERHEAD_BYTES = 100
 """What a broker counts beside key and value, with room to spare."""
@@ -106,6 +107,7 @@ class Connection:
             partition = random.randrange(namespace.reply_partitions)
             topic = namespace.topics.replies
             self._pump.add_lane(topic, partition, self.log.offsets(topic, partition).end, namespace.codec)
+            COLLECTOR.register()
             lane = self._lanes[name] = Lane(
                 namespace, partition, self._recipient, self._pump, self.request_policy, self.clock
             )
@@ -251,6 +253,17 @@ class Lane:
         """Once there is room for the request."""
         if not _takes_room(question.body):
             return await self._exchanged(exchange, question)
+        kind = type(question.body).__name__
+        stats = COLLECTOR.of(self.namespace.topics.namespace, kind)
+        began, outcome = stats.begin(), FAILED
+        try:
+            answer = await self._answer_in_room(exchange, question)
+            outcome = REFUSED if isinstance(answer, Refused) else ANSWERED
+            return answer
+        finally:
+            stats.end(began, outcome)
+
+    async def _answer_in_room(self, exchange: Exchange, question: Question) -> Answer:
         size, room = len(exchange.key) + len(exchange.value) + RECORD_OVERHEAD_BYTES, self._pump.room
         if not room.enter(size):
             question = await self._wait_for_room(question, size)

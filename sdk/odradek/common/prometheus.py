@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from odradek.common.distributions import SECONDS_BOUNDS
 from odradek.common.metrics import (
     MetricAttributes,
     MetricCounter,
@@ -28,7 +29,6 @@ from odradek.common.metrics import (
 )
 
 VALUE_BOUNDS: Final = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0)
-SECONDS_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 SERIES_MAX: Final = 10_000
 """Sets of label values of one metric; what goes beyond is counted under the label ``overflow`` alone."""
 _FORBIDDEN = re.compile(r"[^a-zA-Z0-9_]")

@@ -7,11 +7,18 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from prometheus_client import Gauge
+
 T = TypeVar("T")
 _logger = logging.getLogger("odradek.redis")
 
 AWAY_SECONDS: Final = 2.0
 """How long it is left alone after an error."""
+UP: Final = Gauge(
+    "odradek_redis_up",
+    "1 while Redis answers, 0 while it is away, and work goes on without; absent where none is configured",
+    ["namespace", "used_by"],
+)
 
 
 def redis_at(url: str, answer_seconds: float) -> Any:
@@ -34,8 +41,8 @@ def redis_at(url: str, answer_seconds: float) -> Any:
 class RedisLink:
     """Usable from any thread."""
 
-    def __init__(self, url: str, without: str, *, answer_seconds: float) -> None:
-        """``without``: what is different while it is away, for the warning.
+    def __init__(self, url: str, without: str, *, answer_seconds: float, namespace: str, used_by: str) -> None:
+        """``without``: what is different while it is away, for the warning. The last two are labels of the metric.
 
         Raises ``ImportError`` naming the extra, and ``ValueError`` for a URL that is none.
         """
@@ -45,6 +52,8 @@ class RedisLink:
         self._error: type[Exception] = redis.RedisError
         self._shown = self.client.connection_pool.connection_kwargs.get("host", "its address")
         self._without = without
+        self._up = UP.labels(namespace, used_by)
+        self._up.set(1)
         self._away_until = 0.0
         self._was_away = False
 
@@ -63,12 +72,14 @@ class RedisLink:
             self._away_until = time.monotonic() + AWAY_SECONDS
             if not self._was_away:
                 self._was_away = True
+                self._up.set(0)
                 _logger.warning(
                     "ODR-146: Redis at %s is away (%s): %s, until it is back", self._shown, error, self._without
                 )
             return None
         if self._was_away:
             self._was_away = False
+            self._up.set(1)
             _logger.info("Redis at %s is back", self._shown)
         return value
 

@@ -250,6 +250,13 @@ class Runtime(ABC):
         """Whether the error fails the run; any other counts as a bug."""
 
     @abstractmethod
+    def when_applied(self, action: Callable[[], None]) -> None:
+        """Call it once the code has taken in what it is being given; never if it cannot go on, or is being dropped.
+
+        For what shall be seen once from outside: code that cannot go on is tried again. ``action`` must not raise.
+        """
+
+    @abstractmethod
     def may_change(self) -> None:
         """Raises ``ReadOnlyContextError`` where code may only read."""
 

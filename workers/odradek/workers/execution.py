@@ -72,7 +72,7 @@ class Execution:
     ) -> None:
         self._activities, self._around, self._running = activities, around, running
         self._outcomes, self._stats, self._settled = outcomes, stats, settled
-        self._concurrent_max = concurrent_max
+        self.concurrent_max = concurrent_max
         self._executor, self._processes = executor, processes
         self._interceptors = interceptors
         self._waiting = Waiting(per_key_max)
@@ -150,8 +150,8 @@ class Execution:
 
     def _start_more(self) -> None:
         waiting = self._waiting
-        while waiting and self._active < self._concurrent_max:
-            if self.limits and not self._in_pace(min(len(waiting), self._concurrent_max - self._active)):
+        while waiting and self._active < self.concurrent_max:
+            if self.limits and not self._in_pace(min(len(waiting), self.concurrent_max - self._active)):
                 break
             attempt = waiting.pop()
             if attempt is None:
@@ -209,6 +209,7 @@ class Execution:
         if limit_ms is not None:
             attempt.deadline = now + limit_ms / 1000
         self._active += 1
+        self._stats.waits.observe(max(0, now_ms - attempt.task.attempt_scheduled_ms) / 1000)
         stats = self._stats.of(attempt.task.activity_type)
         stats.started += 1
         stats.running += 1
@@ -306,7 +307,7 @@ class Execution:
         # These three know each other; left to the garbage collector, they would double what an activity costs.
         attempt.context = attempt.asyncio_task = attempt.gate = None
         stats.running -= 1
-        stats.observe(time.monotonic() - attempt.started_at)
+        stats.durations.observe(time.monotonic() - attempt.started_at)
         if attempt.stop_reason in UNHEARD:
             attempt.durable = attempt.closed = True
             self._settled.append(attempt)

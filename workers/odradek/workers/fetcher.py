@@ -25,7 +25,7 @@ from odradek.workers.attempts import Assignment, Attempt, AttemptKey, StopReason
 from odradek.workers.execution import Execution
 from odradek.workers.homes import Home, Homes
 from odradek.workers.intake import Intake
-from odradek.workers.metrics import QueueStats
+from odradek.workers.metrics import Gauges, QueueStats
 from odradek.workers.outgoing import Settled
 from odradek.workers.sender import Sender
 from odradek.workers.settings import WorkerSettings
@@ -138,9 +138,11 @@ class Fetcher(threading.Thread):
         membership = self._membership = self._log.membership(
             self._group, self._topic, self, session_timeout_seconds=self._settings.session_timeout_seconds
         )
-        self._stats.gauges[self.name] = lambda: (
+        self._stats.gauges[self.name] = lambda: Gauges(
             self._sent_count - self._execution.taken_count,
             self._sender.unacknowledged,
+            self._execution.concurrent_max,
+            len(self._assignments),
         )
         return membership
 

@@ -6,31 +6,15 @@ An increment of the client library costs a microsecond, with a lock; an activity
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-DURATION_BOUNDS_SECONDS: Final = (
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-    300.0,
-    1800.0,
-)
+from odradek.common.distributions import Distribution
+
 _QUEUE_LABELS: Final = ("namespace", "task_queue")
 _TYPE_LABELS: Final = (*_QUEUE_LABELS, "activity_type")
 
@@ -38,16 +22,21 @@ _TYPE_LABELS: Final = (*_QUEUE_LABELS, "activity_type")
 class TypeStats:
     """Of one activity type on one queue. Written by the worker's event loop only."""
 
-    __slots__ = ("buckets", "cancelled", "completed", "failed", "running", "seconds", "started")
+    __slots__ = ("cancelled", "completed", "durations", "failed", "running", "started")
 
     def __init__(self) -> None:
         self.started = self.completed = self.failed = self.cancelled = self.running = 0
-        self.seconds = 0.0
-        self.buckets = [0] * (len(DURATION_BOUNDS_SECONDS) + 1)
+        self.durations = Distribution()
 
-    def observe(self, seconds: float) -> None:
-        self.seconds += seconds
-        self.buckets[bisect_left(DURATION_BOUNDS_SECONDS, seconds)] += 1
+
+class Gauges(NamedTuple):
+    """How it stands with one worker, asked when somebody scrapes."""
+
+    queued: int = 0
+    in_flight: int = 0
+    """Answers that the log has not acknowledged."""
+    slots: int = 0
+    partitions: int = 0
 
 
 class QueueStats:
@@ -57,16 +46,15 @@ class QueueStats:
         self.types: dict[str, TypeStats] = {}
         self.expired = self.duplicates = self.handed_over = self.dead_letters = 0
         self.stopped = 0
-        self.gauges: dict[str, Callable[[], tuple[int, int]]] = {}
-        """By worker: how many tasks are queued and how many answers in flight, asked when somebody scrapes."""
+        self.waits = Distribution()
+        """From when an attempt was scheduled until it starts."""
+        self.gauges: dict[str, Callable[[], Gauges]] = {}
+        """By worker."""
 
-    @property
-    def queued(self) -> int:
-        return sum(gauge()[0] for gauge in list(self.gauges.values()))
-
-    @property
-    def in_flight(self) -> int:
-        return sum(gauge()[1] for gauge in list(self.gauges.values()))
+    def gauge(self) -> Gauges:
+        """Of all workers of the queue in this process together."""
+        each = [gauge() for gauge in list(self.gauges.values())]
+        return Gauges(*(sum(values) for values in zip(Gauges(), *each, strict=True)))
 
     def of(self, activity_type: str) -> TypeStats:
         found = self.types.get(activity_type)
@@ -106,15 +94,26 @@ class ActivityCollector(Collector):
             for labels, stats in queues:
                 counter.add_metric(labels, getattr(stats, attribute))
             yield counter
+        gauges = [(labels, {**stats.gauge()._asdict(), "stopped": stats.stopped}) for labels, stats in queues]
         for name, text, attribute in (
             ("queued", "Tasks that wait in this process", "queued"),
             ("results_in_flight", "Answers that the log has not acknowledged", "in_flight"),
+            ("slots", "Attempts that may run at a time", "slots"),
+            ("partitions", "Partitions of the queue that this process reads", "partitions"),
             ("partitions_stopped", "Partitions that wait for a newer build", "stopped"),
         ):
-            gauge = GaugeMetricFamily(f"odradek_activity_{name}", text, labels=_QUEUE_LABELS)
-            for labels, stats in queues:
-                gauge.add_metric(labels, getattr(stats, attribute))
-            yield gauge
+            family = GaugeMetricFamily(f"odradek_activity_{name}", text, labels=_QUEUE_LABELS)
+            for labels, values in gauges:
+                family.add_metric(labels, values[attribute])
+            yield family
+        waits = HistogramMetricFamily(
+            "odradek_activity_schedule_to_start_seconds",
+            "From when an attempt was to begin until it did",
+            labels=_QUEUE_LABELS,
+        )
+        for labels, stats in queues:
+            stats.waits.add_to(waits, labels)
+        yield waits
 
     def _by_type(self, queues: list[tuple[tuple[str, str], QueueStats]]) -> Iterator[Metric]:
         rows = [((*labels, name), t) for labels, stats in queues for name, t in list(stats.types.items())]
@@ -136,17 +135,8 @@ class ActivityCollector(Collector):
             "odradek_activity_duration_seconds", "From start to end of an attempt", labels=_TYPE_LABELS
         )
         for labels, stats in rows:
-            durations.add_metric(labels, _cumulative(stats.buckets), stats.seconds)
+            stats.durations.add_to(durations, labels)
         yield durations
-
-
-def _cumulative(buckets: list[int]) -> list[tuple[str, float]]:
-    bounds = [*(str(bound) for bound in DURATION_BOUNDS_SECONDS), "+Inf"]
-    total, result = 0, []
-    for bound, count in zip(bounds, list(buckets), strict=True):
-        total += count
-        result.append((bound, float(total)))
-    return result
 
 
 COLLECTOR: Final = ActivityCollector()

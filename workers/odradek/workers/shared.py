@@ -33,6 +33,8 @@ class SharedState:
             url,
             "limits of queues are divided by partitions, and repeated deliveries may run again",
             answer_seconds=ANSWER_SECONDS,
+            namespace=namespace,
+            used_by="worker",
         )
         self._redis = self._link.client
         self._prefix = f"odradek:{namespace}:"

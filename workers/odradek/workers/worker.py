@@ -12,14 +12,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
-from functools import cache
 from heapq import nsmallest
-from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any, Final, Self
 
 from odradek.activity import _Definition
 from odradek.activity.interceptors import Interceptor
+from odradek.common.build import build_version, note_role
 from odradek.converter import DataConverter
 from odradek.log.clock import WALL, Clock
 from odradek.log.namespace import Namespace, ensure_queue
@@ -188,6 +187,7 @@ class ActivityWorker:
     async def _start(self) -> _Parts:
         await asyncio.to_thread(ensure_queue, self._namespace, self.task_queue)
         self._started_ms = self._clock.now_ms()
+        note_role("worker")
         parts = _Parts(self)
         parts.sender.start()
         parts.fetcher.start()
@@ -243,7 +243,7 @@ class ActivityWorker:
             ended,
             "" if own else self._namespace.topics.namespace,
             self._started_ms,
-            _build(),
+            build_version(),
             len(running),
             self._concurrent_max,
             self._type_names,
@@ -367,14 +367,6 @@ def _held(attempt: Attempt) -> HeldAttempt:
     return HeldAttempt(
         task.workflow_id, task.activity_id, task.activity_type, task.attempt, attempt.started_ms, task.namespace
     )
-
-
-@cache
-def _build() -> str:
-    try:
-        return version("odradek")
-    except PackageNotFoundError:
-        return ""
 
 
 def _check_picklable(activities: Activities) -> None:

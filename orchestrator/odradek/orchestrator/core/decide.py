@@ -29,6 +29,8 @@ from odradek.workflow.runtime import NondeterminismError, RestrictedWorkflowAcce
 
 HISTORY_LONG = "history-long"
 """Counted once for each run whose history grows beyond the size that one is warned of."""
+MISMATCH = "mismatch"
+"""Counted when code is found not to do what the history says: once for each difference, not for each try."""
 REPLAYED_EVENTS_MAX = 300
 """A longer run is no longer replayed after each activation: that grows with the square."""
 PARKED_RETRY_MS = 1_000
@@ -306,6 +308,8 @@ class Decide(Transitions):
         code = message[:7] if message.startswith("ODR-") else "ODR-071"
         self.drop_instance(live)
         mismatch = isinstance(error, NondeterminismError) and not isinstance(error, RestrictedWorkflowAccessError)
+        if mismatch and (live.parked is None or live.parked.message != message):
+            self.count(MISMATCH, run.started.workflow_type if run.started else "")
         if mismatch and self._fails_its_runs(live):
             self.close(live, r.RunFailed(self.config.failures.to_failure(error, self.config.converter)))
             return

@@ -188,7 +188,16 @@ class WorkflowInstance(Runtime):
             if self._handlers is not None and not self.replaying:
                 self._warn_of_unfinished(self._handlers)
         self.history_length += len(self._commands)
+        if self._when_applied:
+            actions, self._when_applied = self._when_applied, ()
+            for action in actions:
+                action()
         return self._commands
+
+    _when_applied: tuple[Callable[[], None], ...] = ()
+
+    def when_applied(self, action: Callable[[], None]) -> None:
+        self._when_applied += (action,)
 
     def replay(self, history: Iterable[r.Event]) -> None:
         """Bring the code to where its recorded history ends. Raises ``NondeterminismError`` or ``WorkflowBug``."""
@@ -442,7 +451,7 @@ class WorkflowInstance(Runtime):
         if timer is not None:
             self._loop.fire(timer)
         elif event.seq > self._seq:
-            raise NondeterminismError(f"the history says that timer {event.seq} fired, and the code has not started it")
+            raise _missing(f"says that timer {event.seq} fired", "started it")
         # Else it fired while the run was parked, and the code has cancelled it over an input that came before.
 
     def _on_message_answered(self, event: r.MessageAnswered) -> None:
@@ -456,12 +465,12 @@ class WorkflowInstance(Runtime):
 
     def _on_child(self, event: r.ChildStarted | r.ChildStartFailed | r.ChildClosed) -> None:
         if self._children is None:
-            raise NondeterminismError(f"the history tells of child {event.seq}, and the code has not started it")
+            raise _missing(f"tells of child {event.seq}", "started it")
         self._children.take(event)
 
     def _on_step_ended(self, event: r.StepEnded) -> None:
         if self.steps is None:
-            raise NondeterminismError(f"the history tells of step {event.seq}, and the code has not asked for it")
+            raise _missing(f"tells of step {event.seq}", "asked for it")
         self.steps.ended(event)
 
     # ------------------------------------------------------------------------------------------ the end of the code
@@ -983,6 +992,7 @@ class WorkflowInstance(Runtime):
 SPREAD = 0x9E3779B97F4A7C15
 HASH_MAX = (1 << 60) - 1
 FAILURE_SHOWN_CHARACTERS = 500
+MEND = "bring back the code that began this run, or guard the change so that old runs take the old path"
 EVENT_BYTES = 48
 """What an event takes beside its payloads, about."""
 _RETRY_DEFAULT = RetryPolicy().to_record()
@@ -1049,8 +1059,7 @@ def _same_command(recorded: Any, made: Any) -> None:
     if not same:
         raise NondeterminismError(
             f"ODR-070: the history records {_name(recorded)}, and the code answers with "
-            f"{_name(made) if made is not None else 'nothing'}: bring back the code that began this run, "
-            "or guard the change so that old runs take the old path"
+            f"{_name(made) if made is not None else 'nothing'}: {MEND}"
         )
 
 
@@ -1058,9 +1067,12 @@ def _nothing_left(expected: Iterator[Any]) -> None:
     surplus = next(expected, None)
     if surplus is not None:
         raise NondeterminismError(
-            f"ODR-070: the code answers with {_name(surplus)}, which the history does not record: bring back the code "
-            "that began this run, or guard the change so that old runs take the old path"
+            f"ODR-070: the code answers with {_name(surplus)}, which the history does not record: {MEND}"
         )
+
+
+def _missing(said: str, done: str) -> NondeterminismError:
+    return NondeterminismError(f"ODR-070: the history {said}, and the code has not {done}: {MEND}")
 
 
 def _name(command: Any) -> str:

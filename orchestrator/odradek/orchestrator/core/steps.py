@@ -82,9 +82,10 @@ class Steps(Inputs):
         if live.barrier:
             live.steps_ended.append((step, event))
         else:
-            self._take_step(live, event)
+            self._take_step(live, step, event)
 
-    def _take_step(self, live: LiveRun, event: r.StepEnded) -> None:
+    def _take_step(self, live: LiveRun, step: RunStep, event: r.StepEnded) -> None:
+        self.durations.append(("step", step.workflow_type, (self.now_ms - step.asked_ms) / 1000))
         self._forget_step(live, event.seq)
         self.input(live, event)
         wf = self.workflow(live.run.workflow_id)
@@ -96,4 +97,4 @@ class Steps(Inputs):
         while live.steps_ended and live.run.is_open and not live.barrier:
             step, event = live.steps_ended.pop(0)
             if live.steps.get(step.seq) is step:
-                self._take_step(live, event)
+                self._take_step(live, step, event)

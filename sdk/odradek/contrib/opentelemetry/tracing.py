@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,16 +14,14 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import TextMapPropagator
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import Attributes
 
 from odradek import activity
 from odradek import workflow as _workflow
 from odradek.client import (
-    Interceptor as ClientInterceptor,
-)
-from odradek.client import (
+    ActivityHandle,
     OutboundInterceptor,
     QueryWorkflowInput,
     SignalWorkflowInput,
@@ -32,6 +31,10 @@ from odradek.client import (
     WorkflowHandle,
     WorkflowUpdateHandle,
 )
+from odradek.client import (
+    Interceptor as ClientInterceptor,
+)
+from odradek.client import StartActivityInput as StartStandaloneActivityInput
 from odradek.common import Payload
 from odradek.converter import PayloadConverter
 from odradek.exceptions import ApplicationError, ApplicationErrorCategory
@@ -56,6 +59,9 @@ from odradek.worker import (
     Interceptor as WorkerInterceptor,
 )
 from odradek.workflow.children import ChildWorkflowHandle
+from odradek.workflow.runtime import current
+
+_logger = logging.getLogger(__name__)
 
 WORKFLOW_ID: Final = "odradekWorkflowID"
 RUN_ID: Final = "odradekRunID"
@@ -155,6 +161,11 @@ class _ClientOutbound(OutboundInterceptor):
         with self._root.span(f"StartWorkflowUpdate:{input.update}", {WORKFLOW_ID: input.id}):
             input.headers = self._root.to_headers(input.headers)
             return await super().start_workflow_update(input)
+
+    async def start_activity(self, input: StartStandaloneActivityInput) -> ActivityHandle[Any]:
+        with self._root.span(f"StartActivity:{input.activity_type}", {ACTIVITY_ID: input.id}):
+            input.headers = self._root.to_headers(input.headers)
+            return await super().start_activity(input)
 
     async def start_update_with_start_workflow(
         self, input: StartWorkflowUpdateWithStartInput
@@ -276,8 +287,11 @@ class TracingWorkflowInboundInterceptor(WorkflowInboundInterceptor):
             if exception is not None and not _is_benign(exception):
                 span.record_exception(exception, timestamp=now)
                 span.set_status(Status(StatusCode.ERROR, f"{type(exception).__name__}: {exception}"))
-            span.end(end_time=now)
-            return opentelemetry.trace.set_span_in_context(span)
+        if _workflow.unsafe.is_read_only():
+            _end(span, now)
+        else:
+            current().when_applied(lambda: _end(span, now))
+        return opentelemetry.trace.set_span_in_context(span)
 
     def headers(self, name: str, headers: Mapping[str, Payload], kind: SpanKind) -> Mapping[str, Payload]:
         """For something that the code asks for: with a span of it in the context."""
@@ -336,6 +350,14 @@ class workflow:  # noqa: N801 - a namespace, as people know it
         inbound = _current.get()
         if inbound is not None:
             inbound.completed_span(name, attributes, exception=exception)
+
+
+def _end(span: Span, time_ns: int) -> None:
+    """Processors and exporters are somebody else's code, and are called outside of the run's."""
+    try:
+        span.end(end_time=time_ns)
+    except Exception:
+        _logger.exception("a span could not be ended")
 
 
 def _is_benign(error: BaseException) -> bool:
