@@ -86,6 +86,8 @@ class Figures:
     cpu: dict[str, Line] = field(default_factory=dict)
     """CPU seconds by role, all threads, while much waits."""
     idle_cores: dict[str, float] = field(default_factory=dict)
+    resident: dict[str, float] = field(default_factory=dict)
+    """Bytes of a process of each role that has done some work and holds next to nothing."""
     turns: dict[str, Turn] = field(default_factory=dict)
     """orchestrator: of its Python thread; worker; log: brokers and clients' I/O, for an append."""
     topics: dict[str, Topic] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from benchmarks.capacity.figures import APPENDS, PASSES, STEPS, Figures, Line, L
 from benchmarks.capacity.threads import python_seconds
 from benchmarks.capacity.volume import Ends, Written, disk_factor, ends, segment_bytes, written
 from benchmarks.cost import Bench
-from benchmarks.stage import QUEUE, Stage
+from benchmarks.stage import QUEUE, Stage, resident_mib
 from odradek.cli.collector import collect_rarely
 from odradek.client import Client
 from odradek.schemas.topics import Topics
@@ -180,6 +180,7 @@ async def _measure_fleet(where: Stage, topics: Topics, found: Figures, plan: Pla
             await measuring.burst(plan.steps // 2 // steps, steps, plan.open_workflows)
         _say("warm")
         found.idle_cores = await measuring.idle()
+        found.resident = {name: mib * 2**20 for name, mib in resident_mib(where.pids).items()}
         alone = await measuring.burst(plan.alone, STEPS, 1)
         found.one = alone.load(1)
         bursts = {
