@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +45,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog='make capacity ARGS="…"', description=__doc__)
     parser.add_argument("--quick", action="store_true", help="less of everything, and coarser")
     parser.add_argument("--output", type=Path, help="the JSON; default: benchmarks/results/capacity-DATE.json")
-    parser.add_argument("--page", action="store_true", help=f"write {PAGE.relative_to(ROOT)}; a complete run always does")
+    parser.add_argument(
+        "--page", action="store_true", help=f"write {PAGE.relative_to(ROOT)}; a complete run always does"
+    )
     parser.add_argument("--show", type=Path, metavar="JSON", help="measure nothing: go on from this result")
     for one in fields(Assumptions):
         name = f"--{one.name.replace('_', '-')}"
@@ -108,8 +110,14 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def _positive(default: float) -> type[int] | type[float]:
-    return int if isinstance(default, int) else float
+def _positive(default: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = int(text) if isinstance(default, int) else float(text)
+        if value <= 0:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    return number
 
 
 if __name__ == "__main__":

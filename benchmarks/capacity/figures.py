@@ -135,8 +135,7 @@ def _figures(found: Mapping[str, Any]) -> Figures:
             "cpu": {name: Line(**line) for name, line in found["cpu"].items()},
             "turns": {name: Turn(**turn) for name, turn in found["turns"].items()},
             "topics": {
-                name: Topic(Line(**topic["records"]), Line(**topic["bytes"]))
-                for name, topic in found["topics"].items()
+                name: Topic(Line(**topic["records"]), Line(**topic["bytes"])) for name, topic in found["topics"].items()
             },
             "live_bytes": Line(**found["live_bytes"]),
             **{name: Load(**found[name]) for name in ("one", "limit", "half")},

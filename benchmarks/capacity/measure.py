@@ -93,7 +93,7 @@ class Watch:
             role = name.partition("-")[0]
             cpu[role] = cpu.get(role, 0.0) + used
         python = {name: python_seconds(pid) - self._python[name] for name, pid in self._pids.items()}
-        idle = machine.idle - self._machine.idle
+        idle = sum(getattr(machine, name, 0.0) - getattr(self._machine, name, 0.0) for name in ("idle", "iowait"))
         cores = (idle + sum(cpu.values())) / seconds
         return seconds, cpu, python, min(float(os.cpu_count() or 1), max(0.1, cores))
 
@@ -118,16 +118,15 @@ class Measuring:
         """So many workflows, so many of them open at a time."""
         before, size = ends(self._where, self._topics), segment_bytes(self._where, self._topics)
         watch = Watch(self._where)
-        latencies: list[float] = []
         left = iter(range(count))
 
-        async def caller() -> None:
-            for _ in left:
-                latencies.append(await self.one(steps))
+        async def caller() -> list[float]:
+            return [await self.one(steps) for _ in left]
 
-        await asyncio.gather(*(caller() for _ in range(min(count, open_workflows))))
+        callers = await asyncio.gather(*(caller() for _ in range(min(count, open_workflows))))
         seconds, cpu, python, cores = watch.read()
         after, grown = ends(self._where, self._topics), segment_bytes(self._where, self._topics) - size
+        latencies = [each for one in callers for each in one]
         return Burst(count, seconds, cpu, python, cores, latencies, (before, after), grown)
 
     async def at_random(self, rate: float, seconds: float) -> Burst:
@@ -164,7 +163,6 @@ class Measuring:
 def measure(where: Stage, brokers: int, plan: Plan) -> Figures:
     found = Figures(brokers, PARTITIONS)
     topics = where.namespace("capacity", PARTITIONS)
-    found.append_ms = quantiles(append_ms(where, plan.appends))
     asyncio.run(_measure_fleet(where, topics, found, plan))
     found.turns["orchestrator"] = orchestrator_turn(where)
     return found
@@ -183,6 +181,7 @@ async def _measure_fleet(where: Stage, topics: Topics, found: Figures, plan: Pla
         found.resident = {name: mib * 2**20 for name, mib in resident_mib(where.pids).items()}
         alone = await measuring.burst(plan.alone, STEPS, 1)
         found.one = alone.load(1)
+        found.append_ms = quantiles(append_ms(where, plan.appends))
         bursts = {
             steps: [await measuring.burst(plan.steps // steps, steps, plan.open_workflows) for _ in range(plan.bursts)]
             for steps in (STEPS, LONG)
@@ -213,14 +212,11 @@ def _costs(found: Figures, alone: Burst, bursts: dict[int, list[Burst]]) -> None
         idle = found.idle_cores["worker"] * burst.seconds if burst is alone else 0.0
         return max(0.0, burst.python["worker"] - idle) / burst.workflows / STEPS
 
-    def log(burst: Burst) -> float:
-        used = sum(burst.cpu.values()) - burst.python["orchestrator"] - burst.python["worker"]
-        idle = sum(found.idle_cores.values()) * burst.seconds if burst is alone else 0.0
-        return max(0.0, used - idle) / burst.workflows / APPENDS
-
+    # What appends that come alone take more of the brokers is in the measured time of one.
+    log = sum(crowded.cpu.values()) - crowded.python["orchestrator"] - crowded.python["worker"]
     found.turns = {
         "worker": Turn.through(worker(alone), worker(crowded), CROWD),
-        "log": Turn.through(log(alone), log(crowded), CROWD),
+        "log": Turn(0.0, max(0.0, log) / crowded.workflows / APPENDS),
     }
 
 

@@ -128,7 +128,8 @@ def _needs(rate: float, figures: Figures, given: Assumptions, days: float) -> Ne
         partitions,
         _up(workers * given.partitions_per_process),
         {
-            "orchestrators": orchestrators + max(0.0, cpu["orchestrator"] - rate / orchestrator_steps_max(figures, given.steps)),
+            "orchestrators": orchestrators
+            + max(0.0, cpu["orchestrator"] - rate / orchestrator_steps_max(figures, given.steps)),
             "workers": workers + max(0.0, cpu["worker"] - rate / steps_max(figures.turns["worker"], 1)),
             "brokers": brokers * given.broker_cores,
             "clients": cpu["client"],
@@ -142,7 +143,8 @@ def _needs(rate: float, figures: Figures, given: Assumptions, days: float) -> Ne
         0.0,
         opened,
         {
-            "orchestrators": (opened * held * WORKFLOW_BYTES + orchestrators * figures.resident["orchestrator"]) / 2**30,
+            "orchestrators": (opened * held * WORKFLOW_BYTES + orchestrators * figures.resident["orchestrator"])
+            / 2**30,
             "workers": workers * figures.resident["worker"] / 2**30,
         },
     )
@@ -182,21 +184,33 @@ def settings(need: Needs, figures: Figures, given: Assumptions) -> Iterator[tupl
         more = "may be raised later" if need.task_partitions > need.partitions else "fewer are enough"
         yield "`<ns>.tasks.<queue>`", f"{need.task_partitions} partitions", f"a queue that gets all of it; {more}"
     if need.orchestrators > 1:
-        yield "`odradek orchestrator`", f"`--processes` × hosts = {need.orchestrators}", "one thread serves a partition"
+        yield "`odradek orchestrator`", f"`--processes`, {need.orchestrators} in all", "one thread serves a partition"
     held = _workflows_max(need.workflows_per_process)
     if held > default.workflows_in_memory_max:
         yield "`odradek orchestrator`", f"`--max-workflows {held}`", "what is put aside is replayed when it is needed"
     if days < RETENTION_DAYS[0]:
         reason = f"7 days would take {need.disk_tb_default:,.0f} TB"
-        yield "`odradek orchestrator`", f"`--retention {max(SUMMARY_DAYS_MIN, days):g}`", "summaries of closed runs: history, stores, restarts"
+        yield (
+            "`odradek orchestrator`",
+            f"`--retention {max(SUMMARY_DAYS_MIN, days):g}`",
+            "summaries of closed runs: history, stores, restarts",
+        )
         yield "`<ns>.archive`", f"`retention.ms={days * DAY * 1000:.0f}`", reason
-        yield "`<ns>.tasks.*`", f"`retention.ms={days * DAY * 1000:.0f}`", "twice the longest outage of workers, or more"
+        yield (
+            "`<ns>.tasks.*`",
+            f"`retention.ms={days * DAY * 1000:.0f}`",
+            "twice the longest outage of workers, or more",
+        )
     segment = 1 << max(24, min(30, math.floor(math.log2(max(1.0, _inbox_rate(need, figures, given) * 60)))))
     if segment < INBOX_SEGMENT:
         yield "`<ns>.inbox`", f"`segment.bytes={segment}`", "what was taken in is deleted in whole segments"
     cleaner = _cleaner_bytes(need, figures, given)
     if cleaner > 128 << 20:
-        yield "brokers", f"`log.cleaner.dedupe.buffer.size={_mib(cleaner)}`", "the dirty keys of a partition, times threads"
+        yield (
+            "brokers",
+            f"`log.cleaner.dedupe.buffer.size={_mib(cleaner)}`",
+            "a partition's dirty keys",
+        )
     if need.brokers_by["CPU"] > given.copies:
         yield "brokers", "`log.cleaner.threads=4`, `num.replica.fetchers=4`", "compaction and copying keep up"
         yield "brokers", f"`num.io.threads={2 * given.broker_cores:.0f}`", "twice the cores; the default is 8"

@@ -36,8 +36,9 @@ def heading(run: Run) -> str:
     load = ", ".join(str(load) for load in machine["load_before"])
     return (
         f"Measured at {run.made_at} in {run.seconds / 60:.0f} minutes on {machine['cores']} cores ({machine['cpu']}), "
-        f"{machine['memory_gib']} GiB, {machine['kernel']}, Python {machine['python']} ({machine['python_loop_ms']} ms for a "
-        f"reference loop), data on {machine['file_system']}; load before the run {load}.{quick}"
+        f"{machine['memory_gib']} GiB, {machine['kernel']}, Python {machine['python']} "
+        f"({machine['python_loop_ms']} ms for a reference loop), data on {machine['file_system']}; "
+        f"load before the run {load}.{quick}"
     )
 
 

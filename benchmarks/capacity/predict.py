@@ -1,4 +1,4 @@
-"""What the simulation says: of the small fleet that was measured, beside what was measured; of fleets as they are sized."""
+"""What the simulation says: of the small fleet, beside what was measured of it; and of fleets as they are sized."""
 
 from __future__ import annotations
 

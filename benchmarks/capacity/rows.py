@@ -57,8 +57,10 @@ def fleets(result: Result) -> Shown:
         ("GiB of memory: orchestrators; workers", *(_memory(n) for n in found)),
     ]
     text = (
-        f"Workflows of {given.steps:g} steps with 100 bytes there and back, open for {given.open_seconds:g} s; processes at "
-        f"{given.load:.0%} of what they can do, brokers at {given.broker_load:.0%} of their CPU; {given.copies} copies; a broker takes "
+        f"Workflows of {given.steps:g} steps with 100 bytes there and back, open for {given.open_seconds:g} s; "
+        "processes at "
+        f"{given.load:.0%} of what they can do, brokers at {given.broker_load:.0%} of their CPU; {given.copies} "
+        "copies; a broker takes "
         f"{given.broker_mb_in:g} MB/s in and {given.broker_mb_out:g} MB/s out, and has {given.broker_disk_tb:g} TB. "
         f"Partitions: {given.partitions_per_process} for each process once the load has grown {given.growth:g}-fold. "
         "What your activities do themselves comes on top, and so does your margin for the loss of a broker."
@@ -67,10 +69,11 @@ def fleets(result: Result) -> Shown:
 
 
 def changes(result: Result) -> Shown:
-    figures, rows = result.run.three, []
-    for need in result.needs:
-        for where, setting, reason in settings(need, figures, result.given):
-            rows.append((f"{need.rate:,.0f}", where, setting, reason))
+    rows = [
+        (f"{need.rate:,.0f}", *change)
+        for need in result.needs
+        for change in settings(need, result.run.three, result.given)
+    ]
     text = "Everything else stays as it is by default."
     return Shown("Settings to change", text, ("steps/s", "where", "setting", "why"), rows)
 
@@ -91,10 +94,21 @@ def latencies(result: Result) -> Shown:
         for point in curve
     ]
     text = (
-        "Simulated: workflows come at random, their IDs are hashed to partitions, and those shared out as a consumer group does. The load is the share of "
-        "what the orchestrators do when all their turns are full. Processes have cores of their own and brokers keep up, with the append times of three brokers."
+        "Simulated: workflows come at random, their IDs are hashed to partitions, and those shared out as a "
+        "consumer group does. The load is the share of "
+        "what the orchestrators do when all their turns are full. Processes have cores of their own and brokers "
+        "keep up, with the append times of three brokers."
     )
-    columns = ("fleet for", "load", "steps/s", "threads busy", "the busiest", "records a turn", "p50 of a step, ms", "p99")
+    columns = (
+        "fleet for",
+        "load",
+        "steps/s",
+        "threads busy",
+        "the busiest",
+        "records a turn",
+        "p50 of a step, ms",
+        "p99",
+    )
     return Shown("Load and latency", text, columns, rows)
 
 
@@ -109,11 +123,10 @@ def costs(result: Result) -> Shown:
         lines = [figures.cpu[role] for figures in both]
         rows.append(row(f"CPU µs of a step: {role}", *(line.per_step * 1e6 for line in lines)))
         rows.append(row("  and of a workflow", *(line.per_workflow * 1e6 for line in lines)))
-    for role, turn in both[0].turns.items():
+    for role in both[0].turns:
         turns = [figures.turns[role] for figures in both]
         rows.append(row(f"CPU µs of a turn: {role}", *(t.fixed * 1e6 for t in turns)))
         rows.append(row(f"  and of each {UNITS[role]} in it", *(t.per_record * 1e6 for t in turns)))
-        assert turn
     most = [orchestrator_steps_max(figures, given.steps) for figures in both]
     rows.append(row("steps/s of an orchestrator, all turns full", *most, form="{:,.0f}"))
     most = [steps_max(figures.turns["worker"], 1) for figures in both]
@@ -124,8 +137,10 @@ def costs(result: Result) -> Shown:
     for role in both[0].idle_cores:
         rows.append(row(f"idle, % of a core: {role}", *(figures.idle_cores[role] * 100 for figures in both)))
     text = (
-        "One orchestrator, one worker, one client; those of three brokers are together. A workflow's own part is the rest of a line through chains of "
-        "5 and 25 steps. A record passes an orchestrator twice: as it is taken in, and as its transition is acknowledged."
+        "One orchestrator, one worker, one client; those of three brokers are together. A workflow's own part is "
+        "the rest of a line through chains of "
+        "5 and 25 steps. A record passes an orchestrator twice: as it is taken in, and as its transition is "
+        "acknowledged."
     )
     return Shown("What was measured", text, ("", "one broker", "three brokers, three copies"), rows)
 
@@ -136,13 +151,19 @@ UNITS = {"orchestrator": "record", "worker": "task", "log": "append"}
 def volumes(result: Result) -> Shown:
     figures: Figures = result.run.three
     rows = [
-        (name, *(f"{value:.1f}" for value in (topic.records.per_step, topic.records.per_workflow)))
-        + tuple(f"{value:,.0f}" for value in (topic.bytes.per_step, topic.bytes.per_workflow))
+        (
+            name,
+            *(f"{value:.1f}" for value in (topic.records.per_step, topic.records.per_workflow)),
+            *(f"{value:,.0f}" for value in (topic.bytes.per_step, topic.bytes.per_workflow)),
+        )
         for name, topic in figures.topics.items()
     ]
-    rows.append(("history, compacted", "", "", f"{figures.live_bytes.per_step:,.0f}", f"{figures.live_bytes.per_workflow:,.0f}"))
+    rows.append(
+        ("history, compacted", "", "", f"{figures.live_bytes.per_step:,.0f}", f"{figures.live_bytes.per_workflow:,.0f}")
+    )
     text = (
-        f"Keys and values, before copies. Segments on disk are {figures.disk_factor:.2f} times as large; nothing is compressed unless you say so."
+        f"Keys and values, before copies. Segments on disk are {figures.disk_factor:.2f} times as large; "
+        "nothing is compressed unless you say so."
     )
     columns = ("topic", "records of a step", "of a workflow", "bytes of a step", "of a workflow")
     return Shown("What is written", text, columns, rows)
@@ -154,7 +175,8 @@ def check(result: Result) -> Shown:
         for one in result.checks
     ]
     text = (
-        "The simulation of the very fleet that was measured: one broker, and all processes on the cores that others left. "
+        "The simulation of the very fleet that was measured: one broker, and all processes on the cores that "
+        "others left. "
         f"`make capacity` fails when one that is judged is off by a factor of more than {DEVIATION_MAX:g}."
     )
     return Shown("Simulated and measured", text, ("", "simulated", "measured", "factor", ""), rows)
@@ -163,7 +185,8 @@ def check(result: Result) -> Shown:
 def failures(checks: Sequence[Compared]) -> Iterator[str]:
     for one in checks:
         if not one.is_close:
-            yield f"{one.what}: simulated {one.simulated:,.1f}, measured {one.measured:,.1f}, a factor of {one.factor:.2f}"
+            said = f"simulated {one.simulated:,.1f}, measured {one.measured:,.1f}"
+            yield f"{one.what}: {said}, a factor of {one.factor:.2f}"
 
 
 def sized(run: Run, given: Assumptions) -> list[Needs]:

@@ -55,7 +55,19 @@ class Outcome:
 class Server:
     """One thread. ``slots``: what it has taken in keeps one for ``hold`` seconds after the turn."""
 
-    __slots__ = ("batch_max", "busy", "free_at", "held", "hold", "next_at", "number", "records", "role", "slots", "turn")
+    __slots__ = (
+        "batch_max",
+        "busy",
+        "free_at",
+        "held",
+        "hold",
+        "next_at",
+        "number",
+        "records",
+        "role",
+        "slots",
+        "turn",
+    )
     __slots__ += ("turns", "waiting")
 
     def __init__(self, role: str, number: int, turn: Turn, batch_max: int, slots: int = 0, hold: float = 0.0) -> None:
@@ -148,9 +160,10 @@ class Simulation:
         else:
             self._appended(workflow, at)
 
-    def _appended(self, workflow: Workflow, at: float) -> None:
-        drawn = self._random.random()
-        at += self.fleet.append_seconds[int(drawn * len(self.fleet.append_seconds))]
+    def _appended(self, workflow: Workflow, at: float, spent: float = 0.0) -> None:
+        """``spent``: what the append has taken already of the time of one that comes alone."""
+        drawn = self.fleet.append_seconds[int(self._random.random() * len(self.fleet.append_seconds))]
+        at += max(0.0, drawn - spent)
         if workflow.after == ANSWER:
             self._end(workflow, at)
         elif workflow.after == TASK:
@@ -161,7 +174,7 @@ class Simulation:
     def _push(self, server: Server, at: float, workflow: Workflow) -> None:
         self._count += 1
         heappush(server.waiting, (at, self._count, workflow))
-        self._wake(server, at if at > server.free_at else server.free_at)
+        self._wake(server, max(at, server.free_at))
 
     def _wake(self, server: Server, at: float) -> None:
         if at < server.next_at:
@@ -195,7 +208,7 @@ class Simulation:
 
     def _served(self, server: Server, workflow: Workflow, at: float) -> None:
         if server.role == "log":
-            self._appended(workflow, at)
+            self._appended(workflow, at, server.turn.seconds(1))
             return
         if server.role == "worker":
             workflow.left -= 1

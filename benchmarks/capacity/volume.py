@@ -40,7 +40,8 @@ def ends(where: Stage, topics: Topics) -> Ends:
 def written(where: Stage, topics: Topics, before: Ends, after: Ends) -> tuple[dict[str, Written], float]:
     """Between two moments, by topic; and the bytes of history that compaction leaves of it.
 
-    What has been deleted meanwhile, as orchestrators do with their inboxes, counts like what has not; no bytes: all was.
+    What has been deleted meanwhile, as orchestrators do with their inboxes, counts like what has not. Where all of it
+    has been there are records, and no bytes.
     """
     found, live = {}, 0.0
     for label, name in topics_of(topics).items():
@@ -67,9 +68,8 @@ def _sizes(reader: Reader, topic: str, partition: int, begin: int, end: int) -> 
         return found
     reader.assign(topic, partition, begin)
     while reader.position(topic, partition) < end:
-        for record in reader.poll(READ_SECONDS, 10_000):
-            if record.offset < end:
-                found.append((record.key, len(record.value or b"")))
+        records = reader.poll(READ_SECONDS, 10_000)
+        found += [(record.key, len(record.value or b"")) for record in records if record.offset < end]
     reader.unassign(topic, partition)
     return found
 
@@ -83,5 +83,3 @@ def segment_bytes(where: Stage, topics: Topics) -> int:
 
 def disk_factor(copies_bytes: int, values_bytes: float, copies: int) -> float:
     return copies_bytes / values_bytes / copies if copies_bytes and values_bytes else 1.0
-
-
