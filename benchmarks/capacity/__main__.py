@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,15 +49,15 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         "--page", action="store_true", help=f"write {PAGE.relative_to(ROOT)}; a complete run always does"
     )
     parser.add_argument("--show", type=Path, metavar="JSON", help="measure nothing: go on from this result")
-    for one in fields(Assumptions):
-        name = f"--{one.name.replace('_', '-')}"
-        text = f"{HELP[one.name]}; default: %(default)s"
-        parser.add_argument(name, type=_positive(one.default), default=one.default, metavar="N", help=text)
+    for name, default in asdict(Assumptions()).items():
+        text = f"{HELP[name]}; default: %(default)s"
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=_positive(default), default=default, metavar="N", help=text)
     return parser.parse_args(given)
 
 
 def assumptions(options: argparse.Namespace) -> Assumptions:
-    return Assumptions(**{one.name: getattr(options, one.name) for one in fields(Assumptions)})
+    return Assumptions(**{name: getattr(options, name) for name in HELP})
 
 
 def is_complete(options: argparse.Namespace) -> bool:

@@ -123,10 +123,10 @@ def costs(result: Result) -> Shown:
         lines = [figures.cpu[role] for figures in both]
         rows.append(row(f"CPU µs of a step: {role}", *(line.per_step * 1e6 for line in lines)))
         rows.append(row("  and of a workflow", *(line.per_workflow * 1e6 for line in lines)))
-    for role in both[0].turns:
+    for role, unit in UNITS.items():
         turns = [figures.turns[role] for figures in both]
-        rows.append(row(f"CPU µs of a turn: {role}", *(t.fixed * 1e6 for t in turns)))
-        rows.append(row(f"  and of each {UNITS[role]} in it", *(t.per_record * 1e6 for t in turns)))
+        rows.append(row(f"CPU µs of a turn of Python: {role}", *(turn.fixed * 1e6 for turn in turns)))
+        rows.append(row(f"  and of each {unit} in it", *(turn.per_record * 1e6 for turn in turns)))
     most = [orchestrator_steps_max(figures, given.steps) for figures in both]
     rows.append(row("steps/s of an orchestrator, all turns full", *most, form="{:,.0f}"))
     most = [steps_max(figures.turns["worker"], 1) for figures in both]
@@ -134,18 +134,17 @@ def costs(result: Result) -> Shown:
     for name, place in (("p50", 0.5), ("p99", 0.99)):
         at = [figures.append_ms[int(len(figures.append_ms) * place)] for figures in both]
         rows.append(row(f"one append at a time, ms: {name}", *at, form="{:.2f}"))
-    for role in both[0].idle_cores:
-        rows.append(row(f"idle, % of a core: {role}", *(figures.idle_cores[role] * 100 for figures in both)))
+    idle = {role: [figures.idle_cores[role] * 100 for figures in both] for role in both[0].idle_cores}
+    rows += [row(f"idle, % of a core: {role}", *values) for role, values in idle.items()]
     text = (
         "One orchestrator, one worker, one client; those of three brokers are together. A workflow's own part is "
-        "the rest of a line through chains of "
-        "5 and 25 steps. A record passes an orchestrator twice: as it is taken in, and as its transition is "
-        "acknowledged."
+        "the rest of a line through chains of 5 and 25 steps. A record passes an orchestrator twice: as it is taken "
+        "in, and as its transition is acknowledged."
     )
     return Shown("What was measured", text, ("", "one broker", "three brokers, three copies"), rows)
 
 
-UNITS = {"orchestrator": "record", "worker": "task", "log": "append"}
+UNITS = {"orchestrator": "record", "worker": "task"}
 
 
 def volumes(result: Result) -> Shown:

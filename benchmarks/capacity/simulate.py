@@ -56,19 +56,9 @@ class Server:
     """One thread. ``slots``: what it has taken in keeps one for ``hold`` seconds after the turn."""
 
     __slots__ = (
-        "batch_max",
-        "busy",
-        "free_at",
-        "held",
-        "hold",
-        "next_at",
-        "number",
-        "records",
-        "role",
-        "slots",
-        "turn",
-    )
-    __slots__ += ("turns", "waiting")
+        "batch_max", "busy", "free_at", "held", "hold", "next_at", "number", "records", "role", "slots", "turn",
+        "turns", "waiting",
+    )  # fmt: skip
 
     def __init__(self, role: str, number: int, turn: Turn, batch_max: int, slots: int = 0, hold: float = 0.0) -> None:
         self.role, self.number, self.turn, self.batch_max = role, number, turn, batch_max
@@ -186,7 +176,7 @@ class Simulation:
         server.next_at = math.inf
         if server.hold:
             most = self._free_slots(server, at)
-        taken = []
+        taken: list[Workflow] = []
         while waiting and waiting[0][0] <= at and len(taken) < most:
             taken.append(heappop(waiting)[2])
         end = at

@@ -29,7 +29,7 @@ Ends = Mapping[tuple[str, int], int]
 
 
 def ends(where: Stage, topics: Topics) -> Ends:
-    found = {}
+    found: dict[tuple[str, int], int] = {}
     for name in topics_of(topics).values():
         info = where.log.topic(name)
         assert info is not None
