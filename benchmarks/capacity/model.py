@@ -105,8 +105,8 @@ def needs(rate: float, figures: Figures, given: Assumptions) -> Needs:
 
 
 def _needs(rate: float, figures: Figures, given: Assumptions, days: float) -> Needs:
-    orchestrators = math.ceil(rate / orchestrator_steps_max(figures, given.steps) / given.load)
-    workers = math.ceil(rate / steps_max(figures.turns["worker"], 1) / given.load)
+    orchestrators = _whole(rate / orchestrator_steps_max(figures, given.steps) / given.load)
+    workers = _whole(rate / steps_max(figures.turns["worker"], 1) / given.load)
     partitions = _up(orchestrators * given.growth * given.partitions_per_process)
     disk = disk_tb(rate, figures, given, partitions, days)
     mb_in, mb_out = traffic_mb(rate, figures, given)
@@ -117,7 +117,7 @@ def _needs(rate: float, figures: Figures, given: Assumptions, days: float) -> Ne
         "network out": mb_out / given.broker_mb_out,
         "disk": sum(disk.values()) / given.broker_disk_tb,
     }
-    brokers = max(given.copies, math.ceil(max(by.values())))
+    brokers = max(given.copies, _whole(max(by.values())))
     opened = rate / given.steps * given.open_seconds
     held = min(1.0, _workflows_max(opened / orchestrators) / max(1.0, opened / orchestrators))
     return Needs(
@@ -231,6 +231,11 @@ def _cleaner_bytes(need: Needs, figures: Figures, given: Assumptions) -> float:
     """For all threads, when each compacts a partition of which so much is not compacted."""
     records = need.rate * figures.topics["history"].records.a_step(given.steps) / need.partitions
     return records * HISTORY_LAG_SECONDS * CLEANER_BYTES * (4 if need.brokers_by["CPU"] > given.copies else 1)
+
+
+def _whole(count: float) -> int:
+    """So many at least; what is too small to be more than rounding is none."""
+    return math.ceil(round(count, 6))
 
 
 def _mib(size: float) -> int:

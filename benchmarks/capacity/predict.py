@@ -12,9 +12,9 @@ LOADS = (0.3, 0.5, 0.7, 0.85, 0.95)
 DEVIATION_MAX = 2.0
 SEED = 1
 WINDOW_STEPS = 150_000
-"""Simulated for each load of a fleet, or a second's worth if that is more …"""
-WINDOW_SECONDS_MAX = 5.0
-"""… and never longer than this."""
+"""Simulated for each load of a fleet …"""
+WINDOW_SECONDS_MIN, WINDOW_SECONDS_MAX = 0.5, 5.0
+"""… within these bounds."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,17 @@ def large_fleet(need: Needs, figures: Figures) -> Fleet:
     return Fleet(need.orchestrators, need.workers, need.partitions, need.task_partitions, turns, seconds)
 
 
-def curve(need: Needs, figures: Figures) -> list[Point]:
+def curve(need: Needs, figures: Figures, window_steps: int = WINDOW_STEPS) -> list[Point]:
     """Over the loads of ``LOADS``: shares of what its orchestrators do when all their turns are full."""
     fleet, most = large_fleet(need, figures), need.orchestrators * orchestrator_steps_max(figures, STEPS)
-    return [_point(load, Simulation(fleet, SEED, rate=load * most / STEPS), load * most) for load in LOADS]
+    points = []
+    for load in LOADS:
+        seconds = max(WINDOW_SECONDS_MIN, min(WINDOW_SECONDS_MAX, window_steps / load / most))
+        points.append(_point(load, Simulation(fleet, SEED, rate=load * most / STEPS).run(seconds, 0.3)))
+    return points
 
 
-def _point(load: float, simulation: Simulation, rate: float) -> Point:
-    seconds = max(0.5, min(WINDOW_SECONDS_MAX, WINDOW_STEPS / rate))
-    found: Outcome = simulation.run(seconds, 0.3)
+def _point(load: float, found: Outcome) -> Point:
     busy = found.busy["orchestrator"]
     return Point(
         load,
