@@ -52,7 +52,7 @@ class Plan:
 
     @classmethod
     def quick(cls) -> Plan:
-        return cls(steps=10_000, bursts=1, alone=60, half_seconds=6, appends=300)
+        return cls(steps=5_000, bursts=1, alone=60, half_seconds=6, appends=300, counted=1_000)
 
 
 @dataclass

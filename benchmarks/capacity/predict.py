@@ -60,10 +60,10 @@ def small_fleet(figures: Figures, cores: float) -> Fleet:
 def checked(figures: Figures) -> list[Compared]:
     """The simulation of what was measured beside it."""
     one, half, limit = figures.one, figures.half, figures.limit
-    alone = Simulation(small_fleet(figures, one.cores), SEED, open_workflows=1).run(20, 0.1)
-    full = Simulation(small_fleet(figures, limit.cores), SEED, open_workflows=limit.open_workflows).run(5, 2)
+    alone = Simulation(small_fleet(figures, one.cores), SEED, open_workflows=1).run(5, 0.1)
+    full = Simulation(small_fleet(figures, limit.cores), SEED, open_workflows=limit.open_workflows).run(4, 2)
     rate = half.steps_per_second / STEPS
-    halved = Simulation(small_fleet(figures, half.cores), SEED, rate=rate).run(max(5.0, 2_000 / rate), 1)
+    halved = Simulation(small_fleet(figures, half.cores), SEED, rate=rate).run(max(3.0, 1_000 / rate), 1)
     return [
         Compared("limit, steps/s", full.steps_per_second, limit.steps_per_second),
         Compared("half of it: p50 of a step, ms", halved.p(0.5), half.p50_ms),
