@@ -23,8 +23,8 @@ HISTORY_LAG_SECONDS = 2 * HOUR
 """min.compaction.lag.ms and segment.ms: so much history is not compacted yet."""
 CLEANER_BYTES = 24 / 0.9
 """Of a key in the buffer that compaction works with, at Kafka's load factor."""
-READERS = {"inbox": 1, "tasks": 1, "replies": 1}
-"""How often a record of a topic is read in normal work, but for copies."""
+REPLY_PARTITIONS = 32
+"""At most. Each client and worker reads all of one, and shares it with others."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,9 @@ def _needs(rate: float, figures: Figures, given: Assumptions, days: float) -> Ne
     workers = _whole(rate / steps_max(figures.turns["worker"], 1) / given.load)
     partitions = _up(orchestrators * given.growth * given.partitions_per_process)
     disk = disk_tb(rate, figures, given, partitions, days)
-    mb_in, mb_out = traffic_mb(rate, figures, given)
     cpu = {role: rate * line.a_step(given.steps) for role, line in figures.cpu.items()}
+    readers = reply_readers(workers + _whole(cpu["client"] / given.load), partitions)
+    mb_in, mb_out = traffic_mb(rate, figures, given, readers)
     by = {
         "CPU": cpu["broker"] / given.broker_cores / given.broker_load,
         "network in": mb_in / given.broker_mb_in,
@@ -150,11 +151,16 @@ def _needs(rate: float, figures: Figures, given: Assumptions, days: float) -> Ne
     )
 
 
-def traffic_mb(rate: float, figures: Figures, given: Assumptions) -> tuple[float, float]:
-    """MB per second into and out of all brokers, copies included."""
+def reply_readers(processes: int, partitions: int) -> float:
+    """How often an answer is read where there are so many workers and clients."""
+    return max(1.0, processes / min(REPLY_PARTITIONS, partitions))
+
+
+def traffic_mb(rate: float, figures: Figures, given: Assumptions, replies_read: float = 1) -> tuple[float, float]:
+    """MB per second into and out of all brokers, copies included; in normal work nobody reads the other topics."""
     size = {name: topic.bytes.a_step(given.steps) * figures.disk_factor for name, topic in figures.topics.items()}
     once = rate * sum(size.values()) / 1e6
-    read = rate * sum(size[name] * times for name, times in READERS.items()) / 1e6
+    read = rate * (size["inbox"] + size["tasks"] + size["replies"] * replies_read) / 1e6
     return once * given.copies, read + once * (given.copies - 1)
 
 

@@ -12,7 +12,15 @@ from rich.console import Console
 
 from benchmarks.capacity.__main__ import PAGE, arguments, assumptions, is_complete, show
 from benchmarks.capacity.figures import Line, Load, Run, Turn, quantile, quantiles
-from benchmarks.capacity.model import Assumptions, disk_tb, needs, orchestrator_steps_max, settings, traffic_mb
+from benchmarks.capacity.model import (
+    Assumptions,
+    disk_tb,
+    needs,
+    orchestrator_steps_max,
+    reply_readers,
+    settings,
+    traffic_mb,
+)
 from benchmarks.capacity.page import BEGIN, END, spliced, text
 from benchmarks.capacity.predict import Compared, checked, curve
 from benchmarks.capacity.rows import RATES, Result, failures, sized, tables
@@ -98,6 +106,13 @@ def test_traffic_counts_copies_and_readers() -> None:
         pytest.approx(6 * size * 3),
         pytest.approx(3 * size + 6 * size * 2),
     )
+
+
+def test_answers_are_read_by_all_who_share_their_partition() -> None:
+    assert reply_readers(8, 32) == 1
+    assert reply_readers(320, 1_000) == 10
+    once, tenfold = (traffic_mb(1_000_000, figures(), GIVEN, times)[1] for times in (1, 10))
+    assert tenfold - once == pytest.approx(9 * 220 * 1.1)
 
 
 def test_disk_is_rate_times_retention_times_copies() -> None:
