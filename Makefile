@@ -23,7 +23,7 @@ SEED ?= 0
 MODULE ?=
 COUNT ?= 600
 
-.PHONY: bench-check cost help venv demo test lint format types imports pytest schemas reference properties simulate models nemesis fuzz mutants bench crowd blocking million fan-out takeover overload sleepers compare clean
+.PHONY: bench-check cost help venv demo test lint format types imports pytest schemas reference properties simulate models nemesis fuzz mutants bench crowd blocking million fan-out takeover overload sleepers capacity compare clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -114,6 +114,9 @@ takeover: $(STAMP) ## Until a new owner serves, with its store, a copy in Redis,
 
 sleepers: $(STAMP) ## A million workflows that sleep: starts, memory, cost beside them, waking, takeover: make sleepers ARGS="--workflows 100000"
 	$(BIN)/python -m benchmarks.sleepers --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
+
+capacity: $(STAMP) ## Cores, partitions and brokers for 10,000 to 1,000,000 steps/s: make capacity ARGS="--quick"
+	$(BIN)/python -m benchmarks.capacity $(ARGS)
 
 compare: $(STAMP) ## odradek and its peers at the same work: make compare ARGS="--only odradek,restate --work chain,latency --quick"
 	$(BIN)/python -m benchmarks.peers $(ARGS)

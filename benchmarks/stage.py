@@ -27,6 +27,7 @@ from odradek.log import Log, open_log
 from odradek.log.namespace import create_namespace
 from odradek.schemas.topics import Topics
 from odradek.testing.broker import LocalBroker, free_port
+from odradek.testing.cluster import LocalCluster
 
 QUEUE: Final = "bench"
 TICKS: Final = "▁▂▃▄▅▆▇█"
@@ -35,10 +36,10 @@ TICKS: Final = "▁▂▃▄▅▆▇█"
 class Stage:
     """Where a benchmark takes place; what it starts ends with it."""
 
-    def __init__(self, address: str, broker_pid: int | None, folder: Path) -> None:
-        self.address, self.folder = address, folder
+    def __init__(self, address: str, pids: dict[str, int], folder: Path) -> None:
+        """``pids`` are those of its brokers."""
+        self.address, self.folder, self.pids = address, folder, pids
         self.log: Log = open_log(address)
-        self.pids: dict[str, int] = {"broker": broker_pid} if broker_pid else {}
 
     def meter(self) -> Meter:
         """CPU seconds of all that runs now, and of this process."""
@@ -106,14 +107,21 @@ class Served:
 
 @contextmanager
 def stage(address: str) -> Iterator[Stage]:
-    """On the broker at ``address``, or on one that is started: "kafka". Shows the processes' last words on failure."""
+    """On the broker at ``address``, or on those that are started: "kafka" is one, "kafka-3" a cluster of three.
+
+    Shows the processes' last words on failure.
+    """
     with tempfile.TemporaryDirectory(prefix="odradek-bench-") as scratch, ExitStack() as stack:
-        folder, pid = Path(scratch), None
+        folder, pids = Path(scratch), dict[str, int]()
         if address == "kafka":
             broker = LocalBroker(folder / "broker", quick_start=False, eager_cleaning=False, heap_mb=1024)
             stack.enter_context(broker)
-            address, pid = f"kafka://{broker.bootstrap}", broker.pid
-        made = Stage(address, pid, folder)
+            address, pids = f"kafka://{broker.bootstrap}", {"broker": broker.pid}
+        elif address == "kafka-3":
+            cluster = stack.enter_context(LocalCluster(folder / "broker", heap_mb=512, quick_start=False))
+            pids = {f"broker-{one.number}": one.pid for one in cluster.brokers}
+            address = f"kafka://{cluster.bootstrap}"
+        made = Stage(address, pids, folder)
         try:
             yield made
         except Exception:
