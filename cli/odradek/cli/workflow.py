@@ -18,7 +18,6 @@ from odradek.cli.errors import NeedsConfirmation
 from odradek.cli.inputs import input_option, json_value, seconds_option
 from odradek.cli.options import Common, Group, pass_common
 from odradek.cli.output import json_option, local_text, print_json, print_rich, print_table, values_option
-from odradek.cli.replay import replay
 
 if TYPE_CHECKING:
     from odradek.client import Client, WorkflowExecution, WorkflowHandle
@@ -415,6 +414,3 @@ def paused_types(common: Common, as_json: bool) -> None:
     print_table(["type", "since", "by", "reason"], rows)
     if not found:
         click.echo("No workflow type is paused.", err=True)
-
-
-workflow.add_command(replay)
