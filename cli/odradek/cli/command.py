@@ -26,6 +26,10 @@ COMMANDS: Final = {
     "topics": "odradek.cli.topics:topics",
     "doctor": "odradek.cli.doctor:doctor",
     "upgrade": "odradek.cli.upgrade:upgrade",
+    "backup": "odradek.cli.transfer:backup",
+    "restore": "odradek.cli.transfer:restore",
+    "repartition": "odradek.cli.transfer:repartition",
+    "namespace": "odradek.cli.namespace:namespace",
 }
 
 

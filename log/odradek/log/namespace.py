@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from odradek.log.errors import LogError, LogUnavailable, TopicMissing
 from odradek.log.interface import Log, Reader, Record, TopicInfo
@@ -40,6 +41,21 @@ class WrongPartitionCount(LogError):
         self.topic, self.partitions, self.expected = topic, partitions, expected
 
 
+class NamespaceStandsBy(LogError):
+    """It is a copy that has not been promoted: its original may still be at work."""
+
+    code = "ODR-245"
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(
+            f'{self.code}: namespace "{namespace}" was restored or copied and stands by: nobody serves it before '
+            f'"odradek --namespace {namespace} namespace promote". Make sure first that nobody serves the one that it '
+            "was made from: what both serve happens twice",
+            namespace,
+        )
+        self.namespace = namespace
+
+
 @dataclass(frozen=True, slots=True)
 class Namespace:
     """An opened namespace; cheap, shareable between threads."""
@@ -52,6 +68,8 @@ class Namespace:
     codec: Codec
     schema_registry: str | None = None
     """The URL that it was opened with; None: records carry no prefix."""
+    stands_by: bool = False
+    """It must not be served."""
 
     def partition(self, workflow_id: str) -> int:
         return self.partition_of(workflow_id.encode())
@@ -117,6 +135,7 @@ def open_namespace(log: Log, name: str, *, schema_registry: str | None = None) -
         min(inbox.record_bytes_max, replies.record_bytes_max),
         Codec(level, _registry_ids(url, level), _Level(log, topics)),
         url,
+        facts.stands_by,
     )
 
 
@@ -165,6 +184,17 @@ def write_facts(log: Log, topics: Topics, facts: NamespaceFacts, schema_registry
     if failures != [None]:
         reason = failures[0] if failures else "no acknowledgement within 30 s"
         raise LogUnavailable(log.address, f"the facts of namespace {topics.namespace} may not be written: {reason}")
+
+
+def change_facts(log: Log, topics: Topics, schema_registry: str | None = None, **changes: Any) -> NamespaceFacts:
+    """Write them down anew with these changes. Raises ``TopicMissing`` for a namespace that does not exist."""
+    inbox = log.topic(topics.inbox)
+    if inbox is None:
+        raise TopicMissing(topics.inbox)
+    before = read_facts(log, topics) or NamespaceFacts(inbox.partitions, SCHEMA_VERSION)
+    facts = dataclasses.replace(before, **changes)
+    write_facts(log, topics, facts, schema_registry)
+    return facts
 
 
 def read_facts(log: Log, topics: Topics) -> NamespaceFacts | None:

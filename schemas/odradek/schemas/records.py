@@ -1207,6 +1207,8 @@ class NamespaceFacts:
 
     partitions: int
     feature_level: int
+    stands_by: bool = False
+    """It was restored or copied, and nobody may serve it before it is promoted."""
 
 
 @record
