@@ -103,5 +103,9 @@ def test_what_a_move_loses_is_noticed(target: str, instead: object, monkeypatch:
     """Taking away what a move must do makes it fail: the test above is no empty one."""
     monkeypatch.setattr(f"odradek.orchestrator.transfer.{target}", instead)
     with pytest.raises((AssertionError, LogError)):
-        for seed in range(30):
-            test_a_moved_namespace_goes_on_as_if_nothing_had_been(seed)
+        move_many()
+
+
+def move_many() -> None:
+    for seed in range(30):
+        test_a_moved_namespace_goes_on_as_if_nothing_had_been(seed)
