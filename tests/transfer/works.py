@@ -73,7 +73,7 @@ class Parent:
 class Sleeping:
     @workflow.run
     async def run(self) -> str:
-        await workflow.sleep(8)
+        await workflow.sleep(12)
         return "awake"
 
 
@@ -85,5 +85,5 @@ class Chained:
     async def run(self, turn: int) -> int:
         if turn < 2:
             workflow.continue_as_new(turn + 1)
-        await workflow.sleep(8)
+        await workflow.sleep(12)
         return turn

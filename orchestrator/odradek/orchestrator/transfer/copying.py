@@ -58,7 +58,7 @@ def copy(
     """
     header = source.header
     target = _made(log, name, header, partitions or header.partitions, replication, schema_registry)
-    writing = _Copy(target, header, skip_damaged=skip_damaged)
+    writing = _Copy(target, header, replication, skip_damaged=skip_damaged)
     try:
         for entry in source.entries():
             writing.take(entry)
@@ -86,7 +86,7 @@ def _made(
     log: Log, name: str, header: Header, partitions: int, replication: int | None, schema_registry: str | None
 ) -> Namespace:
     topics = Topics(name)
-    names = {spec.name for spec in topics.specs()}
+    names = {topics.keys, *(spec.name for spec in topics.specs())}
     ours = [topic for topic in log.topics(f"{name}.") if topic in names or topic.startswith(topics.tasks_prefix)]
     if ours:
         raise NamespaceExists(name, ours)
@@ -99,10 +99,11 @@ def _made(
 
 
 class _Copy:
-    def __init__(self, target: Namespace, header: Header, *, skip_damaged: bool) -> None:
+    def __init__(self, target: Namespace, header: Header, replication: int | None, *, skip_damaged: bool) -> None:
         self.done = Copied(target.topics.namespace, target.partitions)
         self._target, self._topics = target, target.topics
-        self._skips_damaged = skip_damaged
+        self._replication, self._skips_damaged = replication, skip_damaged
+        self._has_keys = False
         self._rename = (header.namespace, target.topics.namespace)
         self._now_ms = int(time.time() * 1000)
         self._appender = target.log.appender()
@@ -129,8 +130,17 @@ class _Copy:
                 self._write_archive(entry)
             case "control":
                 self._append(self._topics.workers, 0, entry.key, self._again(r.WorkersRecord, entry.value))
+            case "key":
+                self._write_key(entry)
             case other:
                 raise AssertionError(other)
+
+    def _write_key(self, entry: Entry) -> None:
+        """Deleted ones, too: an earlier record of theirs may have come before."""
+        if not self._has_keys:
+            self._target.log.create_topics([self._topics.keys_spec(replication=self._replication)])
+            self._has_keys = True
+        self._append(self._topics.keys, 0, entry.key, self._again(r.DataKeyRecord, entry.value))
 
     def finish(self) -> None:
         """Say in each partition that the claim has ended in order, and how far what it wrote is settled."""

@@ -64,6 +64,8 @@ class Cut:
         for record in read_to_end(self._namespace.log, topics.workers, 0):
             if is_control(record.key or b""):
                 yield _entry("control", record)
+        if self._namespace.log.topic(topics.keys) is not None:
+            yield from self._all("key", topics.keys, 0)
         for partition in partitions:
             yield from self._partition(partition)
         if self._history_ends() != before:
