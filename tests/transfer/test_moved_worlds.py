@@ -8,12 +8,15 @@ from dataclasses import replace
 
 import pytest
 
+from odradek.contrib.encryption import TopicKeyStore
+from odradek.converter import KeyErased
 from odradek.log import LogError, open_log
-from odradek.log.namespace import open_namespace, read_to_end
+from odradek.log.namespace import create_namespace, open_namespace, read_to_end
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.state import InboxItem
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.orchestrator.transfer.copying import copy
+from odradek.orchestrator.transfer.cut import Cut
 from odradek.orchestrator.transfer.entries import Entry, Header
 from odradek.schemas import records as r
 from odradek.schemas.errors import UnreadableRecord
@@ -109,3 +112,19 @@ def test_what_a_move_loses_is_noticed(target: str, instead: object, monkeypatch:
 def move_many() -> None:
     for seed in range(30):
         test_a_moved_namespace_goes_on_as_if_nothing_had_been(seed)
+
+
+def test_keys_of_payloads_go_with_it_and_erased_ones_do_not() -> None:
+    """What could be read in the old namespace can be in the new one, and nothing else."""
+    log, masters = open_log("memory://"), {"m": b"m" * 32}
+    create_namespace(log, "old", partitions=2)
+    store = TopicKeyStore(log, "old", masters, "m")
+    (kept, key), (erased, _) = store.current("wf-1"), store.current("wf-2")
+    store.erase("wf-2")
+    copy(Cut(open_namespace(log, "old"), watch_seconds=0), log, "new", partitions=3)
+    moved = TopicKeyStore(log, "new", masters, "m")
+    assert moved.find(kept) == key
+    assert moved.current("wf-1") == (kept, key)
+    with pytest.raises(KeyErased):
+        moved.find(erased)
+    log.close()

@@ -18,7 +18,15 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 from odradek.log.errors import LogUnavailable, TopicCreationRefused, TopicMissing
 from odradek.log.interface import Log, MembershipListener, Offsets, Standing, TopicInfo
@@ -106,6 +114,16 @@ class KafkaLog(Log):
             self._made[spec.name] = time.monotonic()
         for spec in missing:
             self._await(partial(self._has_leaders, spec.name), f'topic "{spec.name}" to get its leaders')
+
+    def set_retention(self, topic: str, retention_ms: int | None) -> None:
+        value = str(-1 if retention_ms is None else retention_ms)
+        entry = ConfigEntry("retention.ms", value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+
+        def alter(admin: AdminClient) -> Future[Any]:
+            return admin.incremental_alter_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)[resource]
+
+        self._ask(alter)
 
     def delete_topics(self, names: Iterable[str]) -> None:
         gone = list(names)

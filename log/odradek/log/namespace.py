@@ -21,6 +21,7 @@ FACTS_KEY = b"\0namespace"
 EMBEDDED_PARTITIONS = 8
 LEVEL_AGE_SECONDS: Final = 0.2
 """Less than a process needs that starts to write at a level which has just been raised."""
+APPEND_SECONDS: Final = 30.0
 SCHEMA_REGISTRY_VARIABLE: Final = "ODRADEK_SCHEMA_REGISTRY"
 
 
@@ -177,13 +178,21 @@ def write_facts(log: Log, topics: Topics, facts: NamespaceFacts, schema_registry
     """Write the namespace's facts down, at the feature level that they name. Raises ``LogUnavailable``."""
     ids = _registry_ids(_registry_url(schema_registry), facts.feature_level)
     value = Codec(facts.feature_level, ids).encode(WorkersRecord(facts))
+    append_all(log, topics.workers, 0, {FACTS_KEY: value})
+
+
+def append_all(log: Log, topic: str, partition: int, records: Mapping[bytes, bytes | None]) -> None:
+    """Append these, and wait until all of them are durable. Raises ``LogUnavailable``."""
     failures: list[Exception | None] = []
     appender = log.appender()
-    appender.append(topics.workers, 0, FACTS_KEY, value, lambda _, error: failures.append(error))
-    appender.close(timeout_seconds=30)
-    if failures != [None]:
-        reason = failures[0] if failures else "no acknowledgement within 30 s"
-        raise LogUnavailable(log.address, f"the facts of namespace {topics.namespace} may not be written: {reason}")
+    try:
+        for key, value in records.items():
+            appender.append(topic, partition, key, value, lambda _, error: failures.append(error))
+    finally:
+        appender.close(timeout_seconds=APPEND_SECONDS)
+    if failures != [None] * len(records):
+        reason = next((error for error in failures if error), None) or f"no answer within {APPEND_SECONDS:g} s"
+        raise LogUnavailable(log.address, f"what was appended to {topic} may not stand there: {reason}")
 
 
 def change_facts(log: Log, topics: Topics, schema_registry: str | None = None, **changes: Any) -> NamespaceFacts:

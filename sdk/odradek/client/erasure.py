@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from odradek.client.connection import Question
 from odradek.common.identifiers import checked_id
-from odradek.log.data_keys import append_all, forget_keys
-from odradek.log.namespace import Namespace, read_to_end
+from odradek.log.data_keys import forget_keys
+from odradek.log.namespace import Namespace, append_all, read_to_end
 from odradek.schemas.errors import UnreadableRecord
 from odradek.schemas.records import EraseWorkflow, VisibilityRecord
 from odradek.service import RPCError, RPCStatusCode
@@ -71,7 +71,7 @@ def _forget(namespace: Namespace, workflow_id: str) -> Erased:
     topic = namespace.topics.visibility
     last = {record.key: record.value for record in read_to_end(namespace.log, topic, partition) if record.key}
     listed = [key for key, value in last.items() if value is not None and key and _is_of(namespace, value, workflow_id)]
-    append_all(namespace, topic, partition, dict.fromkeys(listed))
+    append_all(namespace.log, topic, partition, dict.fromkeys(listed))
     return Erased(len(listed), forget_keys(namespace, [workflow_id]))
 
 

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from odradek.converter import KeyErased, KeyMismatch, KeyUnknown
 from odradek.log import Log, Record, open_log
-from odradek.log.data_keys import append_all, forget_keys, record_key
-from odradek.log.namespace import Namespace, open_namespace
+from odradek.log.data_keys import forget_keys, record_key
+from odradek.log.namespace import Namespace, append_all, open_namespace
 from odradek.schemas.errors import UnreadableRecord
 from odradek.schemas.records import DataKeyRecord
 
@@ -136,7 +136,7 @@ class TopicKeyStore(KeyStore):
         wrapped = aes_key_wrap(self._masters[self._current_master], os.urandom(KEY_BYTES))
         record = DataKeyRecord(subject, key_id, self._current_master, wrapped, int(time.time() * 1000))
         value = namespace.codec.encode(record)
-        append_all(namespace, namespace.topics.keys, 0, {record_key(subject, key_id): value})
+        append_all(namespace.log, namespace.topics.keys, 0, {record_key(subject, key_id): value})
         self._keys[key_id] = f"{self._current_master}\0".encode() + wrapped
         self._by_subject[subject] = key_id
         return key_id
