@@ -183,6 +183,7 @@ def test_a_restored_namespace_goes_on_when_it_is_promoted(site: Site, tmp_path: 
     refused = site._start("--log", site.address, "--namespace", second, "orchestrator", WORKS, *FREE)
     assert refused.popen.wait(20) == 1
     assert "ODR-245" in refused.err.read_text()
+    assert "standing by" in site.run(second, "doctor").output
     assert "ODR-187" in site.run(second, "namespace", "promote").stderr
     assert "may be served" in site.done(second, "namespace", "promote", "--yes")
     with closing(open_log(site.address)) as log:
