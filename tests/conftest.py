@@ -27,7 +27,7 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(PROCESSES_MAX, os.cpu_count() or 1)
 
 
-ALONE = {"chaos", "nemesis"}
+ALONE = {"chaos", "nemesis", "rollout"}
 """Folders of tests that wait for what several processes do, and would wait in vain on a machine that is too busy."""
 
 

@@ -123,3 +123,12 @@ class Elsewhere:
     @workflow.run
     async def run(self) -> None:
         await workflow.execute_activity("lose", task_queue="nobodys", start_to_close_timeout=SOON)
+
+
+@workflow.defn(version="1.9")
+class Stocked:
+    """Waits for ever, on a version of its code."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: False)

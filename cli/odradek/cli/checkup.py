@@ -246,6 +246,9 @@ class _Namespace:
         else:
             text = f"{count}, as the namespace was made; feature level {facts.feature_level}"
             yield Finding("partitions", Level.OK, text)
+        if facts is not None and facts.stands_by:
+            advice = 'When nobody serves the one that it was made from: "odradek namespace promote".'
+            yield Finding("standing by", Level.WARN, "it was restored or copied, and no orchestrator serves it", advice)
 
     def _note(self, body: object) -> None:
         if isinstance(body, Beacon):

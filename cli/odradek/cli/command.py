@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "worker": "odradek.cli.worker:worker",
     "workflow": "odradek.cli.workflow:workflow",
     "check": "odradek.cli.check:check",
+    "replay": "odradek.cli.replay:replay",
     "activity": "odradek.cli.activity:activity",
     "task-queue": "odradek.cli.task_queue:task_queue",
     "dead-letter": "odradek.cli.dead_letter:dead_letter",
@@ -25,6 +26,10 @@ COMMANDS: Final = {
     "topics": "odradek.cli.topics:topics",
     "doctor": "odradek.cli.doctor:doctor",
     "upgrade": "odradek.cli.upgrade:upgrade",
+    "backup": "odradek.cli.transfer:backup",
+    "restore": "odradek.cli.transfer:restore",
+    "repartition": "odradek.cli.transfer:repartition",
+    "namespace": "odradek.cli.namespace:namespace",
 }
 
 

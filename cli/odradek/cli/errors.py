@@ -13,7 +13,8 @@ CliError (click.ClickException)
 ├── NamespaceMissing      ODR-189  … or no such namespace in it
 ├── FeatureLevelRefused   ODR-190  a feature level that this build does not know, or below that of the namespace
 ├── DeadLetterMissing     ODR-168  no dead letter of this ID
-└── DeadLettersNotNamed   ODR-209  dead letters are to be sent again, and nobody said which
+├── DeadLettersNotNamed   ODR-209  dead letters are to be sent again, and nobody said which
+└── RetentionRefused      ODR-256  for how long a topic is to keep its records
 """
 
 from __future__ import annotations
@@ -159,6 +160,13 @@ class DeadLettersNotNamed(CliError):
 
     def __init__(self) -> None:
         super().__init__("say which dead letters are to be sent again: their IDs, or --all (with --code or --topic).")
+
+
+class RetentionRefused(CliError):
+    code = "ODR-256"
+
+    def __init__(self, given: str, problem: str) -> None:
+        super().__init__(f'--set "{given}": {problem}.')
 
 
 class Explained(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,6 +63,20 @@ def print_rich(*things: Any) -> None:
 
 def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+@contextmanager
+def reading(records: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, if that is a terminal: what is yielded takes how many more of the records have been read."""
+    if not sys.stderr.isatty():
+        yield lambda more: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=records)
+        yield lambda more: bar.advance(task, more)
 
 
 def time_text(moment: datetime | None) -> str | None:

@@ -1,4 +1,4 @@
-"""``odradek workflow replay``: recorded histories through the code of a module, as it stands here."""
+"""``odradek replay``: recorded histories, or all open runs, through the code of a module, as it stands here."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from odradek.cli import messages
-from odradek.cli.asking import connected
+from odradek.cli.asking import check_namespace, connected, existing_log
 from odradek.cli.errors import HistoryUnreadable
 from odradek.cli.exits import ExitCode
-from odradek.cli.options import Common, pass_common
-from odradek.cli.output import json_option, print_json
+from odradek.cli.open_runs import Findings, Wanted, look_at_open_runs
+from odradek.cli.options import Command, Common, pass_common
+from odradek.cli.output import json_option, print_json, reading
 
 if TYPE_CHECKING:
     from odradek.client import WorkflowHistory
@@ -23,48 +24,116 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    cls=Command,
+    short_help="Would runs from before go on with this code?",
     epilog="""\b
 Examples:
-  odradek workflow replay shop.workflows --history order-77.json
-  odradek workflow replay shop.workflows --id order-77 --id order-78
-  odradek workflow replay shop/workflows.py --archived --type Order
-"""
+  odradek replay --open shop.workflows
+  odradek replay --open shop.workflows --type Order --per-type 100 --processes 4
+  odradek replay shop.workflows --history order-77.json
+  odradek replay shop.workflows --id order-77 --id order-78
+  odradek replay shop/workflows.py --archived --type Order
+""",
 )
 @click.argument("modules", metavar="MODULE...", nargs=-1, required=True)
+@click.option("--open", "open_runs", is_flag=True, help="All open runs of the namespace, as its history has them.")
 @click.option("--history", "files", multiple=True, metavar="FILE", help='As "workflow history --json" writes it.')
 @click.option("--id", "workflow_ids", multiple=True, metavar="ID", help="The current or latest run of this workflow.")
 @click.option("--run-id", metavar="RUN", help="This run; with one --id.")
 @click.option("--archived", is_flag=True, help="All closed runs that the archive holds.")
-@click.option("--type", "workflow_type", metavar="TYPE", help="With --archived: runs of this type only.")
+@click.option("--type", "workflow_type", metavar="TYPE", help="With --open or --archived: runs of this type only.")
+@click.option(
+    "--per-type",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --open: a sample, so many runs of each type and version in each partition.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="With --open: share the partitions out among so many processes.",
+)
 @json_option
 @pass_common
 def replay(
     common: Common,
     modules: tuple[str, ...],
+    open_runs: bool,
     files: tuple[str, ...],
     workflow_ids: tuple[str, ...],
     run_id: str | None,
     archived: bool,
     workflow_type: str | None,
+    per_type: int | None,
+    processes: int,
     as_json: bool,
 ) -> None:
     """Replay histories through the workflows of MODULE, without a worker: would runs from before go on with this code?
 
     For each history that does not fit, the first event that differs is named, and the line of code. The exit code is 1
     then. Nothing is written anywhere.
-    """
-    from odradek.cli.modules import load
 
-    if not (files or workflow_ids or archived):
-        raise click.UsageError("Which histories? Give --history FILE, --id ID or --archived.")
+    With --open it is the check before a rollout: every open run of the namespace is replayed, and versions of the code
+    that open runs are on and MODULE lacks are named. Whatever is reported would park.
+    """
+    if open_runs and (files or workflow_ids or archived):
+        raise click.UsageError("--open means all open runs: it goes without --history, --id and --archived.")
+    if not (open_runs or files or workflow_ids or archived):
+        raise click.UsageError("Which histories? Give --open, --history FILE, --id ID or --archived.")
     if run_id is not None and len(workflow_ids) != 1:
         raise click.UsageError("--run-id goes with one --id.")
     messages.set_up(common, quiet=True)
+    if open_runs:
+        _replay_open(common, Wanted(modules, workflow_type, per_type), processes, as_json=as_json)
+    else:
+        _replay_named(
+            common, modules, _Histories(files, workflow_ids, run_id, archived, workflow_type), as_json=as_json
+        )
+
+
+def _replay_open(common: Common, wanted: Wanted, processes: int, *, as_json: bool) -> None:
+    from odradek.schemas.topics import Topics
+
+    with existing_log(common) as log:
+        check_namespace(log, common)
+        topic = Topics(common.namespace).history
+        info = log.topic(topic)
+        offsets = [log.offsets(topic, partition) for partition in range(info.partitions if info else 0)]
+        with reading(sum(end - begin for begin, end in offsets)) as progress:
+            found = look_at_open_runs(common, log, wanted, processes, progress)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        _show_open(found)
+    if found.failed:
+        raise click.exceptions.Exit(int(ExitCode.FAILED))
+
+
+def _show_open(found: Findings) -> None:
+    for trouble in found.troubles.values():
+        first, *others = trouble.examples
+        click.echo(first.message)
+        if others:
+            named = ", ".join(f"{run.workflow_id} (run {run.run_id})" for run in others)
+            more = trouble.runs - len(trouble.examples)
+            click.echo(f"  and so {trouble.runs - 1} more: {named}" + (f" and {more} others" if more else ""))
+    if found.more:
+        click.echo(f"{found.more} more runs, for other reasons")
+    click.echo(f"{found.open} open runs, {found.replayed} replayed: {found.failed} would park")
+    rate = found.events / found.seconds if found.seconds else 0
+    read = f"{found.records} records of {found.partitions} partitions, {found.events} events"
+    click.echo(f"{read} in {found.seconds:.1f} s ({rate:,.0f} events/s)", err=True)
+
+
+def _replay_named(common: Common, modules: Sequence[str], wanted: _Histories, *, as_json: bool) -> None:
+    from odradek.cli.modules import load
+
     found = load(modules)
     found.need("workflows")
-    results = asyncio.run(
-        _replayed(common, found.workflows, _Wanted(files, workflow_ids, run_id, archived, workflow_type))
-    )
+    results = asyncio.run(_replayed(common, found.workflows, wanted))
     failed = [result for result in results if result.replay_failure is not None]
     if as_json:
         print_json([_shown(result) for result in results])
@@ -76,7 +145,7 @@ def replay(
         raise click.exceptions.Exit(int(ExitCode.FAILED))
 
 
-class _Wanted:
+class _Histories:
     """Which histories."""
 
     def __init__(
@@ -105,7 +174,7 @@ class _Wanted:
                     yield history
 
 
-async def _replayed(common: Common, workflows: Sequence[type], wanted: _Wanted) -> list[WorkflowReplayResult]:
+async def _replayed(common: Common, workflows: Sequence[type], wanted: _Histories) -> list[WorkflowReplayResult]:
     from odradek.worker import Replayer
 
     replayer = Replayer(

@@ -12,7 +12,10 @@ from odradek.schemas.topics import TopicSpec
 # What may be larger than asked for: history must be compacted late, and tombstones must stay.
 _AT_LEAST: Final = frozenset({"min.compaction.lag.ms", "delete.retention.ms"})
 # They change what compaction costs, not what it means.
-_TUNING: Final = frozenset({"segment.bytes", "segment.ms", "min.cleanable.dirty.ratio"})
+_TUNING: Final = frozenset({"segment.bytes", "segment.ms", "min.cleanable.dirty.ratio", "max.compaction.lag.ms"})
+
+# For how long these are kept is for their operators to say: nothing but people reads them.
+_CHOSEN: Final = (".archive", ".dead-letter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,8 @@ def _of_topic(spec: TopicSpec, info: TopicInfo | None) -> list[Difference]:
     for setting, wanted in spec.settings().items():
         value = info.config.get(setting)
         if value is not None and not _suits(spec, setting, value, wanted):
-            found.append(Difference(spec.name, setting, value, wanted, setting not in _TUNING))
+            chosen = setting == "retention.ms" and spec.name.endswith(_CHOSEN)
+            found.append(Difference(spec.name, setting, value, wanted, setting not in _TUNING and not chosen))
     return found
 
 

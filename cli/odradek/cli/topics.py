@@ -12,6 +12,7 @@ from odradek.cli.asking import check_reachable, existing_log
 from odradek.cli.exits import ExitCode
 from odradek.cli.options import Common, Group, pass_common
 from odradek.cli.output import json_option, print_json, print_table
+from odradek.cli.retention import retention
 
 if TYPE_CHECKING:
     from odradek.log import Log, TopicInfo
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 queue_option = click.option("--queue", "queues", multiple=True, metavar="QUEUE", help="A task queue; repeatable.")
 partitions_option = click.option("--partitions", type=click.IntRange(1, 10_000), help="Fixed for ever. Default: 32.")
+keys_option = click.option("--keys", is_flag=True, help="The topic of keys, too, for payloads encrypted by workflow.")
 replication_option = click.option(
     "--replication", type=click.IntRange(1, 100), metavar="COPIES", help="Default: what the cluster does."
 )
@@ -42,6 +44,7 @@ def topics() -> None:
 @queue_option
 @partitions_option
 @replication_option
+@keys_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @pass_common
@@ -50,6 +53,7 @@ def create(
     queues: tuple[str, ...],
     partitions: int | None,
     replication: int | None,
+    keys: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -64,7 +68,7 @@ def create(
 
     log = common.open_log()
     try:
-        specs = wanted_topics(log, common.namespace, queues, partitions, replication)
+        specs = wanted_topics(log, common.namespace, queues, partitions, replication, keys=keys)
         existing = set(log.topics(""))
         missing = [spec for spec in specs if spec.name not in existing]
         _confirm(common, missing, yes=yes)
@@ -76,6 +80,7 @@ def create(
             queues=queues,
             schema_registry=common.schema_registry,
         )
+        log.create_topics(specs)
         made = open_namespace(log, common.namespace, schema_registry=common.schema_registry)
     finally:
         log.close()
@@ -130,13 +135,20 @@ def check(common: Common, queues: tuple[str, ...], replication: int | None, as_j
 @queue_option
 @partitions_option
 @click.option("--replication", type=click.IntRange(1, 100), metavar="COPIES", default=3, show_default=True)
+@keys_option
 @click.option("--format", "form", type=click.Choice(["strimzi", "terraform"]), default="strimzi", show_default=True)
 @click.option(
     "--cluster", default="kafka", show_default=True, help="The Kafka resource that Strimzi's topics belong to."
 )
 @pass_common
 def export(
-    common: Common, queues: tuple[str, ...], partitions: int | None, replication: int, form: str, cluster: str
+    common: Common,
+    queues: tuple[str, ...],
+    partitions: int | None,
+    replication: int,
+    keys: bool,
+    form: str,
+    cluster: str,
 ) -> None:
     """Print the topics for those who manage them. Contacts nobody."""
     from odradek.cli import topic_export
@@ -146,12 +158,19 @@ def export(
     count = partitions or PARTITIONS_DEFAULT
     specs = names.specs(count, replication=replication)
     specs += [names.tasks_spec(queue, count, replication=replication) for queue in queues]
+    specs += [names.keys_spec(replication=replication)] if keys else []
     text = topic_export.strimzi(specs, cluster) if form == "strimzi" else topic_export.terraform(specs)
     click.echo(text, nl=False)
 
 
 def wanted_topics(
-    log: Log, namespace: str, queues: tuple[str, ...], partitions: int | None, replication: int | None
+    log: Log,
+    namespace: str,
+    queues: tuple[str, ...],
+    partitions: int | None,
+    replication: int | None,
+    *,
+    keys: bool = False,
 ) -> list[TopicSpec]:
     """How the topics should be, by the partition count that the namespace has, else the one asked for."""
     from odradek.log.namespace import EMBEDDED_PARTITIONS, is_embedded
@@ -163,9 +182,14 @@ def wanted_topics(
     count = inbox.partitions if inbox else partitions or default
     known = [name.removeprefix(names.tasks_prefix) for name in log.topics(names.tasks_prefix)]
     found = names.specs(count, replication=replication)
+    if keys or log.topic(names.keys) is not None:
+        found.append(names.keys_spec(replication=replication))
     for queue in dict.fromkeys([*queues, *known]):
         spec = names.tasks_spec(queue, count, replication=replication)
         # A queue may have as many partitions as it likes, so an existing one is as it should be.
         info = log.topic(spec.name)
         found.append(spec if info is None else names.tasks_spec(queue, info.partitions, replication=replication))
     return found
+
+
+topics.add_command(retention)

@@ -141,10 +141,7 @@ def _confirm(standing: Standing, target: int, *, yes: bool) -> None:
 
 
 def _raise(log: Log, common: Common, target: int) -> None:
-    from odradek.log.namespace import open_namespace, write_facts
-    from odradek.schemas.records import NamespaceFacts
+    from odradek.log.namespace import change_facts
     from odradek.schemas.topics import Topics
 
-    topics = Topics(common.namespace)
-    partitions = open_namespace(log, common.namespace, schema_registry="").partitions
-    write_facts(log, topics, NamespaceFacts(partitions, target), common.schema_registry)
+    change_facts(log, Topics(common.namespace), common.schema_registry, feature_level=target)

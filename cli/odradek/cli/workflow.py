@@ -18,7 +18,6 @@ from odradek.cli.errors import NeedsConfirmation
 from odradek.cli.inputs import input_option, json_value, seconds_option
 from odradek.cli.options import Common, Group, pass_common
 from odradek.cli.output import json_option, local_text, print_json, print_rich, print_table, values_option
-from odradek.cli.replay import replay
 
 if TYPE_CHECKING:
     from odradek.client import Client, WorkflowExecution, WorkflowHandle
@@ -417,4 +416,39 @@ def paused_types(common: Common, as_json: bool) -> None:
         click.echo("No workflow type is paused.", err=True)
 
 
-workflow.add_command(replay)
+@workflow.command(
+    epilog="""\b
+Examples:
+  odradek workflow erase order-77
+  odradek workflow erase order-77 --terminate --yes
+"""
+)
+@click.argument("workflow_id", metavar="ID")
+@click.option("--terminate", "terminates", is_flag=True, help="An open run, first.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@timeout_option
+@json_option
+@pass_common
+def erase(
+    common: Common, workflow_id: str, terminates: bool, yes: bool, timeout: timedelta | None, as_json: bool
+) -> None:
+    """Erase the data of one workflow: results, memo, listings, and the keys of its payloads.
+
+    It must be closed, or is terminated with --terminate. Records that topics keep for their retention are unreadable
+    from then on if payloads are encrypted with keys of their workflows; see docs/how-to/data-life-cycle.md. There is no
+    way back. Erasing what is erased, or unknown, does nothing.
+    """
+    _confirm_erasure(workflow_id, yes=yes)
+    done = ask(common, lambda client: client.erase_workflow(workflow_id, terminate=terminates, rpc_timeout=timeout))
+    if as_json:
+        print_json({"workflow_id": workflow_id, "listed": done.listed, "keys": done.keys})
+    else:
+        click.echo(f'erased workflow "{workflow_id}": {done.listed} records of listings, {done.keys} keys of payloads')
+
+
+def _confirm_erasure(workflow_id: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise NeedsConfirmation(f'erasing workflow "{workflow_id}"')
+    click.confirm(f'Erase workflow "{workflow_id}" for ever?', abort=True, err=True)

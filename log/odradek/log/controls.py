@@ -29,6 +29,11 @@ def type_key(workflow_type: str) -> bytes:
     return _TYPE + workflow_type.encode()
 
 
+def is_control(key: bytes) -> bool:
+    """Whether a record of the workers topic with this key says what operators want."""
+    return key[:2] in (_QUEUE, _TYPE)
+
+
 class Controls:
     """A fold of the workers topic. Belongs to one thread, but ``queues`` and ``types`` may be looked up from others."""
 
@@ -42,7 +47,7 @@ class Controls:
         found = False
         for record in records:
             key = record.key or b""
-            if key[:2] == _QUEUE or key[:2] == _TYPE:
+            if is_control(key):
                 self._take(key, record.value)
                 found = True
         return found

@@ -232,6 +232,13 @@ class Log(ABC):
         """Create what does not exist; existing topics are left alone. Raises ``TopicCreationRefused``."""
 
     @abstractmethod
+    def set_retention(self, topic: str, retention_ms: int | None) -> None:
+        """Keep the topic's records for so long from now on, None for ever. Raises ``TopicMissing``.
+
+        What is older goes when the log looks next: within minutes, and as far as it deletes whole segments.
+        """
+
+    @abstractmethod
     def delete_topics(self, names: Iterable[str]) -> None: ...
 
     @abstractmethod

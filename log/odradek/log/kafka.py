@@ -136,6 +136,16 @@ class KafkaLog(Log):
         for spec in missing:
             self._await(partial(self._has_leaders, spec.name), f'topic "{spec.name}" to get its leaders')
 
+    def set_retention(self, topic: str, retention_ms: int | None) -> None:
+        value = str(-1 if retention_ms is None else retention_ms)
+        entry = ConfigEntry("retention.ms", value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+
+        def alter(admin: AdminClient) -> Future[Any]:
+            return admin.incremental_alter_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)[resource]
+
+        self._ask(alter)
+
     def delete_topics(self, names: Iterable[str]) -> None:
         gone = list(names)
         if not gone:

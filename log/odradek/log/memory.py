@@ -12,7 +12,7 @@ import weakref
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Condition, RLock
 from typing import Final
 
@@ -156,6 +156,11 @@ class MemoryLog(Log):
                 if spec.name not in self._store.topics:
                     partitions = [_Partition() for _ in range(spec.partitions)]
                     self._store.topics[spec.name] = _Topic(spec, uuid.uuid4().hex, partitions)
+
+    def set_retention(self, topic: str, retention_ms: int | None) -> None:
+        with self._store.changed:
+            found = self._store.topic(topic)
+            found.spec = replace(found.spec, retention_ms=retention_ms)
 
     def delete_topics(self, names: Iterable[str]) -> None:
         with self._store.changed:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from odradek.log.access import check_access
 from odradek.log.errors import LogError, LogUnavailable, TopicMissing
@@ -22,6 +23,7 @@ FACTS_KEY = b"\0namespace"
 EMBEDDED_PARTITIONS = 8
 LEVEL_AGE_SECONDS: Final = 0.2
 """Less than a process needs that starts to write at a level which has just been raised."""
+APPEND_SECONDS: Final = 30.0
 SCHEMA_REGISTRY_VARIABLE: Final = "ODRADEK_SCHEMA_REGISTRY"
 
 
@@ -42,6 +44,21 @@ class WrongPartitionCount(LogError):
         self.topic, self.partitions, self.expected = topic, partitions, expected
 
 
+class NamespaceStandsBy(LogError):
+    """It is a copy that has not been promoted: its original may still be at work."""
+
+    code = "ODR-245"
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(
+            f'{self.code}: namespace "{namespace}" was restored or copied and stands by: nobody serves it before '
+            f'"odradek --namespace {namespace} namespace promote". Make sure first that nobody serves the one that it '
+            "was made from: what both serve happens twice",
+            namespace,
+        )
+        self.namespace = namespace
+
+
 @dataclass(frozen=True, slots=True)
 class Namespace:
     """An opened namespace; cheap, shareable between threads."""
@@ -54,6 +71,8 @@ class Namespace:
     codec: Codec
     schema_registry: str | None = None
     """The URL that it was opened with; None: records carry no prefix."""
+    stands_by: bool = False
+    """It must not be served."""
 
     def partition(self, workflow_id: str) -> int:
         return self.partition_of(workflow_id.encode())
@@ -125,6 +144,7 @@ def open_namespace(
         min(inbox.record_bytes_max, replies.record_bytes_max),
         Codec(level, _registry_ids(url, level), _Level(log, topics)),
         url,
+        facts.stands_by,
     )
 
 
@@ -166,13 +186,32 @@ def write_facts(log: Log, topics: Topics, facts: NamespaceFacts, schema_registry
     """Write the namespace's facts down, at the feature level that they name. Raises ``LogUnavailable``."""
     ids = _registry_ids(_registry_url(schema_registry), facts.feature_level)
     value = Codec(facts.feature_level, ids).encode(WorkersRecord(facts))
+    append_all(log, topics.workers, 0, {FACTS_KEY: value})
+
+
+def append_all(log: Log, topic: str, partition: int, records: Mapping[bytes, bytes | None]) -> None:
+    """Append these, and wait until all of them are durable. Raises ``LogUnavailable``."""
     failures: list[Exception | None] = []
     appender = log.appender()
-    appender.append(topics.workers, 0, FACTS_KEY, value, lambda _, error: failures.append(error))
-    appender.close(timeout_seconds=30)
-    if failures != [None]:
-        reason = failures[0] if failures else "no acknowledgement within 30 s"
-        raise LogUnavailable(log.address, f"the facts of namespace {topics.namespace} may not be written: {reason}")
+    try:
+        for key, value in records.items():
+            appender.append(topic, partition, key, value, lambda _, error: failures.append(error))
+    finally:
+        appender.close(timeout_seconds=APPEND_SECONDS)
+    if failures != [None] * len(records):
+        reason = next((error for error in failures if error), None) or f"no answer within {APPEND_SECONDS:g} s"
+        raise LogUnavailable(log.address, f"what was appended to {topic} may not stand there: {reason}")
+
+
+def change_facts(log: Log, topics: Topics, schema_registry: str | None = None, **changes: Any) -> NamespaceFacts:
+    """Write them down anew with these changes. Raises ``TopicMissing`` for a namespace that does not exist."""
+    inbox = log.topic(topics.inbox)
+    if inbox is None:
+        raise TopicMissing(topics.inbox)
+    before = read_facts(log, topics) or NamespaceFacts(inbox.partitions, SCHEMA_VERSION)
+    facts = dataclasses.replace(before, **changes)
+    write_facts(log, topics, facts, schema_registry)
+    return facts
 
 
 def read_facts(log: Log, topics: Topics) -> NamespaceFacts | None:

@@ -63,6 +63,13 @@ class SqliteLog(Log):
                     if self._storage.topic(spec.name) is None:
                         self._storage.add_topic(spec)
 
+    def set_retention(self, topic: str, retention_ms: int | None) -> None:
+        with self._lock:
+            if self._storage.topic(topic) is None:
+                raise TopicMissing(topic)
+            with self._storage.transaction() as connection:
+                connection.execute("UPDATE topics SET retention_ms = ? WHERE name = ?", (retention_ms, topic))
+
     def delete_topics(self, names: Iterable[str]) -> None:
         with self._lock:
             for name in names:

@@ -22,7 +22,7 @@ from odradek.converter import DataConverter
 from odradek.log import Appender, Committed, LogError, LogUnavailable, OffsetOutOfRange, Record
 from odradek.log.clock import WALL, Clock
 from odradek.log.controls import Controls
-from odradek.log.namespace import Namespace, read_to_end
+from odradek.log.namespace import Namespace, NamespaceStandsBy, read_to_end
 from odradek.orchestrator import metrics
 from odradek.orchestrator.admission import Culprits
 from odradek.orchestrator.archives import ArchiveReads
@@ -64,8 +64,8 @@ topic, or a consumer, has Kafka's default limit of 1 MiB. Only an event that is 
 class Orchestrator:
     """Serves the partitions of a namespace that its group gives it.
 
-    ``run`` serves until ``stop`` is called from another thread, then hands over in order. Raises ``NewerSchema`` when a
-    record was written by a newer build than this: its partitions are left to newer processes.
+    ``run`` serves until ``stop`` is called from another thread, then hands over in order. Raises ``NamespaceStandsBy``,
+    and ``NewerSchema`` when a record was written by a newer build than this: newer processes take its partitions.
     """
 
     def __init__(
@@ -164,6 +164,8 @@ class Orchestrator:
             raise self._newer
 
     def _open(self) -> None:
+        if self.namespace.stands_by:
+            raise NamespaceStandsBy(self._topics.namespace)
         log = self.namespace.log
         info = log.topic(self._topics.inbox)
         self._topic_id = info.topic_id if info else ""
@@ -175,9 +177,8 @@ class Orchestrator:
         if self.settings.redis:
             self.copies = Copies(self.settings.redis, self._topics.namespace, self._wake)
         end = log.offsets(self._topics.workers, 0).end
-        self._take_leases(
-            read_to_end(log, self._topics.workers, 0)
-        )  # nothing may run before it is known what is paused
+        # Nothing may run before it is known what is paused.
+        self._take_leases(read_to_end(log, self._topics.workers, 0))
         self.reader.assign(self._topics.workers, 0, end)
         self._membership = log.membership(
             self._topics.orchestrators,

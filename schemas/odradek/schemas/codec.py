@@ -31,6 +31,7 @@ FILES: Final[Mapping[type, str]] = {
     records.VisibilityRecord: "visibility",
     records.WorkersRecord: "workers",
     records.DeadLetterRecord: "dead_letter",
+    records.DataKeyRecord: "keys",
 }
 _REGISTRY_MAGIC = 0
 _REGISTRY_PREFIX_BYTES = 5

@@ -368,6 +368,13 @@ class ControlActivity:
 
 
 @record
+class EraseWorkflow:
+    """Of all closed runs of this ID nothing may be kept that says what they were about."""
+
+    request: Request
+
+
+@record
 class MessageAnswer:
     """The answer to a message that this run sent to another workflow: ``failure`` None means taken in."""
 
@@ -408,6 +415,7 @@ InboxBody = (
     | ChildResult
     | ReportActivity
     | ControlActivity
+    | EraseWorkflow
 )
 
 
@@ -1209,6 +1217,8 @@ class NamespaceFacts:
 
     partitions: int
     feature_level: int
+    stands_by: bool = False
+    """It was restored or copied, and nobody may serve it before it is promoted."""
 
 
 @record
@@ -1262,6 +1272,19 @@ class DeadLetterRecord:
     schema_version: int = SCHEMA_VERSION
 
 
+@record
+class DataKeyRecord:
+    """The key that payloads of one workflow are encrypted with, itself encrypted; a tombstone: nobody reads them."""
+
+    subject: str
+    """A workflow ID."""
+    key_id: str
+    master_key_id: str
+    wrapped: bytes
+    created_ms: int
+    schema_version: int = SCHEMA_VERSION
+
+
 TopLevel = (
     InboxRecord
     | HistoryRecord
@@ -1271,4 +1294,5 @@ TopLevel = (
     | VisibilityRecord
     | WorkersRecord
     | DeadLetterRecord
+    | DataKeyRecord
 )

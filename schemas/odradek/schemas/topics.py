@@ -79,6 +79,11 @@ class Topics:
         return f"{self.namespace}.dead-letter"
 
     @property
+    def keys(self) -> str:
+        """Only where payloads are encrypted with keys of their workflows."""
+        return f"{self.namespace}.keys"
+
+    @property
     def tasks_prefix(self) -> str:
         return f"{self.namespace}.tasks."
 
@@ -141,6 +146,23 @@ class Topics:
             ),
             TopicSpec(self.dead_letter, min(partitions, 4), "delete", 28 * DAY_MS, replication),
         ]
+
+    def keys_spec(self, *, replication: int | None = None) -> TopicSpec:
+        """A deleted key is gone from the disks an hour or two later."""
+        return TopicSpec(
+            self.keys,
+            1,
+            "compact",
+            None,
+            replication,
+            config={
+                "delete.retention.ms": str(HOUR_MS),
+                "segment.bytes": str(16 * 1024 * 1024),
+                "segment.ms": str(HOUR_MS),
+                "min.cleanable.dirty.ratio": "0.01",
+                "max.compaction.lag.ms": str(HOUR_MS),
+            },
+        )
 
     def tasks_spec(
         self, queue: str, partitions: int = PARTITIONS_DEFAULT, *, replication: int | None = None

@@ -27,6 +27,7 @@ from odradek.client.description import (
     WorkflowExecutionCountAggregationGroup,
     WorkflowExecutionDescription,
 )
+from odradek.client.erasure import Erased
 from odradek.client.errors import (
     ActivityFailureError,
     AsyncActivityCancelledError,
@@ -123,6 +124,7 @@ __all__ = [
     "DataConverter",
     "DescribeActivityInput",
     "DescribeWorkflowInput",
+    "Erased",
     "FailAsyncActivityInput",
     "FetchWorkflowHistoryEventsInput",
     "FilterError",

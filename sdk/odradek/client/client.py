@@ -13,6 +13,7 @@ from odradek.client.activities import AsyncActivityHandle, AsyncActivityIDRefere
 from odradek.client.connection import Connection, default_identity
 from odradek.client.definitions import workflow_of
 from odradek.client.description import WorkflowExecutionCount
+from odradek.client.erasure import Erased, erase
 from odradek.client.handle import UNSET, WorkflowHandle, arguments
 from odradek.client.interceptor import (
     CountWorkflowsInput,
@@ -491,3 +492,19 @@ class Client(StandaloneActivities, Operations):
     ) -> WorkflowExecutionCount:
         """How many runs ``query`` lets through; it may end in GROUP BY. See ``list_workflows``."""
         return await self._outbound.count_workflows(CountWorkflowsInput(query=query, rpc_timeout=rpc_timeout))
+
+    async def erase_workflow(
+        self,
+        workflow_id: str,
+        *,
+        terminate: bool = False,
+        reason: str = "erased on request",
+        rpc_timeout: timedelta | None = None,
+    ) -> Erased:
+        """Forget what closed runs of this ID were about, and delete the keys of its payloads.
+
+        ``terminate`` an open run first, else it is refused: ``RPCError`` (ODR-252). Twice is once. What is left are IDs
+        and times, for a day at most, and records that topics keep for their retention; those say nothing where
+        ``WorkflowKeyCodec`` encrypts payloads.
+        """
+        return await erase(self, workflow_id, terminate=terminate, reason=reason, rpc_timeout=rpc_timeout)

@@ -14,6 +14,7 @@ from odradek.schemas.records import (
     CancelWorkflow,
     ControlActivity,
     DescribeWorkflow,
+    EraseWorkflow,
     FetchHistory,
     QueryWorkflow,
     ReplyBody,
@@ -39,6 +40,7 @@ RequestBody: TypeAlias = (
     | AwaitUpdate
     | ReportActivity
     | ControlActivity
+    | EraseWorkflow
 )
 
 

@@ -17,6 +17,7 @@ from odradek.schemas.records import (
     CancelWorkflow,
     ControlActivity,
     DescribeWorkflow,
+    EraseWorkflow,
     FetchHistory,
     QueryWorkflow,
     Refused,
@@ -42,6 +43,7 @@ _STATUSES: Final[Mapping[str, RPCStatusCode]] = {
     "ODR-134": RPCStatusCode.NOT_FOUND,
     "ODR-139": RPCStatusCode.NOT_FOUND,
     "ODR-160": RPCStatusCode.FAILED_PRECONDITION,
+    "ODR-252": RPCStatusCode.FAILED_PRECONDITION,
 }
 
 
@@ -149,6 +151,7 @@ _SUBJECTS: Final[Mapping[type, str]] = {
     AwaitUpdate: "the question for the outcome of update {body.update_id} of {workflow}",
     CancelWorkflow: "the request to cancel {workflow}",
     TerminateWorkflow: "the request to terminate {workflow}",
+    EraseWorkflow: "the request to erase {workflow}",
     AwaitResult: "the question for the result of {workflow}",
     DescribeWorkflow: "the question for the state of {workflow}",
     FetchHistory: "the question for the history of {workflow}",

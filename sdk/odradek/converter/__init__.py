@@ -15,6 +15,7 @@ from odradek.converter.errors import (
     ConverterNotReady,
     EncodingUnknown,
     ExternalStorageInvalid,
+    KeyErased,
     KeyMismatch,
     KeyUnknown,
     PayloadUnreadable,
@@ -24,6 +25,7 @@ from odradek.converter.errors import (
     StorageUnavailable,
     StoredPayloadDamaged,
     StoredPayloadMissing,
+    SubjectUnknown,
     ValueNotConvertible,
 )
 from odradek.converter.failures import (
@@ -83,6 +85,7 @@ __all__ = [
     "JSONPlainPayloadConverter",
     "JSONProtoPayloadConverter",
     "JSONTypeConverter",
+    "KeyErased",
     "KeyMismatch",
     "KeyUnknown",
     "Payload",
@@ -103,6 +106,7 @@ __all__ = [
     "StorageUnavailable",
     "StoredPayloadDamaged",
     "StoredPayloadMissing",
+    "SubjectUnknown",
     "ValueNotConvertible",
     "WithSerializationContext",
     "WorkflowSerializationContext",

@@ -11,6 +11,8 @@ ConverterError
     ├── CodecTooSlow          ODR-045  a codec made workflow code wait for too long
     ├── KeyUnknown            ODR-046  a payload is encrypted with a key that is not there
     ├── KeyMismatch           ODR-155  a payload does not open with the key that it names
+    ├── KeyErased             ODR-254  the key of a workflow's payloads was deleted
+    ├── SubjectUnknown        ODR-255  a payload belongs to no workflow whose key could be taken
     └── StorageError
         ├── StoredPayloadMissing  ODR-049  the store does not have what a reference names
         ├── StorageDriverUnknown  ODR-050  this process has no driver of the name that a reference names
@@ -139,6 +141,32 @@ class KeyMismatch(ConverterNotReady):
             "written with; what waits for it goes on then"
         )
         self.key_id = key_id
+
+
+class KeyErased(ConverterNotReady):
+    """The key of the workflow that a payload belongs to is not in the key store."""
+
+    code: ClassVar[str] = "ODR-254"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(
+            f'{self.code}: a payload is encrypted with key "{key_id}" of its workflow, and the key store has none of '
+            "that ID: the workflow was erased, and nobody can read what it was about; or this is the key store of "
+            "another namespace"
+        )
+        self.key_id = key_id
+
+
+class SubjectUnknown(ConverterNotReady):
+    """A payload is to be encrypted with the key of its workflow, and does not say which that is."""
+
+    code: ClassVar[str] = "ODR-255"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"{self.code}: a payload is to be encrypted with the key of its workflow, and belongs to none: take the "
+            'converter "in_context(converter, WorkflowSerializationContext(namespace, workflow_id))"'
+        )
 
 
 class StorageError(ConverterNotReady):

@@ -223,22 +223,23 @@ class Replayer:
 
     # ----------------------------------------------------------------------------------------------------- one history
 
-    def _failure_of(self, history: WorkflowHistory) -> Exception | None:
+    def _failure_of(self, history: WorkflowHistory, definition: Definition | None = None) -> Exception | None:
+        """Why it does not replay; with the code that fits its start and version, unless that is named."""
         try:
-            self._replay(history)
+            self._replay(history, definition)
         except (HistoryMismatch, ReplayFailed) as error:
             return error
         except StopIteration as error:  # no future takes it: the caller would wait for ever
             raise RuntimeError("a defect of the replayer") from error
         return None
 
-    def _replay(self, history: WorkflowHistory) -> None:
+    def _replay(self, history: WorkflowHistory, definition: Definition | None) -> None:
         run_id = _run_id(history)
         started = next((e.body for e in history.events if isinstance(e.body, r.RunStarted)), None)
         if started is None:
             raise ReplayFailed(history.workflow_id, run_id, "it does not say how the run began")
         instance = TracedInstance(
-            self._definition(history, started),
+            definition or self._definition(history, started),
             history.workflow_id,
             run_id,
             self._namespace,

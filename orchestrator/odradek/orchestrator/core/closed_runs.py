@@ -67,6 +67,12 @@ class ClosedRuns:
             total -= len(oldest.events)
             _close(oldest)
 
+    def forget(self, run_id: str) -> None:
+        """What was read of it must not be shown any more."""
+        closed = self.known.pop(run_id, None)
+        if closed is not None:
+            _close(closed)
+
     def clear(self) -> None:
         for closed in self.known.values():
             _close(closed)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from odradek.common.cron import CronSchedule
-from odradek.orchestrator.core import children, queries, reports, updates
+from odradek.orchestrator.core import children, erasing, queries, reports, updates
 from odradek.orchestrator.core.attempts import Attempts
 from odradek.orchestrator.core.closed_runs import READS_MAX, ClosedRun
 from odradek.orchestrator.core.describe import describe, history_page
@@ -674,4 +674,5 @@ _HANDLERS: dict[type, Callable[[Inputs, Workflow, InboxItem, Any], None]] = {
     r.ChildResult: Inputs.on_child_result,
     r.ReportActivity: reports.on_report,
     r.ControlActivity: reports.on_control,
+    r.EraseWorkflow: erasing.on_erase,
 }

@@ -16,7 +16,7 @@ from itertools import groupby, islice
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.careful import CAREFUL_MS, Careful, has_trial
 from odradek.orchestrator.core.effects import DeadLetter, SendMessage, SendTask, Show
-from odradek.orchestrator.core.run import NO_CLAIM, Run
+from odradek.orchestrator.core.run import NO_CLAIM
 from odradek.orchestrator.core.state import HORIZON_MS, InboxItem, LostRecord, ShardConfig, due_key
 from odradek.orchestrator.core.steps import Steps
 from odradek.orchestrator.core.store import Store
@@ -50,8 +50,9 @@ class Shard(Steps):
         """Marks and checkpoints of earlier claims."""
         self._old_suspicions: list[bytes] = []
         """Those that blame nobody any more."""
-        self._pending: list[tuple[Run, list[tuple[int, int]], list[int]]] = []
-        """Runs with outputs that the predecessor may not have emitted: their dispatched activities and their messages.
+        self._pending: list[tuple[str, str, list[tuple[int, int]], list[int]]] = []
+        """Runs with outputs that the predecessor may not have emitted, by workflow and run ID: their dispatched
+        activities and their messages.
         """
         self._ended_before: list[LiveRun] = []
         """Runs that the predecessor closed, and whose outputs may not all be out."""
@@ -207,7 +208,7 @@ class Shard(Steps):
         if wf.live is not None and wf.live.run.started is not None:
             runs.append(wf.live)
         if any(offset > self.y0 for offset in wf.offsets.values()):
-            self._pending += [(live.run, self.dispatched(live), live.run.unanswered()) for live in runs]
+            self._pending += [(wf.id, live.run.run_id, self.dispatched(live), live.run.unanswered()) for live in runs]
         self._ended_before += wf.ending.values()
         for live in runs:
             self._reassert_run(live, unsettled)
@@ -272,9 +273,9 @@ class Shard(Steps):
 
     def _emit_pending(self) -> None:
         outputs: list[SendTask | SendMessage | Show] = []
-        for run, dispatched, messages in self._pending:
-            live = self.workflow(run.workflow_id).live  # it may have been put aside meanwhile
-            if live is not None and live.run.run_id == run.run_id and live.run.is_open:
+        for workflow_id, run_id, dispatched, messages in self._pending:
+            live = self.workflow(workflow_id).live  # it may have been put aside meanwhile
+            if live is not None and live.run.run_id == run_id and live.run.is_open:
                 outputs += self.outputs_again(live, dispatched, messages)
         ended, self._ended_before, self._pending = self._ended_before, [], []
 

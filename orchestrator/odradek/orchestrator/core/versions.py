@@ -8,17 +8,31 @@ seen anything yet.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from odradek.common import VersioningBehavior
 from odradek.orchestrator.core.run import Run
 from odradek.schemas import records as r
 from odradek.workflow.definition import Definition
 
-if TYPE_CHECKING:
-    from odradek.orchestrator.core.state import ShardConfig
-
 _NUMBER = re.compile(r"(\d+)")
+
+
+class Hosts(Protocol):
+    """Who runs workflow code, and of which namespace; see ``ShardConfig``."""
+
+    @property
+    def namespace(self) -> str: ...
+
+    @property
+    def definition(self) -> Callable[[str, str, str | None], Definition | None]: ...
+
+    @property
+    def hosted(self) -> Callable[[], Sequence[str]]: ...
+
+    @property
+    def versions(self) -> Callable[[str, str], Sequence[str]]: ...
 
 
 class UnknownWorkflowType(Exception):
@@ -31,13 +45,13 @@ def natural(version: str) -> list[tuple[int, int, str]]:
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part]
 
 
-def newest_version(config: ShardConfig, task_queue: str, workflow_type: str) -> str:
+def newest_version(config: Hosts, task_queue: str, workflow_type: str) -> str:
     """What a new run begins with; empty where the code names no version, or is not here."""
     found = config.definition(task_queue, workflow_type, None)
     return "" if found is None else found.version
 
 
-def code_of(config: ShardConfig, run: Run) -> Definition:
+def code_of(config: Hosts, run: Run) -> Definition:
     """The class that the run goes on with in this process. Raises ``UnknownWorkflowType``."""
     started = run.started
     assert started is not None
@@ -68,7 +82,7 @@ def _shown(version: str) -> str:
     return f'version "{version}"' if version else "the class without a version"
 
 
-def following_version(config: ShardConfig, run: Run, closing: Any, following: r.RunStarted) -> str:
+def following_version(config: Hosts, run: Run, closing: Any, following: r.RunStarted) -> str:
     """The version that the run begins with which follows ``run``: the newest, unless the code is pinned."""
     if isinstance(closing, r.RunContinued):
         pinned = following.version  # the code itself said so

@@ -9,9 +9,11 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from odradek.contrib.encryption.key_store import KeyStore, TopicKeyStore
+from odradek.contrib.encryption.workflow_keys import WorkflowKeyCodec
 from odradek.converter import KeyMismatch, KeyUnknown, Payload, PayloadCodec
 
-__all__ = ["EncryptionCodec"]
+__all__ = ["EncryptionCodec", "KeyStore", "TopicKeyStore", "WorkflowKeyCodec"]
 
 ENCODING: Final = "binary/encrypted"
 KEY_ID: Final = "key-id"

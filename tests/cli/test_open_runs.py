@@ -1,0 +1,138 @@
+"""``odradek replay --open``: what a new build would do to the open runs of a namespace that is being served."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from odradek.cli.open_runs import EXAMPLES_MAX, GROUPS_MAX, Findings, OpenRun, Trouble
+from odradek.log import open_log
+from odradek.log.namespace import open_namespace
+from odradek.log.sqlite import SqliteLog
+from tests.cli.conftest import REPOSITORY, Fleet, run_command
+
+SHOP = "tests/cli/shop.py"
+
+
+@pytest.fixture(scope="module")
+def served(fleet: Fleet) -> Fleet:
+    """Open runs of three types, and a closed one."""
+    for number in range(4):
+        fleet.start("Waiting", f"waiting-{number}")
+    fleet.start("Order", "order-1", "--input", '"A1"')
+    fleet.start("Stocked", "stocked-1")
+    fleet.start("Order", "order-2", "--input", '"A2"')
+    fleet.run("workflow", "signal", "order-2", "approve", "--input", '"Ada"')
+    fleet.run("workflow", "result", "order-2")
+    return fleet
+
+
+def changed(folder: Path, *changes: tuple[str, str]) -> str:
+    text = (REPOSITORY / SHOP).read_text()
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    module = folder / f"changed_{abs(hash(changes))}.py"
+    module.write_text(text)
+    return str(module)
+
+
+def looked(fleet: Fleet, *arguments: str) -> tuple[int, dict[str, Any]]:
+    done = fleet.run("replay", "--open", *arguments, "--json")
+    assert done.exit_code in (0, 1), done.output
+    return done.exit_code, json.loads(done.stdout)
+
+
+def test_the_code_that_serves_them_fits_and_nothing_is_written(served: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("it writes, or joins a group")
+
+    for name in ("appender", "membership", "create_topics", "delete_records"):
+        monkeypatch.setattr(SqliteLog, name, refuse)
+    status, found = looked(served, SHOP)
+    assert (status, found["open"], found["replayed"], found["failed"], found["troubles"]) == (0, 6, 6, 0, [])
+    assert found["records"] > 6
+    text = served.run("replay", "--open", SHOP)
+    assert text.stdout == "6 open runs, 6 replayed: 0 would park\n"
+    assert "events/s" in text.stderr
+
+
+def test_a_change_that_does_not_fit_is_named_with_its_line_once_for_all_runs(served: Fleet, tmp_path: Path) -> None:
+    module = changed(tmp_path, ("workflow.start_activity(ship,", "workflow.start_activity(charge,"))
+    line = next(n for n, text in enumerate(Path(module).read_text().splitlines(), 1) if "start_activity(charge" in text)
+    status, found = looked(served, module)
+    assert (status, found["failed"]) == (1, 4)
+    (trouble,) = found["troubles"]
+    assert (trouble["code"], trouble["workflow_type"], trouble["runs"]) == ("ODR-161", "Waiting", 4)
+    assert trouble["place"].startswith(f"{module}:{line}, in Waiting.run")
+    assert "ship" in trouble["recorded"]
+    assert "charge" in trouble["made"]
+    assert {example["workflow_id"] for example in trouble["examples"]} == {f"waiting-{n}" for n in range(4)}
+    assert {example["event"] for example in trouble["examples"]} == {2}
+    text = served.run("replay", "--open", module)
+    assert text.exit_code == 1
+    assert text.stdout.count("ODR-161") == 1
+    assert "and so 3 more: waiting-" in text.stdout
+    assert text.stdout.endswith("6 open runs, 6 replayed: 4 would park\n")
+
+
+def test_a_type_that_the_new_build_lacks_is_named(served: Fleet, tmp_path: Path) -> None:
+    module = changed(tmp_path, ("class Waiting:", "class Patient:"))
+    status, found = looked(served, module)
+    assert (status, found["open"], found["replayed"], found["failed"]) == (1, 6, 2, 4)
+    assert [(t["code"], t["workflow_type"], t["runs"]) for t in found["troubles"]] == [("ODR-072", "Waiting", 4)]
+
+
+def test_a_version_that_the_new_build_lacks_is_named(served: Fleet, tmp_path: Path) -> None:
+    """It would not do to replay it with the class that is there."""
+    module = changed(tmp_path, ('version="1.9"', 'version="1.10"'))
+    status, found = looked(served, module)
+    assert (status, found["open"], found["replayed"], found["failed"]) == (1, 6, 5, 1)
+    (trouble,) = found["troubles"]
+    assert (trouble["code"], trouble["workflow_type"], trouble["version"]) == ("ODR-151", "Stocked", "1.9")
+    assert trouble["examples"][0]["workflow_id"] == "stocked-1"
+
+
+def test_only_one_type_and_a_sample_of_it(served: Fleet) -> None:
+    status, found = looked(served, SHOP, "--type", "Waiting")
+    assert (status, found["open"], found["replayed"]) == (0, 4, 4)
+    log = open_log(served.address)
+    names = open_namespace(log, "shop")
+    apart = {names.partition(f"waiting-{number}") for number in range(4)}
+    log.close()
+    status, found = looked(served, SHOP, "--type", "Waiting", "--per-type", "1")
+    assert (status, found["open"], found["replayed"]) == (0, 4, len(apart))
+
+
+def test_partitions_shared_out_among_processes_say_the_same(served: Fleet, tmp_path: Path) -> None:
+    module = changed(tmp_path, ("workflow.start_activity(ship,", "workflow.start_activity(charge,"))
+    _, alone = looked(served, module)
+    status, shared = looked(served, module, "--processes", "2")
+    assert status == 1
+    for found in (alone, shared):
+        found.pop("seconds")
+        found["troubles"][0]["examples"].sort(key=lambda example: example["workflow_id"])
+    assert shared == alone
+
+
+def test_errors_are_said_before_anything_is_read(served: Fleet, tmp_path: Path) -> None:
+    assert "ODR-182" in served.run("replay", "--open", "no.such.module", "--processes", "2").stderr
+    assert run_command("replay", "--open", SHOP, "--id", "x").exit_code == 2
+    missing = run_command("--log", served.address, "--namespace", "none", "replay", "--open", SHOP)
+    assert (missing.exit_code, "ODR-189" in missing.stderr) == (3, True)
+
+
+def test_findings_stay_small() -> None:
+    """However many runs there are, and however many reasons."""
+    found = Findings()
+    for number in range(GROUPS_MAX + 5):
+        for run in range(3 if number else EXAMPLES_MAX + 7):
+            example = OpenRun(f"w-{run}", "r", 1, "message")
+            found.note(Trouble("ODR-161", f"type-{number}", "", runs=1, examples=[example]))
+    assert len(found.troubles) == GROUPS_MAX
+    assert found.more == 5 * 3
+    assert found.failed == EXAMPLES_MAX + 7 + (GROUPS_MAX - 1) * 3 + 15
+    assert max(len(trouble.examples) for trouble in found.troubles.values()) == EXAMPLES_MAX
