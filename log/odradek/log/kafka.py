@@ -137,14 +137,7 @@ class KafkaLog(Log):
             self._await(partial(self._has_leaders, spec.name), f'topic "{spec.name}" to get its leaders')
 
     def set_retention(self, topic: str, retention_ms: int | None) -> None:
-        value = str(-1 if retention_ms is None else retention_ms)
-        entry = ConfigEntry("retention.ms", value, incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-
-        def alter(admin: AdminClient) -> Future[Any]:
-            return admin.incremental_alter_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)[resource]
-
-        self._ask(alter)
+        self.alter_topic(topic, {"retention.ms": str(-1 if retention_ms is None else retention_ms)})
 
     def delete_topics(self, names: Iterable[str]) -> None:
         gone = list(names)
@@ -246,6 +239,8 @@ class KafkaLog(Log):
             error = error_of(exception)
             if error.code() in DENIED:
                 raise self._denied(Right("AlterConfigs", "topic", name)) from None
+            if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise TopicMissing(name) from None
             raise TopicChangeRefused(name, error.str()) from None
 
     @property
