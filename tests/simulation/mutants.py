@@ -20,7 +20,6 @@ from odradek.orchestrator.core.run import Remembered
 from odradek.orchestrator.core.shard import Shard
 from odradek.orchestrator.core.state import ShardState
 from odradek.orchestrator.core.transitions import Transitions
-from odradek.orchestrator.core.workflow import LiveRun
 from odradek.orchestrator.core.writer import HistoryWriter
 from odradek.orchestrator.outputs import Outputs
 from odradek.schemas import records as r
@@ -109,21 +108,6 @@ def store_ahead_of_itself(whole: Any, state: ShardState) -> None:
     if dirty:
         position, v, x, y = (int(number) for number in (state.store.get(b"m") or b"").split())
         state.store.write({b"m": b"%d %d %d %d" % (position + 3, v + 3, x, y + 3)})
-
-
-@_instead(Shard, "_is_quiet")
-def unsettled_left_aside(whole: Any, taken: Shard, workflow_id: str, key: bytes, value: bytes) -> bool:
-    settled = taken.v0, taken.y0
-    taken.v0 = taken.y0 = 1 << 60
-    try:
-        return bool(whole(taken, workflow_id, key, value))
-    finally:
-        taken.v0, taken.y0 = settled
-
-
-@_instead(LiveRun, "quiet_until_ms")
-def all_open_runs_called_quiet(whole: Any, live: LiveRun) -> int:
-    return int(whole(live) or (workflow.FOREVER_MS if live.run.is_open else 0))
 
 
 @_instead(HistoryWriter, "when_x")
