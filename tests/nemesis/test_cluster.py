@@ -79,7 +79,7 @@ def test_one_broker_may_die_and_two_are_waited_for(cluster: LocalCluster) -> Non
             first.kill()
             appends.append(300)
             assert appends.await_acknowledged(300, 60)
-            assert _lagging(log) == 1, "the copy of the broker that died is missed"
+            assert _lagging(log) >= 1, "the copies of the broker that died are missed"
             second.pause()
             appends.append(300)
             assert not appends.await_acknowledged(301, 5)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -11,7 +13,9 @@ from odradek.log import TopicInfo, open_log
 from odradek.log.memory import MemoryLog
 from odradek.log.namespace import Namespace, create_namespace, open_namespace
 from odradek.orchestrator.backlogs import Backlogs
+from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.orchestrator.unserved import UnservedQueues
+from odradek.orchestrator.watch import Watch
 from odradek.schemas.topics import Topics
 
 HOUR_MS = 3_600_000
@@ -135,3 +139,29 @@ def test_a_queue_with_tasks_of_workflows_that_are_not_in_memory_is_unserved_too(
     assert value("task_queue_unserved_seconds", "aside", task_queue="mail") is None
     unserved.look([], ())
     assert value("task_queue_unserved_seconds", "aside", task_queue="payments") is None
+
+
+def test_what_one_may_not_read_hides_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An orchestrator without the right to see the groups of workers still tells of its inbox and of lost copies."""
+    name = "no-right"
+    namespace = opened(name)
+    time_ms = appended(namespace, namespace.topics.inbox, 1)
+    monkeypatch.setattr("odradek.orchestrator.backlogs.read_backlog", _refused)
+    shard: Any = SimpleNamespace(parked={}, workflows={})
+    unserved = UnservedQueues(name, lambda queue: None, lambda: 0, 60)
+    watch = Watch(
+        namespace,
+        lambda: [(0, shard), (1, shard)],
+        OrchestratorSettings(),
+        unserved,
+        lambda: None,
+        lambda: time_ms + 5000,
+    )
+    watch.look()
+    assert value("inbox_unread_seconds", name) == 5
+    assert value("topics_under_replicated", name) == 0
+    assert value("task_queue_backlog_records", name, task_queue="q") is None
+
+
+def _refused(*_: object) -> None:
+    raise PermissionError("group authorization failed")

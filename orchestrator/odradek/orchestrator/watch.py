@@ -69,14 +69,19 @@ class Watch:
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_seconds):
-            try:
-                self.look()
-            except Exception as error:  # metrics must stop nobody, whatever the log raises
-                _log.debug("the gauges could not be set: %s", error, exc_info=True)
+            self._guarded(self.look)
         self._show({})
         self._count([])
         self._unserved.look([])
         self._backlogs.clear()
+
+    @staticmethod
+    def _guarded(look: Callable[[], None]) -> None:
+        """Metrics must stop nobody, whatever the log raises; what one may not read must not hide the rest."""
+        try:
+            look()
+        except Exception as error:
+            _log.debug("the gauges could not be set: %s", error, exc_info=True)
 
     def look(self) -> None:
         """Set the gauges once."""
@@ -88,10 +93,10 @@ class Watch:
         standing = {partition: one for partition, one in standing.items() if partition in serving}
         self._show({partition: one.lag for partition, one in standing.items()})
         if self._looks % SELDOM == 0:
-            self._backlogs.inbox(standing)
-            self._backlogs.queues(serving.keys())
-            self._backlogs.replication(serving.keys())
             metrics.STORE_BYTES.labels(topics.namespace).set(_size(self._store))
+            self._guarded(lambda: self._backlogs.inbox(standing))
+            self._guarded(lambda: self._backlogs.queues(serving.keys()))
+            self._guarded(lambda: self._backlogs.replication(serving.keys()))
         self._looks += 1
         if time.monotonic() >= self._queues_due:
             self._queues_due = time.monotonic() + QUEUES_SECONDS
