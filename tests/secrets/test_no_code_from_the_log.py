@@ -41,7 +41,7 @@ ALLOWED: Final = {
     ("sdk/odradek/exceptions/__init__.py", "pickle"): "an error that its own process pickles or unpickles",
     ("sdk/odradek/testing/__init__.py", "importlib"): "its own modules, on first use",
     ("sdk/odradek/testing/__init__.py", "import_module"): "its own modules, on first use",
-    ("workers/odradek/workers/worker.py", "importlib"): "only importlib.metadata, for the version",
+    ("sdk/odradek/common/build.py", "importlib"): "only importlib.metadata, for the version",
     ("workers/odradek/workers/worker.py", "pickle"): "whether a function can go to a process; nothing is read",
     ("workers/odradek/workers/processes.py", "pickle"): "whether an exception can leave the process that raised it",
 }

@@ -89,6 +89,9 @@ def _of_orchestrator(topics: Topics) -> list[Right]:
         Right("Write", "topic", topics.tasks_prefix, prefixed=True),
         Right("Create", "topic", topics.tasks_prefix, prefixed=True, without="make the topic of a new task queue"),
         Right("Read", "group", topics.orchestrators),
+        Right(
+            "Describe", "group", topics.queue_group(""), prefixed=True, without="tell how many tasks wait in a queue"
+        ),
     ]
 
 

@@ -297,6 +297,8 @@ class Fetcher(threading.Thread):
         gated, self._gated = self._gated, []
         self._call(_open, gated)
 
+    # ------------------------------------------------------------------------------------------------- partitions
+
     def assigned(self, partitions: Sequence[int]) -> None:
         self._was_assigned = True
         self._arriving += partitions
