@@ -140,8 +140,8 @@ class Measuring:
             calls.append(asyncio.create_task(self.one(STEPS)))
             due += dice.expovariate(rate)
         latencies = await asyncio.gather(*calls)
-        took, cpu, python, cores = watch.read()
-        return Burst(len(calls), took, cpu, python, cores, latencies)
+        _, cpu, python, cores = watch.read()
+        return Burst(len(calls), seconds, cpu, python, cores, latencies)
 
     async def written(self, count: int, steps: int) -> tuple[dict[str, Written], float]:
         """By so many workflows; once more where the inbox was deleted before it could be read."""
