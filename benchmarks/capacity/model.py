@@ -21,8 +21,15 @@ SUMMARY_DAYS_MIN = 2.0
 """Messages between workflows live for a day, and summaries must live longer."""
 HISTORY_LAG_SECONDS = 2 * HOUR
 """min.compaction.lag.ms and segment.ms: so much history is not compacted yet."""
+HISTORY_KEYS = 2
+"""Of a short workflow: its chunk of events, and its summary."""
 CLEANER_BYTES = 24 / 0.9
 """Of a key in the buffer that compaction works with, at Kafka's load factor."""
+CLEANER_THREADS = 4
+CLEANER_DEFAULT = 128 << 20
+"""Kafka's log.cleaner.dedupe.buffer.size, of all threads together."""
+INBOX_SHARE_MAX = 0.1
+"""Of the disks, before smaller segments are worth it."""
 REPLY_PARTITIONS = 32
 """At most. Each client and worker reads all of one, and shares it with others."""
 
@@ -67,7 +74,7 @@ class Needs:
     """Of all brokers together, copies included."""
     mb_out: float
     disk_tb: dict[str, float]
-    """All copies, by topic, with the retention chosen; visibility aside, which keeps a record of each run for ever."""
+    """All copies, by topic, with the retention chosen; visibility aside, which keeps a record of each run until it is pruned."""
     visibility_tb_a_day: float
     retention_days: float
     disk_tb_default: float
@@ -79,6 +86,11 @@ class Needs:
     def first(self) -> str:
         """The resource that decides how many brokers there are."""
         return max(self.brokers_by, key=lambda name: self.brokers_by[name])
+
+    @property
+    def most_cores(self) -> str:
+        """The role that takes most of them."""
+        return max(self.cores, key=lambda role: self.cores[role])
 
     @property
     def workflows_per_process(self) -> float:
@@ -181,7 +193,7 @@ def visibility_tb(rate: float, figures: Figures, given: Assumptions) -> float:
     return rate / given.steps * last * figures.disk_factor * given.copies * DAY / 1e12
 
 
-def settings(need: Needs, figures: Figures, given: Assumptions) -> Iterator[tuple[str, str, str]]:
+def settings(need: Needs, given: Assumptions) -> Iterator[tuple[str, str, str]]:
     """Which to change, to what, and why: (where, setting, reason)."""
     default, days = OrchestratorSettings(), need.retention_days
     if need.partitions != PARTITIONS_DEFAULT:
@@ -207,10 +219,12 @@ def settings(need: Needs, figures: Figures, given: Assumptions) -> Iterator[tupl
             f"`retention.ms={days * DAY * 1000:.0f}`",
             "twice the longest outage of workers, or more",
         )
-    segment = 1 << max(24, min(30, math.floor(math.log2(max(1.0, _inbox_rate(need, figures, given) * 60)))))
-    if segment < INBOX_SEGMENT:
-        yield "`<ns>.inbox`", f"`segment.bytes={segment}`", "what was taken in is deleted in whole segments"
-    cleaner = _cleaner_bytes(need, figures, given)
+    if need.disk_tb["inbox"] > INBOX_SHARE_MAX * sum(need.disk_tb.values()):
+        yield "`<ns>.inbox`", f"`segment.bytes={INBOX_SEGMENT // 8}`", "what was taken in is deleted in whole segments"
+    if need.first.startswith("network") and need.brokers > given.copies:
+        reason = "the network decides how many brokers there are; see what your payloads give"
+        yield "all processes", "`--log-config compression.type=lz4`", reason
+    cleaner = _cleaner_bytes(need, given)
     if cleaner > 128 << 20:
         yield (
             "brokers",
@@ -228,15 +242,10 @@ def _workflows_max(per_process: float) -> int:
     return max(default, math.ceil(per_process * 1.25 / 10_000) * 10_000)
 
 
-def _inbox_rate(need: Needs, figures: Figures, given: Assumptions) -> float:
-    """Bytes per second of one partition."""
-    return need.rate * figures.topics["inbox"].bytes.a_step(given.steps) / need.partitions
-
-
-def _cleaner_bytes(need: Needs, figures: Figures, given: Assumptions) -> float:
+def _cleaner_bytes(need: Needs, given: Assumptions) -> float:
     """For all threads, when each compacts a partition of which so much is not compacted."""
-    records = need.rate * figures.topics["history"].records.a_step(given.steps) / need.partitions
-    return records * HISTORY_LAG_SECONDS * CLEANER_BYTES * (4 if need.brokers_by["CPU"] > given.copies else 1)
+    keys = need.rate / given.steps / need.partitions * HISTORY_KEYS * HISTORY_LAG_SECONDS
+    return keys * CLEANER_BYTES * CLEANER_THREADS
 
 
 def _whole(count: float) -> int:

@@ -48,11 +48,12 @@ def fleets(result: Result) -> Shown:
         *((f"  asked for by {name}", *(f"{n.brokers_by[name]:.1f}" for n in found)) for name in found[0].brokers_by),
         ("what decides that", *(n.first if n.brokers_by[n.first] > given.copies else "copies" for n in found)),
         *((f"cores: {role}", *(_count(n.cores[role]) for n in found)) for role in found[0].cores),
+        ("most cores go to", *(n.most_cores for n in found)),
         ("MB/s into all brokers; out", *(f"{n.mb_in:,.0f}; {n.mb_out:,.0f}" for n in found)),
         ("retention chosen, days", *(f"{n.retention_days:g}" for n in found)),
         ("TB of disk, all copies", *(_count(sum(n.disk_tb.values())) for n in found)),
         ("  with seven days", *(_count(n.disk_tb_default) for n in found)),
-        ("  visibility, more each day", *(f"{n.visibility_tb_a_day:.3g}" for n in found)),
+        ("  visibility, more each day until it is pruned", *(f"{n.visibility_tb_a_day:.3g}" for n in found)),
         ("open workflows", *(f"{n.open_workflows:,.0f}" for n in found)),
         ("GiB of memory: orchestrators; workers", *(_memory(n) for n in found)),
     ]
@@ -69,11 +70,11 @@ def fleets(result: Result) -> Shown:
 
 
 def changes(result: Result) -> Shown:
-    rows = [
-        (f"{need.rate:,.0f}", *change)
-        for need in result.needs
-        for change in settings(need, result.run.three, result.given)
-    ]
+    sizes: dict[tuple[str, str, str], list[str]] = {}
+    for need in result.needs:
+        for change in settings(need, result.given):
+            sizes.setdefault(change, []).append(f"{need.rate:,.0f}")
+    rows = [("; ".join(rates), *change) for change, rates in sizes.items()]
     text = "Everything else stays as it is by default."
     return Shown("Settings to change", text, ("steps/s", "where", "setting", "why"), rows)
 

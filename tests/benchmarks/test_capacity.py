@@ -23,7 +23,7 @@ from benchmarks.capacity.model import (
 )
 from benchmarks.capacity.page import BEGIN, END, spliced, text
 from benchmarks.capacity.predict import Compared, checked, curve
-from benchmarks.capacity.rows import RATES, Result, failures, sized, tables
+from benchmarks.capacity.rows import RATES, Result, changes, failures, sized, tables
 from benchmarks.capacity.volume import disk_factor
 from tests.benchmarks.capacity_figures import figures, run
 
@@ -95,7 +95,7 @@ def test_a_smaller_share_of_each_process_takes_more_of_them() -> None:
 def test_a_little_namespace_has_what_everybody_has() -> None:
     found = needs(100, figures(), GIVEN)
     assert (found.orchestrators, found.workers, found.brokers, found.partitions) == (1, 1, 3, 32)
-    changed = [setting for _, setting, _ in settings(found, figures(), GIVEN)]
+    changed = [setting for _, setting, _ in settings(found, GIVEN)]
     assert not any("partitions" in setting or "retention" in setting for setting in changed)
 
 
@@ -128,14 +128,14 @@ def test_records_are_kept_for_as_long_as_the_disks_of_the_brokers_allow() -> Non
     assert plenty.retention_days == 7
     scarce = needs(100_000, figures(), GIVEN)
     assert scarce.retention_days < 7
-    changed = {setting for _, setting, _ in settings(scarce, figures(), GIVEN)}
+    changed = {setting for _, setting, _ in settings(scarce, GIVEN)}
     assert f"`retention.ms={scarce.retention_days * 86_400_000:.0f}`" in changed
     assert scarce.disk_tb_default > sum(scarce.disk_tb.values())
 
 
 def test_summaries_outlive_messages_between_workflows() -> None:
     found = needs(1_000_000, figures(), replace(GIVEN, broker_disk_tb=0.1))
-    changed = [setting for _, setting, _ in settings(found, figures(), GIVEN)]
+    changed = [setting for _, setting, _ in settings(found, GIVEN)]
     assert found.retention_days < 1
     assert "`--retention 2`" in changed
 
@@ -155,9 +155,22 @@ def test_the_scarcest_decides_how_many_brokers_there_are(change: dict[str, float
     assert found.brokers == pytest.approx(found.brokers_by[first], abs=1)
 
 
+def test_compression_is_named_where_the_network_decides() -> None:
+    scarce = needs(100_000, figures(), replace(GIVEN, broker_mb_in=10))
+    assert any("compression.type" in setting for _, setting, _ in settings(scarce, GIVEN))
+    enough = needs(100_000, figures(), replace(GIVEN, broker_mb_in=10_000, broker_mb_out=10_000))
+    assert not any("compression.type" in setting for _, setting, _ in settings(enough, GIVEN))
+
+
+def test_a_setting_that_several_sizes_need_is_one_row(result: Result) -> None:
+    rows = changes(result).rows
+    assert len({row[1:] for row in rows}) == len(rows)
+    assert any(row[0] == "100,000; 1,000,000" for row in rows)
+
+
 def test_a_process_that_holds_more_than_by_default_is_told_so() -> None:
     found = needs(100_000, figures(), replace(GIVEN, open_seconds=3_600))
-    (setting,) = [s for _, s, _ in settings(found, figures(), GIVEN) if "max-workflows" in s]
+    (setting,) = [s for _, s, _ in settings(found, GIVEN) if "max-workflows" in s]
     assert int(setting.strip("`").split()[1]) >= found.workflows_per_process
     assert found.memory_gib["orchestrators"] > found.open_workflows * 6 * 1024 / 2**30
 
