@@ -23,7 +23,7 @@ SEED ?= 0
 MODULE ?=
 COUNT ?= 600
 
-.PHONY: bench-check cost help venv demo test lint format types imports pytest schemas reference properties simulate models nemesis fuzz mutants bench crowd blocking million fan-out takeover overload sleepers capacity compare clean
+.PHONY: bench-check cost golden help venv demo test lint format types imports pytest schemas reference properties simulate models nemesis fuzz mutants bench crowd blocking million fan-out takeover overload sleepers capacity compare clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -65,7 +65,10 @@ schemas: $(STAMP) ## Write the Avro schemas under development anew from the reco
 	$(BIN)/python schemas/make_schemas.py
 
 reference: $(STAMP) ## Make the generated parts of docs/reference anew
-	for page in records metrics cli acls; do $(BIN)/python docs/reference/make_$$page.py || exit 1; done
+	for page in records metrics cli acls helm; do $(BIN)/python docs/reference/make_$$page.py || exit 1; done
+
+golden: $(STAMP) ## Write the manifests anew that the Helm chart's are compared with; read the difference
+	$(BIN)/python -m tests.helm.golden
 
 properties: $(STAMP) ## Random workflows: make properties SEEDS=10000 [FIRST=0]
 	$(BIN)/python -m tests.orchestrator.random_workflows $(FIRST) $(SEEDS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-PAGES = ("records", "metrics", "acls")
+PAGES = ("records", "metrics", "acls", "helm")
 
 
 @pytest.fixture(autouse=True)

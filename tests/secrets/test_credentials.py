@@ -137,6 +137,16 @@ def test_a_password_with_a_space_in_the_environment(caplog: pytest.LogCaptureFix
         ClientConfig.load_client_connect_config(override_env_vars={"ODRADEK_LOG_CONFIG": "/no/such/file"})
 
 
+def test_a_password_longer_than_any_name_of_a_file(caplog: pytest.LogCaptureFixture) -> None:
+    """It was an error of the file system that said it."""
+    long = SECRET * 40
+    given = {"ODRADEK_LOG_CONFIG": f"sasl.password={long}"}
+    assert ClientConfig.load_client_connect_config(override_env_vars=given)["log_config"]["sasl.password"] == long
+    with pytest.raises(ValueError, match="ODR-181") as caught:
+        ClientConfig.load_client_connect_config(override_env_vars={"ODRADEK_LOG_CONFIG": f"sasl.password=a {long}"})
+    assert_silent(caplog, said_by(caught.value))
+
+
 # ---------------------------------------------------------------------------------------------------------- Redis
 
 

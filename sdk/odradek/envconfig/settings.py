@@ -122,7 +122,7 @@ def _text(variable: str, path: str) -> str:
 def read_log_config(given: str) -> dict[str, str]:
     """The settings of ``KEY=VALUE`` or of a properties file. Raises ``ValueError`` saying what is wrong with it."""
     path = Path(given)
-    if "=" in given and not path.is_file():
+    if "=" in given and not _there(path):
         key, _, value = given.partition("=")
         return {key.strip(): value.strip()}
     try:
@@ -139,8 +139,15 @@ def read_log_config(given: str) -> dict[str, str]:
     return settings
 
 
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a password may be longer than any file's name
+        return False
+
+
 def _wrong(given: str, problem: str) -> ValueError:
     # What has no sign of a file may be the rest of a password with a space in it.
-    is_file = Path(given).exists() or Path(given).suffix in _SUFFIXES or given.startswith(("/", "./", "../"))
+    is_file = _there(Path(given)) or Path(given).suffix in _SUFFIXES or given.startswith(("/", "./", "../"))
     shown = f'"{given}"' if is_file else "one of its parts"
     return ValueError(f'{shown} {problem}: give KEY=VALUE, or a file with one "key=value" in each line')
