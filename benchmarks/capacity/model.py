@@ -74,7 +74,7 @@ class Needs:
     """Of all brokers together, copies included."""
     mb_out: float
     disk_tb: dict[str, float]
-    """All copies, by topic, with the retention chosen; visibility aside, which keeps a record of each run until it is pruned."""
+    """All copies, by topic, with the retention chosen; but visibility, which keeps a record of each run till pruned."""
     visibility_tb_a_day: float
     retention_days: float
     disk_tb_default: float
