@@ -84,6 +84,7 @@ def test_a_type_that_the_new_build_lacks_is_named(served: Fleet, tmp_path: Path)
     status, found = looked(served, module)
     assert (status, found["open"], found["replayed"], found["failed"]) == (1, 6, 2, 4)
     assert [(t["code"], t["workflow_type"], t["runs"]) for t in found["troubles"]] == [("ODR-072", "Waiting", 4)]
+    assert '(workflow "waiting-' in served.run("replay", "--open", module).stdout
 
 
 def test_a_version_that_the_new_build_lacks_is_named(served: Fleet, tmp_path: Path) -> None:

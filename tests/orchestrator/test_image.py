@@ -103,3 +103,21 @@ def test_a_damaged_record_is_named() -> None:
     name = key.partition(b"\0")[0].decode()
     assert name in open_before
     assert f"(offset {at})" in next(iter(damaged[name].values()))
+
+
+def test_foreign_keys_are_passed_over_and_the_oldest_comes_first() -> None:
+    world = World(7)
+    for _ in range(200):
+        world.step()
+    image = PartitionImage(world.partition.codec)
+    for offset, key in enumerate((b"\xff\0\xff", b"text", b"a\0b\0c", b"\0x")):
+        image.take(Record("history", 0, offset, 0, key, b"?"))
+    order: list[str] = []
+    for offset, record in enumerate(world.partition.history, 10):
+        if record is not None:
+            image.take(Record("history", 0, offset, 0, *record))
+            name = record[0].partition(b"\0")[0].decode()
+            order += [name] if name and name not in order else []
+    found = [seen.workflow.id for seen in image.workflows() if seen.workflow.live or seen.workflow.closed]
+    assert found
+    assert found == [name for name in order if name in found]

@@ -178,7 +178,8 @@ class Gate:
             definition = code_of(self._hosts, run)
         except UnknownWorkflowType as error:
             code, _, _ = str(error).partition(":")
-            example = OpenRun(workflow.id, run.run_id, None, str(error))
+            message = f'{error} (workflow "{workflow.id}", run {run.run_id})'
+            example = OpenRun(workflow.id, run.run_id, None, message)
             found.note(Trouble(code, kind, version, runs=1, examples=[example]))
             return
         number = taken[kind, version] = taken.get((kind, version), 0) + 1

@@ -89,11 +89,11 @@ class PartitionImage:
         return value
 
     def workflows(self) -> Iterator[SeenWorkflow]:
-        """Each workflow, which is forgotten then. Raises ``NewerSchema``."""
-        while self._workflows:
-            name, held = self._workflows.popitem()
+        """Each workflow, the one first heard of first; it is forgotten then. Raises ``NewerSchema``."""
+        for name in list(self._workflows):
+            held = self._workflows.pop(name)
             if self._keeps_closed or any(b"\0s0\0" not in key for key in held):
-                yield self._resolved(name.decode(), held)
+                yield self._resolved(name.decode(errors="replace"), held)
 
     def _resolved(self, workflow_id: str, held: dict[bytes, tuple[int, bytes]]) -> SeenWorkflow:
         found: dict[bytes, Found] = {}
