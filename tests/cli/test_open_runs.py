@@ -114,7 +114,7 @@ def test_partitions_shared_out_among_processes_say_the_same(served: Fleet, tmp_p
     status, shared = looked(served, module, "--processes", "2")
     assert status == 1
     for found in (alone, shared):
-        found.pop("seconds")
+        del found["seconds"], found["records"]  # its owner goes on writing
         found["troubles"][0]["examples"].sort(key=lambda example: example["workflow_id"])
     assert shared == alone
 
