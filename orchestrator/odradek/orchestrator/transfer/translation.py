@@ -62,7 +62,8 @@ def _chunks(seen: SeenWorkflow, live: LiveRun, claim: int) -> Iterator[Written]:
     for number, before in enumerate(live.chain, 1):
         body = _chunk(seen, keys.chunk(run.workflow_id, run.run_id, number, before))
         previous = claim if number > 1 else 0
-        moved = dataclasses.replace(body, previous_claim=previous, inbox_offset=-1)
+        # Due at 0: whoever comes first looks at each run.
+        moved = dataclasses.replace(body, previous_claim=previous, inbox_offset=-1, due_ms=0)
         yield keys.chunk(run.workflow_id, run.run_id, number, claim), moved
     if live.chunk_claim != NO_CLAIM:
         yield (
