@@ -74,7 +74,7 @@ async def orchestrating(address: str, namespace: str, config: Config) -> AsyncIt
     registry = Registry()
     registry.add([OrderPlaced, Parcel, Unserved])
     opened = await asyncio.to_thread(open_namespace, log, namespace, role=Role.ORCHESTRATOR)
-    settings = OrchestratorSettings(delete_records_seconds=0.2, checkpoint_seconds=0.1)
+    settings = OrchestratorSettings(delete_records_seconds=0.2, checkpoint_seconds=0.1, watch_seconds=0.5)
     served = Orchestrator(opened, registry, data_converter=DataConverter.default, settings=settings)
     thread = threading.Thread(target=served.run)
     thread.start()

@@ -88,6 +88,7 @@ def _of_orchestrator(topics: Topics) -> list[Right]:
         Right("Write", "topic", topics.dead_letter),
         Right("Write", "topic", topics.tasks_prefix, prefixed=True),
         Right("Create", "topic", topics.tasks_prefix, prefixed=True, without="make the topic of a new task queue"),
+        Right("Read", "topic", topics.tasks_prefix, prefixed=True, without="tell how long the oldest task waits"),
         Right("Read", "group", topics.orchestrators),
         Right(
             "Describe", "group", topics.queue_group(""), prefixed=True, without="tell how many tasks wait in a queue"
