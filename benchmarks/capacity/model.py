@@ -18,7 +18,7 @@ WORKFLOW_BYTES = 6 * 1024
 RETENTION_DAYS = (7.0, 3.0, 2.0, 1.0, 0.5, 0.25)
 """To choose from: the first is what topics are made with."""
 SUMMARY_DAYS_MIN = 2.0
-"""Messages between workflows live for a day, and summaries must live longer."""
+"""Messages between workflows live for a day, and summaries must live longer; the archive as long as they do."""
 HISTORY_LAG_SECONDS = 2 * HOUR
 """min.compaction.lag.ms and segment.ms: so much history is not compacted yet."""
 HISTORY_KEYS = 2
@@ -74,7 +74,7 @@ class Needs:
     """Of all brokers together, copies included."""
     mb_out: float
     disk_tb: dict[str, float]
-    """All copies, by topic, with the retention chosen; but visibility, which keeps a record of each run till pruned."""
+    """All copies, by topic, with the retention chosen; visibility aside, which keeps runs until they are pruned."""
     visibility_tb_a_day: float
     retention_days: float
     disk_tb_default: float
@@ -179,7 +179,7 @@ def traffic_mb(rate: float, figures: Figures, given: Assumptions, replies_read: 
 def disk_tb(rate: float, figures: Figures, given: Assumptions, partitions: int, days: float) -> dict[str, float]:
     size = {name: topic.bytes.a_step(given.steps) * figures.disk_factor for name, topic in figures.topics.items()}
     live = figures.live_bytes.a_step(given.steps) * figures.disk_factor
-    seconds = {"tasks": days * DAY, "archive": days * DAY, "replies": HOUR / 2}
+    seconds = {"tasks": days * DAY, "archive": max(SUMMARY_DAYS_MIN, days) * DAY, "replies": HOUR / 2}
     found = {name: rate * size[name] * kept for name, kept in seconds.items()}
     found["history"] = rate * (size["history"] * HISTORY_LAG_SECONDS + live * max(SUMMARY_DAYS_MIN, days) * DAY)
     found["inbox"] = float(partitions * INBOX_SEGMENT)
@@ -207,18 +207,10 @@ def settings(need: Needs, given: Assumptions) -> Iterator[tuple[str, str, str]]:
     if held > default.workflows_in_memory_max:
         yield "`odradek orchestrator`", f"`--max-workflows {held}`", "what is put aside is replayed when it is needed"
     if days < RETENTION_DAYS[0]:
-        reason = f"7 days would take {need.disk_tb_default:,.0f} TB"
-        yield (
-            "`odradek orchestrator`",
-            f"`--retention {max(SUMMARY_DAYS_MIN, days):g}`",
-            "summaries of closed runs: history, stores, restarts",
-        )
-        yield "`<ns>.archive`", f"`retention.ms={days * DAY * 1000:.0f}`", reason
-        yield (
-            "`<ns>.tasks.*`",
-            f"`retention.ms={days * DAY * 1000:.0f}`",
-            "twice the longest outage of workers, or more",
-        )
+        kept, topics = max(SUMMARY_DAYS_MIN, days), "`odradek topics retention`"
+        yield "`odradek orchestrator`", f"`--retention {kept:g}`", "summaries of closed runs: history, stores, restarts"
+        yield topics, f"`--set archive={kept:g}`", f"7 days would take {need.disk_tb_default:,.0f} TB"
+        yield topics, f"`--set tasks.QUEUE={days:g}`", "twice the longest outage of workers, or more"
     if need.disk_tb["inbox"] > INBOX_SHARE_MAX * sum(need.disk_tb.values()):
         yield "`<ns>.inbox`", f"`segment.bytes={INBOX_SEGMENT // 8}`", "what was taken in is deleted in whole segments"
     if need.first.startswith("network") and need.brokers > given.copies:

@@ -129,7 +129,7 @@ def test_records_are_kept_for_as_long_as_the_disks_of_the_brokers_allow() -> Non
     scarce = needs(100_000, figures(), GIVEN)
     assert scarce.retention_days < 7
     changed = {setting for _, setting, _ in settings(scarce, GIVEN)}
-    assert f"`retention.ms={scarce.retention_days * 86_400_000:.0f}`" in changed
+    assert f"`--set tasks.QUEUE={scarce.retention_days:g}`" in changed
     assert scarce.disk_tb_default > sum(scarce.disk_tb.values())
 
 
