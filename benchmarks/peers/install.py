@@ -32,14 +32,14 @@ class Cache:
         self.folder = folder
 
     def python(self, peer: str) -> Path:
-        """The interpreter of the peer's own environment."""
+        """The interpreter of the peer's own environment: the one that runs this, so that no one has a quicker one."""
         packages = PYTHON_PACKAGES[peer]
         environment = self.folder / peer / "venv"
         python, stamp = environment / "bin" / "python", environment / "installed.txt"
-        wanted = "\n".join(packages)
+        wanted = "\n".join((os.path.realpath(sys.executable), sys.version, *packages))
         if not stamp.exists() or stamp.read_text() != wanted:
             what = f"Python packages of {peer}"
-            _run(what, [sys.executable, "-m", "venv", str(environment)])
+            _run(what, [sys.executable, "-m", "venv", "--clear", str(environment)])
             _run(what, [str(python), "-m", "pip", "install", "-q", *packages])
             stamp.write_text(wanted)
         return python
