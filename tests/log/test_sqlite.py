@@ -132,9 +132,9 @@ def test_a_reader_that_waits_costs_next_to_nothing(log: Log) -> None:
     reader = log.reader()
     reader.assign(TOPIC, 0, 0)
     reader.poll(0.01)
-    before = time.process_time()
+    before = time.thread_time()
     assert reader.poll(1.0) == []
-    assert time.process_time() - before < 0.05
+    assert time.thread_time() - before < 0.05
     reader.close()
 
 

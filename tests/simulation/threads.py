@@ -91,11 +91,12 @@ class SimulatedThreads:
 
 
 def fetching(fetcher: Fetcher) -> Rounds:
-    membership = fetcher._join()
-    while not fetcher._closing:
-        fetcher._guarded_round(membership)
-        yield
-    fetcher._leave(membership)
+    with ExitStack() as readers:
+        membership = fetcher._join(readers)
+        while not fetcher._closing:
+            fetcher._guarded_round(membership)
+            yield
+        fetcher._leave(membership)
 
 
 def sending(sender: Sender) -> Rounds:

@@ -19,7 +19,7 @@ from typing import Final
 from odradek.activity.interceptors import Interceptor
 from odradek.common.prometheus import PrometheusMeter
 from odradek.converter import DataConverter
-from odradek.log import Appender, Committed, LogError, LogUnavailable, OffsetOutOfRange, Record
+from odradek.log import Appender, Committed, Log, LogError, LogUnavailable, OffsetOutOfRange, Record
 from odradek.log.clock import WALL, Clock
 from odradek.log.controls import Controls
 from odradek.log.namespace import Namespace, NamespaceStandsBy, read_to_end
@@ -173,6 +173,14 @@ class Orchestrator:
         self._wake_reader = self.reader.wake
         self.history: Appender = log.appender()
         self.outputs = Outputs(self.namespace, self._outputs_failed, self.owned)
+        try:
+            self._begin(log)
+        except BaseException:
+            self._close_clients()
+            raise
+        _log.info("orchestrator %s serves namespace %s (%s)", self.id, self._topics.namespace, log.address)
+
+    def _begin(self, log: Log) -> None:
         self._archives = ArchiveReads(self.namespace, self._wake)
         if self.settings.redis:
             self.copies = Copies(self.settings.redis, self._topics.namespace, self._wake)
@@ -194,7 +202,6 @@ class Orchestrator:
             self.namespace, self._serving, self.settings, unserved, self.outputs.look_at_queues, self.clock_ms
         )
         self._watch.start()
-        _log.info("orchestrator %s serves namespace %s (%s)", self.id, self._topics.namespace, log.address)
 
     def _close(self) -> None:
         try:
@@ -208,11 +215,14 @@ class Orchestrator:
             if self.copies is not None:
                 self.copies.close()
             self._farewell()
-            self.outputs.appender.close()
-            self.history.close()
-            self.reader.close()
+            self._close_clients()
             self._gauges.clear()
             self.ready.clear()
+
+    def _close_clients(self) -> None:
+        self.outputs.appender.close()
+        self.history.close()
+        self.reader.close()
 
     def _farewell(self) -> None:
         self.outputs.append(self._topics.workers, 0, self._beacon_key, None)

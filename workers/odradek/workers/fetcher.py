@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
 from typing import Final
 
 from odradek.log import AccessDenied, LogError, LogUnavailable, OffsetOutOfRange
@@ -120,18 +121,19 @@ class Fetcher(threading.Thread):
     # ----------------------------------------------------------------------------------------------------- thread
 
     def run(self) -> None:
-        try:
-            membership = self._join()
-            while not self._closing:
-                self._guarded_round(membership)
-            self._leave(membership)
-        except BaseException as error:
-            _logger.exception("the fetcher of an activity worker stopped")
-            self.on_failed(error)
+        with ExitStack() as readers:  # one belongs to the thread that uses it
+            try:
+                membership = self._join(readers)
+                while not self._closing:
+                    self._guarded_round(membership)
+                self._leave(membership)
+            except BaseException as error:
+                _logger.exception("the fetcher of an activity worker stopped")
+                self.on_failed(error)
 
-    def _join(self) -> Membership:
-        # A reader belongs to the thread that uses it.
-        self._reader, self._notices = self._log.reader(), self._log.reader()
+    def _join(self, readers: ExitStack) -> Membership:
+        self._reader = readers.enter_context(closing(self._log.reader()))
+        self._notices = readers.enter_context(closing(self._log.reader()))
         self._wake = self._reader.wake
         self._insist(self._listen_at_new_homes)
         self._insist(self._learn_controls)
@@ -161,8 +163,6 @@ class Fetcher(threading.Thread):
             self._settle()
             membership.close()
         del self._stats.gauges[self.name]
-        self._reader.close()
-        self._notices.close()
 
     def _guarded_round(self, membership: Membership) -> None:
         try:
