@@ -90,7 +90,7 @@ class Codec:
     def event_blocks(self, value: bytes) -> tuple[int, bytes]:
         """Of a history record that is a chunk: ``first_event``, and its encoded events as they stand there."""
         version, head, at = self._chunk(value)
-        if version != self.level:
+        if not version == self.level == SCHEMA_VERSION:
             body = self.decode(records.HistoryRecord, value).body
             assert isinstance(body, records.Chunk)
             return body.first_event, self.encode_events(body.events)

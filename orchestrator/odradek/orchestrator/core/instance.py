@@ -207,7 +207,7 @@ class WorkflowInstance(Runtime):
             raise
         except Exception as error:  # whatever events lead it into that nobody wrote so
             raise HistoryDamaged(
-                f'ODR-079: the history of workflow "{self._ids[0]}" (run {self._ids[2]}) was changed: its events '
+                f'ODR-079: the history of workflow "{self._ids[1]}" (run {self._ids[2]}) was changed: its events '
                 f"contradict one another ({type(error).__name__}: {error})"
             ) from error
 
