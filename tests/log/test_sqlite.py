@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -154,6 +155,15 @@ def test_two_processes_share_one_partition_in_order(address: str, log: Log, tmp_
         offsets = [int(line.partition(b"=")[0]) for line in (tmp_path / f"n{i}").read_bytes().splitlines()]
         assert len(offsets) == 1500
         assert offsets == sorted(offsets)
+
+
+def test_a_bell_that_is_left_behind_is_taken_down(tmp_path: Path) -> None:
+    folder = bells_folder(tmp_path / "x.db")
+    bell = Bell(folder, "reader")
+    assert len(list(folder.iterdir())) == 1
+    del bell
+    gc.collect()
+    assert not list(folder.iterdir())
 
 
 def test_a_bell_of_a_dead_process_is_taken_down(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import socket
 import struct
 import tempfile
 import time
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -41,7 +42,7 @@ def bells_folder(database: Path) -> Path:
 
 
 class Bell:
-    """Wakes its one owner. ``kind`` says which rings it hears."""
+    """Wakes its one owner. ``kind`` says which rings it hears. One that its owner leaves behind is taken down, too."""
 
     def __init__(self, folder: Path, kind: str) -> None:
         self._path = str(folder / f"{kind}-{os.getpid()}-{next(_counter)}-{os.urandom(3).hex()}")
@@ -50,6 +51,8 @@ class Bell:
         self._socket.bind(self._path)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
+        self.close = weakref.finalize(self, _take_down, self._socket, self._path)
+        self.close.atexit = False  # a forked process must not take down what is its parent's
 
     def wait(self, timeout_seconds: float) -> set[int] | None:
         """The numbers rung since the last call, after waiting for the first; None: look everywhere, rings may be lost.
@@ -76,10 +79,11 @@ class Bell:
         with contextlib.suppress(OSError):
             self._socket.sendto(b"", socket.MSG_DONTWAIT, self._path)
 
-    def close(self) -> None:
-        self._socket.close()
-        with contextlib.suppress(OSError):
-            Path(self._path).unlink()
+
+def _take_down(bell: socket.socket, path: str) -> None:
+    bell.close()
+    with contextlib.suppress(OSError):
+        Path(path).unlink()
 
 
 class Ringer:
