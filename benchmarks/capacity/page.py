@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmarks.capacity.figures import Run
 from benchmarks.capacity.rows import Result, Shown, tables
-from benchmarks.peers.page import table
+from benchmarks.peers import page as comparison
 
-BEGIN, END = "<!-- generated: run `make capacity` -->", "<!-- end -->"
+BEGIN, END = "<!-- generated: run `make capacity` -->", comparison.END
 
 
 def write(result: Result, page: Path) -> None:
@@ -19,11 +19,7 @@ def write(result: Result, page: Path) -> None:
 
 
 def spliced(page: str, made: str) -> str:
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f'the page lacks "{BEGIN}" or "{END}" after it')
-    return f"{before}{BEGIN}\n\n{made.strip()}\n\n{END}{after}"
+    return comparison.spliced(page, made, BEGIN)
 
 
 def text(result: Result) -> str:
@@ -31,18 +27,10 @@ def text(result: Result) -> str:
 
 
 def heading(run: Run) -> str:
-    machine = run.machine
-    quick = " It was a quick run, so the figures are coarse." if run.quick else ""
-    load = ", ".join(str(load) for load in machine["load_before"])
-    return (
-        f"Measured at {run.made_at} in {run.seconds / 60:.0f} minutes on {machine['cores']} cores ({machine['cpu']}), "
-        f"{machine['memory_gib']} GiB, {machine['kernel']}, Python {machine['python']} "
-        f"({machine['python_loop_ms']} ms for a reference loop), data on {machine['file_system']}; "
-        f"load before the run {load}.{quick}"
-    )
+    return comparison.how_measured(run.made_at, run.seconds, run.machine, quick=run.quick)
 
 
 def _parts(shown: Shown) -> Iterator[str]:
     yield f"### {shown.title}"
     yield shown.text
-    yield table(shown.columns, shown.rows)
+    yield comparison.table(shown.columns, shown.rows)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.peers.plots import draw
 from benchmarks.peers.results import Entrant, Run
@@ -30,12 +31,13 @@ def write(run: Run, page: Path) -> None:
         print(path, file=sys.stderr)
 
 
-def spliced(page: str, made: str) -> str:
-    before, begin, rest = page.partition(BEGIN)
+def spliced(page: str, made: str, mark: str = BEGIN) -> str:
+    """The page with what was made behind this mark."""
+    before, begin, rest = page.partition(mark)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f'the page lacks "{BEGIN}" or "{END}" after it')
-    return f"{before}{BEGIN}\n\n{made.strip()}\n\n{END}{after}"
+        raise ValueError(f'the page lacks "{mark}" or "{END}" after it')
+    return f"{before}{mark}\n\n{made.strip()}\n\n{END}{after}"
 
 
 def text(run: Run, page: Path, plots: dict[str, Path]) -> str:
@@ -50,15 +52,17 @@ def text(run: Run, page: Path, plots: dict[str, Path]) -> str:
 
 
 def heading(run: Run) -> Iterator[str]:
-    machine = run.machine
+    yield f"{how_measured(run.made_at, run.seconds, run.machine, quick=run.quick)} {HOW_TO_READ}"
+
+
+def how_measured(made_at: str, seconds: float, machine: Mapping[str, Any], *, quick: bool) -> str:
     load = ", ".join(str(load) for load in machine["load_before"])
     loop = f" ({machine['python_loop_ms']} ms for a reference loop)" if "python_loop_ms" in machine else ""
-    quick = " This was a quick run, so the figures are coarse." if run.quick else ""
-    yield (
-        f"Measured at {run.made_at} in {run.seconds / 60:.0f} minutes on {machine['cores']} cores ({machine['cpu']}), "
+    coarse = " This was a quick run, so the figures are coarse." if quick else ""
+    return (
+        f"Measured at {made_at} in {seconds / 60:.0f} minutes on {machine['cores']} cores ({machine['cpu']}), "
         f"{machine['memory_gib']} GiB, {machine['kernel']}, Python {machine['python']}{loop}, "
-        f"data on {machine['file_system']}; load before the run {load}.{quick} "
-        f"{HOW_TO_READ}"
+        f"data on {machine['file_system']}; load before the run {load}.{coarse}"
     )
 
 
