@@ -41,7 +41,6 @@ _VERSIONS_AHEAD_MAX = 8
 
 _write_history_body = compiled.union_writer(records.HistoryBody)
 _CHUNK_BRANCH: Final = members(records.HistoryBody)[0].index(records.Chunk)
-_NO_CHUNK: Final = records.Chunk(0, 0, False, 0, 0, 0, "")
 
 
 class Codec:
@@ -88,39 +87,27 @@ class Codec:
         return b"".join(parts)
 
     def event_blocks(self, value: bytes) -> tuple[int, bytes]:
-        """Of a history record that is a chunk: ``first_event``, and its encoded events as they stand there."""
-        version, head, at = self._chunk(value)
-        if not version == self.level == SCHEMA_VERSION:
-            body = self.decode(records.HistoryRecord, value).body
-            assert isinstance(body, records.Chunk)
+        """Of a history record that is a chunk: ``first_event``, and its encoded events in the feature level's form."""
+        found = _current_chunk(value) if self.level == SCHEMA_VERSION else None
+        if found is None:
+            body = self._decoded_chunk(value)
             return body.first_event, self.encode_events(body.events)
+        head, at = found
         return head.first_event, value[at:-1]
 
     def chunk_head(self, value: bytes) -> records.Chunk:
-        """A history record that is a chunk, without its events. Raises as ``decode``."""
+        """A history record that is a chunk; its events may be left out. Raises as ``decode``."""
         try:
-            version, head, _ = self._chunk(value)
+            found = _current_chunk(value)
         except (IndexError, ValueError) as error:
             raise UnreadableRecord("HistoryRecord", f"{type(error).__name__}: {error}") from error
-        if version == SCHEMA_VERSION:
-            return head
-        body = self.decode(records.HistoryRecord, value).body
-        assert isinstance(body, records.Chunk)
-        return body
+        return self._decoded_chunk(value) if found is None else found[0]
 
-    @staticmethod
-    def _chunk(value: bytes) -> tuple[int, records.Chunk, int]:
-        """The version, and if that is the current one the head and the place of the events."""
-        start = _REGISTRY_PREFIX_BYTES if value[0] == _REGISTRY_MAGIC else 0
-        version, at = compiled.read_long(value, start)
-        if version != SCHEMA_VERSION:
-            return version, _NO_CHUNK, at
-        for _ in range(4):  # claim, v, x, y
-            _, at = compiled.read_long(value, at)
-        branch, at = compiled.read_long(value, at)
-        if branch != _CHUNK_BRANCH:
-            raise ValueError(f"no chunk, but branch {branch} of a history record")
-        return version, *compiled.chunk_head(value, at)
+    def _decoded_chunk(self, value: bytes) -> records.Chunk:
+        body = self.decode(records.HistoryRecord, value).body
+        if not isinstance(body, records.Chunk):
+            raise UnreadableRecord("HistoryRecord", f"no chunk, but a {type(body).__name__}")
+        return body
 
     @staticmethod
     def events_bytes(block: bytes) -> int:
@@ -214,6 +201,20 @@ def _decode_older(record_type: type[R], value: bytes, version: int) -> R:
         return_record_name_override=True,
     )
     return from_dict(record_type, typing.cast(dict[str, Any], read))
+
+
+def _current_chunk(value: bytes) -> tuple[records.Chunk, int] | None:
+    """Of a chunk in the form of the newest schema: all but its events, and their place. None: it is in another form."""
+    start = _REGISTRY_PREFIX_BYTES if value[0] == _REGISTRY_MAGIC else 0
+    version, at = compiled.read_long(value, start)
+    if version != SCHEMA_VERSION:
+        return None
+    for _ in range(4):  # claim, v, x, y
+        _, at = compiled.read_long(value, at)
+    branch, at = compiled.read_long(value, at)
+    if branch != _CHUNK_BRANCH:
+        raise ValueError(f"no chunk, but branch {branch} of a history record")
+    return compiled.chunk_head(value, at)
 
 
 def _general(avro_schema: Any, value: Any) -> bytes:
