@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
@@ -28,6 +29,9 @@ from odradek.exceptions import ApplicationError, TerminatedError
 from odradek.log import Log, Record, open_log
 from odradek.log.namespace import create_namespace, open_namespace, read_to_end
 from odradek.orchestrator.core import keys
+from odradek.orchestrator.transfer.backup_file import BackupFile, write_backup
+from odradek.orchestrator.transfer.copying import copy
+from odradek.orchestrator.transfer.cut import Cut
 from odradek.schemas import records as r
 from odradek.service import RPCError
 from odradek.testing.broker import LocalBroker
@@ -92,10 +96,11 @@ class Story:
 class Place:
     """A namespace on the broker, whose payloads are encrypted by workflow."""
 
-    def __init__(self, address: str) -> None:
-        self.address, self.name = address, f"erasure-{secrets.token_hex(3)}"
-        with closing(open_log(address)) as log:
-            create_namespace(log, self.name, partitions=2, queues=("q",))
+    def __init__(self, address: str, name: str = "") -> None:
+        self.address, self.name = address, name or f"erasure-{secrets.token_hex(3)}"
+        if not name:
+            with closing(open_log(address)) as log:
+                create_namespace(log, self.name, partitions=2, queues=("q",))
 
     def store(self) -> TopicKeyStore:
         """With nothing in memory."""
@@ -196,11 +201,28 @@ def _await_cleaned(log: Log, topic: str, partition: int, end: int) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_what_was_erased_is_unreadable_everywhere_and_the_rest_is_not(kafka_broker: str) -> None:
+def test_what_was_erased_is_unreadable_everywhere_and_the_rest_is_not(kafka_broker: str, tmp_path: Path) -> None:
     place = Place(f"kafka://{kafka_broker}")
     asyncio.run(erase_one_of_three(place))
+    back_up(place, tmp_path / "backup")
     compact(place)
     asyncio.run(find_the_others(place))
+
+
+def back_up(place: Place, file: Path) -> None:
+    """Before the broker has cleaned anything; what is made of the file holds no more than the file."""
+    copied = Place(place.address, f"{place.name}-copy")
+    with closing(open_log(place.address)) as log:
+        write_backup(file, Cut(open_namespace(log, place.name), watch_seconds=0))
+        copy(BackupFile(file), log, copied.name)
+        codec = open_namespace(log, copied.name).codec
+    entries = list(BackupFile(file).entries())
+    keys_in = [codec.decode(r.DataKeyRecord, entry.value or b"") for entry in entries if entry.part == "key"]
+    listed = [codec.decode(r.VisibilityRecord, entry.value or b"") for entry in entries if entry.part == "visibility"]
+    assert {key.subject for key in keys_in} == {shown.workflow_id for shown in listed} == {"wf-beta", "wf-gamma"}
+    found = asyncio.run(readable(copied))
+    assert found["alpha"] == 0
+    assert found["beta"] > 0
 
 
 async def erase_one_of_three(place: Place) -> None:

@@ -19,7 +19,7 @@ from odradek.converter import (
     SubjectUnknown,
     WorkflowSerializationContext,
 )
-from odradek.log import Log, open_log
+from odradek.log import Log, LogUnavailable, open_log
 from odradek.log.namespace import create_namespace, read_to_end
 
 MASTERS = {"old": b"o" * 32, "new": b"n" * 32}
@@ -93,6 +93,28 @@ def test_an_erased_key_is_gone_for_everybody(
         with pytest.raises(KeyErased, match="ODR-254"):
             decode(reader, payload)
         assert decode(reader, kept) == PLAIN
+
+
+def test_a_process_that_only_reads_looks_again_within_a_minute(
+    store: Callable[..., TopicKeyStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the key in memory; a log that is away meanwhile is no reason to fail, and nobody can erase then."""
+    writer, reader = store(), store()
+    payload = encode(writer, "wf")
+    assert decode(reader, payload) == PLAIN
+    read_on = reader._read_on
+
+    def away() -> None:
+        raise LogUnavailable("memory://", "away")
+
+    reader._read_on = away  # type: ignore[method-assign]
+    assert decode(reader, payload) == PLAIN
+    monkeypatch.setattr(module, "ERASED_SECONDS", -1.0)
+    assert decode(reader, payload) == PLAIN
+    reader._read_on = read_on  # type: ignore[method-assign]
+    writer.erase("wf")
+    with pytest.raises(KeyErased):
+        decode(reader, payload)
 
 
 def test_two_that_make_a_key_at_the_same_time_both_hold(store: Callable[..., TopicKeyStore]) -> None:

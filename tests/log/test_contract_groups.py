@@ -34,12 +34,14 @@ class Ledger:
 class Member:
     """A listener with its membership."""
 
-    def __init__(self, bench: Bench, ledger: Ledger, name: str, group: str, topic: str) -> None:
+    def __init__(
+        self, bench: Bench, ledger: Ledger, name: str, group: str, topic: str, session_seconds: float = SESSION_SECONDS
+    ) -> None:
         self.name = name
         self.ledger = ledger
         self.heard: list[str] = []
         self.before_release: Callable[[Sequence[int]], None] = lambda partitions: None
-        self.membership: Membership = bench.log.membership(group, topic, self, session_timeout_seconds=SESSION_SECONDS)
+        self.membership: Membership = bench.log.membership(group, topic, self, session_timeout_seconds=session_seconds)
 
     def assigned(self, partitions: Sequence[int]) -> None:
         self.heard.append("assigned")
@@ -155,6 +157,74 @@ def test_what_is_committed_while_handing_over_reaches_the_next_holder(bench: Ben
     _settle([second], [2])
     assert second.membership.committed([0, 1]) == {0: Committed(40, "last"), 1: Committed(41, "last")}
     second.membership.close()
+
+
+def test_what_a_member_commits_while_others_come_and_go_is_kept(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Even what the group's coordinator reads only when the next generation has begun; nobody commits it again."""
+    topic, group, ledger = bench.topic(2), _group(), Ledger()
+    first = Member(bench, ledger, "a", group, topic)
+    _settle([first], [2])
+    offset = 0
+    for name in ("b", "c", "d"):
+        guest = Member(bench, ledger, name, group, topic)
+
+        def shared(guest: Member = guest) -> bool:
+            nonlocal offset
+            offset += 1
+            first.membership.commit({p: Committed(offset, "") for p in first.membership.partitions})
+            _poll(first, guest)
+            return len(guest.membership.partitions) == 1
+
+        eventually(shared, "a guest's share")
+        guest.membership.close()
+    (kept,) = first.membership.partitions
+
+    def arrived() -> bool:
+        _poll(first)
+        return first.membership.committed([kept]) == {kept: Committed(offset, "")}
+
+    eventually(arrived, "the last commit")
+    assert "dropped" not in caplog.text
+    first.membership.close()
+
+
+def test_a_member_that_leaves_while_another_joins_keeps_its_last_commit(bench: Bench) -> None:
+    """Wherever the group is on its way: it is asked, joins, hands over, or joins again."""
+    topic, group, ledger = bench.topic(2), _group(), Ledger()
+    leaver = Member(bench, ledger, "0", group, topic)
+    _settle([leaver], [2])
+    for round, milliseconds in enumerate((0, 50, 300, 500, 520, 550, 600, 800), 1):
+
+        def commit(partitions: Sequence[int], member: Member = leaver, offset: int = 100 * round) -> None:
+            member.membership.commit({p: Committed(offset + p, "") for p in partitions})
+
+        leaver.before_release = commit
+        successor = Member(bench, ledger, f"{round}", group, topic)
+        ends_at = time.monotonic() + milliseconds / 1000
+        while time.monotonic() < ends_at:
+            _poll(leaver, successor)
+        leaver.membership.close()
+        _settle([successor], [2])
+        assert successor.membership.committed([0, 1]) == {p: Committed(100 * round + p, "") for p in (0, 1)}
+        leaver = successor
+    leaver.membership.close()
+
+
+def test_a_member_without_partitions_leaves_at_once(bench: Bench) -> None:
+    """Else whoever joins next would wait until the session of the one that left has ended."""
+    topic, group, ledger = bench.topic(1), _group(), Ledger()
+    first, spare = (Member(bench, ledger, name, group, topic, session_seconds=60) for name in "ab")
+    _settle([first, spare], [1, 0])
+    ends_at = time.monotonic() + 2
+    while time.monotonic() < ends_at:  # nothing tells that a member has joined and got nothing
+        _poll(first, spare)
+    (idle,) = (member for member in (first, spare) if not member.membership.partitions)
+    (busy,) = (member for member in (first, spare) if member.membership.partitions)
+    idle.membership.close()
+    newcomer = Member(bench, ledger, "c", group, topic, session_seconds=60)
+    busy.membership.close()
+    _settle([newcomer], [1])
+    newcomer.membership.close()
 
 
 def test_lag_is_what_lies_behind_the_commit(bench: Bench) -> None:

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from odradek.log import AppendFailed, Log, LogUnavailable, TopicCreationRefused, TopicMissing, open_log
+from odradek.log import (
+    AppendFailed,
+    Log,
+    LogUnavailable,
+    SettingsInvalid,
+    TopicCreationRefused,
+    TopicMissing,
+    open_log,
+)
 from odradek.log.kafka_settings import appender_settings
 from odradek.schemas.topics import Topics, TopicSpec
 from odradek.testing.broker import LocalBroker
@@ -190,7 +198,7 @@ def test_nobody_there_is_an_error_that_names_the_address(monkeypatch: pytest.Mon
 
 def test_settings_that_the_client_refuses_are_named() -> None:
     """A wrong key is found when the first client is made."""
-    with pytest.raises(LogUnavailable, match=r"no\.such\.key"):
+    with pytest.raises(SettingsInvalid, match=r"ODR-225.*no\.such\.key"):
         open_log("kafka://127.0.0.1:1", {"no.such.key": "x"}).reader()
 
 

@@ -34,6 +34,7 @@ from odradek.log.compaction import Entry, Pass, Rules, plan
 from odradek.log.errors import AddressInvalid, OAuthCallbackUnusable, SettingFileUnreadable, SettingsContradict
 from odradek.log.groups import Group
 from odradek.log.kafka import KafkaLog
+from odradek.log.kafka_access import _is_missing, _told
 from odradek.log.memory import MemoryLog
 from odradek.log.partitioning import murmur2
 from odradek.schemas.access import Right
@@ -177,6 +178,23 @@ def test_a_tombstone_waits_from_the_pass_that_reached_it() -> None:
     assert plan(entries[1:], first.passes, rules, now_ms=10_100).drop == [1]
 
 
+def test_what_brokers_do_not_tell_of_rights_counts_as_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role begins, though a broker does not answer the question, or not in time."""
+    right, log = Right("Read", "group", "g"), KafkaLog("127.0.0.1:1", {})
+    for error, lacking in ((AccessDenied("a", "b", ()), True), (LogUnavailable("a", "b"), False)):
+
+        def asked(*_: object, error: LogError = error) -> None:
+            raise error
+
+        monkeypatch.setattr("odradek.log.kafka.committed_of_group", asked)
+        assert log._lacks_group(right) is lacking
+    unanswered: Future[Any] = Future()
+    assert _told(unanswered, 0) is None
+    assert not _is_missing(Right("Read", "topic", "t"), None)
+    assert not _is_missing(Right("Read", "topic", "t"), frozenset({"READ"}))
+    assert _is_missing(Right("Read", "topic", "t"), frozenset())
+
+
 @pytest.mark.parametrize(
     ("address", "complaint"),
     [
@@ -186,6 +204,10 @@ def test_a_tombstone_waits_from_the_pass_that_reached_it() -> None:
         ("kafka://host", '"host" is not host:port'),
         ("kafka://a:1,b", '"b" is not host:port'),
         ("kafka://me:secret@host:9092", "credentials belong in the config"),
+        ("kafka://host:9092?sasl.password=secret", '"host:9092?…" is not host:port'),
+        ("kafka://a:1,b:2?x=a,secret", '"b:2?…" is not host:port'),
+        ("sqlite://me:secret@host/x.db", "three slashes"),
+        ("me:secret@host:9092", "no scheme"),
         ("sqlite://x.db", "three slashes"),
         ("sqlite:///", "three slashes"),
     ],

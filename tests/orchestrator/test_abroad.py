@@ -120,6 +120,7 @@ def test_append_that_another_namespace_refuses_is_repeated_and_ends_no_claim(mon
     sending.send(signal(1), "there")
     sending.send(signal(2), "there")
     sending.settle(lambda: "not authorized" in sending.outputs._abroad._neighbours["there"].reason)
+    assert sending.outputs.blocked_count == 2
     sending.send(signal(3), "")
     sending.settle(lambda: len(sending.inbox("here")) == 1)
     assert sending.writer.y == 9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +12,12 @@ from prometheus_client import REGISTRY
 
 from odradek.log import TopicInfo, open_log
 from odradek.log.memory import MemoryLog
-from odradek.log.namespace import Namespace, create_namespace, open_namespace
+from odradek.log.namespace import Namespace, append_all, create_namespace, open_namespace, read_to_end
 from odradek.orchestrator.backlogs import Backlogs
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.orchestrator.unserved import UnservedQueues
 from odradek.orchestrator.watch import Watch
+from odradek.schemas import records as r
 from odradek.schemas.topics import Topics
 
 HOUR_MS = 3_600_000
@@ -161,6 +163,51 @@ def test_what_one_may_not_read_hides_nothing_else(monkeypatch: pytest.MonkeyPatc
     assert value("inbox_unread_seconds", name) == 5
     assert value("topics_under_replicated", name) == 0
     assert value("task_queue_backlog_records", name, task_queue="q") is None
+
+
+def test_listings_forget_a_run_when_its_owner_does(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of the partitions that are served here only, and not at each look; open runs stay, however old."""
+    namespace, day_ms = opened("pruned"), 24 * 3600 * 1000
+
+    def listed(partition: int) -> list[str]:
+        records = read_to_end(namespace.log, namespace.topics.visibility, partition)
+        last = {record.key: record.value for record in records}
+        return sorted(name.decode().partition("\0")[0] for name, value in last.items() if name and value)
+
+    def show(run_id: str, claim: int, closed_day: int | None) -> None:
+        closed_ms = None if closed_day is None else closed_day * day_ms
+        status = r.RunStatus.RUNNING if closed_ms is None else r.RunStatus.COMPLETED
+        for partition in range(2):
+            record = r.VisibilityRecord("wf", run_id, claim, 1, "T", "q", status, 0, closed_ms)
+            value = namespace.codec.encode(record)
+            append_all(namespace.log, namespace.topics.visibility, partition, {f"{run_id}\0{claim}".encode(): value})
+
+    show("open", 3, None)
+    show("old", 3, None)  # by an owner before the one that has closed it
+    show("old", 9, 2)
+    show("young", 9, 8)
+    shard: Any = SimpleNamespace(parked={}, workflows={})
+    unserved = UnservedQueues("pruned", lambda queue: None, lambda: 0, 60)
+    settings = OrchestratorSettings(prune_seconds=240.0)
+    watch = Watch(namespace, lambda: [(0, shard)], settings, unserved, lambda: None, lambda: 10 * day_ms)
+    assert watch._prune_due == pytest.approx(time.monotonic() + 10, abs=1)
+    watch.look()
+    assert listed(0) == ["old", "old", "open", "young"]
+    monkeypatch.setattr("odradek.orchestrator.watch.PRUNED_RECORDS_MAX", 3)
+    watch._prune_due = time.monotonic()
+    watch.look()
+    assert listed(0) == ["old", "old", "open", "young"]
+    assert "partition 0 has more than 3 records of listings" in caplog.text
+    monkeypatch.undo()
+    watch._prune_due = time.monotonic()
+    watch.look()
+    assert listed(0) == ["open", "young"]
+    assert listed(1) == ["old", "old", "open", "young"]
+    show("old", 9, 2)
+    watch.look()
+    assert listed(0) == ["old", "open", "young"], "it has just been done"
 
 
 def _refused(*_: object) -> None:

@@ -33,6 +33,16 @@ class Telling:
         self._told = text
 
 
+@workflow.defn
+class Dozing:
+    """Ends without another input."""
+
+    @workflow.run
+    async def run(self, text: str) -> str:
+        await workflow.sleep(60)
+        return text
+
+
 def told(partition: Partition, request: r.Request | None = None) -> r.Request:
     request = request or partition.request()
     partition.send("wf", r.SignalWorkflow("tell", [partition.payload(SECRET)], request=request))
@@ -120,6 +130,40 @@ def test_an_open_run_is_not_erased() -> None:
     told(partition)
     owner.run()
     assert isinstance(erase(partition, owner), r.Accepted)
+
+
+def read_again(partition: Partition, offset: int) -> Owner:
+    """A next owner, while an input of another workflow has kept x before this offset."""
+    owner = Owner(partition)
+    owner.shard.taken = offset - 1
+    owner.inbox_at = offset
+    owner.run()
+    return owner
+
+
+def test_what_was_refused_is_not_done_by_the_next_owner() -> None:
+    """The answer was given: somebody may have been glad of it."""
+    partition = Partition([Dozing])
+    owner = Owner(partition)
+    partition.start("wf", "Dozing", SECRET)
+    owner.run()
+    assert erase(partition, owner).code == "ODR-252"
+    owner.pass_time(61)
+    (summary,) = read_again(partition, len(partition.inbox) - 1).shard.workflow("wf").closed.values()
+    assert (summary.status, summary.result) == ("completed", partition.payload(SECRET))
+
+
+def test_a_run_that_has_begun_since_is_not_erased_by_the_next_owner() -> None:
+    partition, owner, _, _ = ended()
+    assert isinstance(erase(partition, owner), r.Accepted)
+    offset = len(partition.inbox) - 1
+    partition.start("wf", "Telling", "another", 0)
+    told(partition)
+    owner.run()
+    following = read_again(partition, offset)
+    assert {summary.status for summary in following.shard.workflow("wf").closed.values()} == {"terminated", "completed"}
+    assert isinstance(erase(partition, following), r.Accepted)
+    assert {summary.status for summary in following.shard.workflow("wf").closed.values()} == {"terminated"}
 
 
 def test_twice_is_once_and_nothing_is_erased_already() -> None:

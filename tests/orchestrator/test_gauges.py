@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 
 from odradek import workflow
 from odradek.client import Client
+from odradek.common.labels import Names
 from odradek.orchestrator.gauges import Gauges
 from odradek.orchestrator.outputs import Outputs
 from odradek.orchestrator.owned import OwnedPartition, Phase
@@ -109,6 +110,75 @@ def test_each_metric_moves(tmp_path: Path) -> None:
     assert "orchestrator" in roles
 
 
+async def serve_for_a_moment() -> None:
+    async with (
+        await Client.connect("memory://gone", namespace="gone") as client,
+        Worker(client, task_queue="q", workflows=[After]),
+    ):
+        await client.start_workflow(After.run, id="w", task_queue="q")
+
+
+def test_what_is_counted_last_is_not_lost() -> None:
+    """Partitions that leave take with them what their shards have counted since the last second."""
+    asyncio.run(serve_for_a_moment())
+    assert value("workflow_events_total", "gone", workflow_type="Changing", what="started") == 1
+
+
+def test_nothing_is_late_or_blocked_where_nothing_is_served_any_more() -> None:
+    """The process may go on with something else, and an alert with it."""
+    namespace, outputs = "cleared", cast("Outputs", SimpleNamespace(refusals={}, blocked_count=3))
+    gauges = Gauges(Topics(namespace), 8)
+    gauges.collect([partition(Phase.LIVE, 0, 90_000, 97_000)], 7, outputs, 100_000)
+    names = ("timers_overdue_seconds", "appends_in_flight", "checkpoint_age_seconds", "outputs_blocked")
+    assert [value(name, namespace) for name in names] == [3.0, 7.0, 10.0, 3.0]
+    gauges.clear()
+    assert [value(name, namespace) for name in names] == [0.0] * 4
+    assert value("namespace_partitions", namespace) is None
+    gauges.clear()
+
+
+def test_two_orchestrators_of_a_process_add_up() -> None:
+    """Each has half of the partitions: nobody is missing."""
+    namespace, outputs = "both", cast("Outputs", SimpleNamespace(refusals={}, blocked_count=3))
+    both = [Gauges(Topics(namespace), 4) for _ in range(2)]
+    for gauges in (*both, *both):
+        gauges.collect([partition(Phase.LIVE, 0, 0), partition(Phase.LIVE, 0, 0)], 1, outputs, 1000)
+    names = ("partitions_owned", "namespace_partitions", "appends_in_flight", "outputs_blocked")
+    assert [value(name, namespace) for name in names] == [4.0, 4.0, 2.0, 6.0]
+    assert value("partitions", namespace, phase="live") == 4.0
+    both[0].clear()
+    assert [value(name, namespace) for name in names] == [2.0, None, 1.0, 3.0]
+
+
+def test_types_without_end_are_counted_together() -> None:
+    """A start may name any type: one that is made of an ID must not make a series of its own for each."""
+    namespace, outputs = "flooded", cast("Outputs", SimpleNamespace(refusals={}, blocked_count=3))
+    gauges = Gauges(Topics(namespace), 8, ["Order"])
+    gauges._types = Names(3)
+    one = partition(Phase.LIVE, 0, 0)
+    assert one.shard is not None
+    one.shard.counts = {("started", f"Order-{number}"): 1 for number in range(5)}
+    one.shard.durations = [("workflow", f"Order-{number}", 1.0) for number in range(5)]
+    gauges.collect([one], 0, outputs, 1000)
+    shown = {
+        (family.name, sample.labels["workflow_type"])
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.labels.get("namespace") == namespace
+        and "workflow_type" in sample.labels
+        and sample.name.endswith(("events_total", "_count"))
+    }
+    types = {"Order-0", "Order-1", "Order-2", "(others)"}
+    assert shown == {
+        *(
+            (metric, kind)
+            for metric in ("odradek_workflow_events", "odradek_workflow_duration_seconds")
+            for kind in types
+        )
+    }
+    assert value("workflow_events_total", namespace, workflow_type="(others)", what="started") == 2
+
+
 def partition(phase: Phase, began_ms: int, checkpointed_ms: int, *due_ms: int) -> OwnedPartition:
     heap = [(due, "w") for due in due_ms]
     heapify(heap)
@@ -123,7 +193,7 @@ def partition(phase: Phase, began_ms: int, checkpointed_ms: int, *due_ms: int) -
 
 def test_the_worst_partition_is_shown() -> None:
     """A takeover that hangs, a checkpoint that is not confirmed, a timer that is late: seen beside healthy ones."""
-    namespace, outputs = "worst", cast("Outputs", SimpleNamespace(refusals={}))
+    namespace, outputs = "worst", cast("Outputs", SimpleNamespace(refusals={}, blocked_count=3))
     owned = [
         partition(Phase.LIVE, 0, 99_000),
         partition(Phase.LIVE, 0, 90_000, 97_000, 200_000),

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from odradek import activity, workflow
 from odradek.client import Client, RequestPolicy, RPCError
-from odradek.log import Appender, AppendFailed, OnAppended, open_log
-from odradek.log.memory import MemoryLog
+from odradek.log import Appender, AppendFailed, LogUnavailable, OnAppended, open_log
+from odradek.log.memory import MemoryAppender, MemoryLog
 from odradek.log.namespace import FACTS_KEY, Namespace, create_namespace, open_namespace, read_to_end
 from odradek.orchestrator.core import inputs
 from odradek.orchestrator.core.inputs import Inputs
@@ -304,6 +305,18 @@ async def _connection(log: Any) -> Any:
     from odradek.client.connection import Connection
 
     return Connection(log)
+
+
+def test_one_that_cannot_join_closes_what_it_has_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, namespace = opened()
+    monkeypatch.setattr(log, "membership", Mock(side_effect=LogUnavailable(log.address, "nobody answers")))
+    closed = Mock()
+    monkeypatch.setattr(MemoryAppender, "close", closed)
+    before = set(threading.enumerate())
+    with pytest.raises(LogUnavailable, match="nobody answers"):
+        orchestrator(namespace).run()
+    assert closed.call_count == 2, "history, and all else"
+    assert set(threading.enumerate()) <= before
 
 
 def test_leases_that_were_deleted_are_read_on_from_where_they_begin() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from odradek import workflow
+from odradek import activity, workflow
 from odradek.exceptions import ApplicationError
 from odradek.orchestrator.core import effects as fx
 from odradek.orchestrator.core import keys, state
@@ -29,6 +32,83 @@ class Napping:
         if how == "fails":
             raise ApplicationError("no")
         return how
+
+
+@activity.defn
+async def anything(number: int) -> int:
+    return number
+
+
+@workflow.defn
+class Pending:
+    """Waits for something in each of the ways there are."""
+
+    @workflow.run
+    async def run(self, how: str) -> None:
+        await getattr(self, how)()
+
+    async def sleep(self) -> None:
+        await asyncio.sleep(100)
+
+    async def condition(self) -> None:
+        await workflow.wait_condition(lambda: False, timeout=100)
+
+    async def activity(self) -> None:
+        await _begun(1)
+
+    async def activities(self) -> None:
+        await asyncio.gather(*map(_begun, range(3)))
+
+    async def first_of_some(self) -> None:
+        await workflow.wait([_begun(1), _begun(2)], return_when=asyncio.FIRST_COMPLETED)
+
+    async def child(self) -> None:
+        await workflow.execute_child_workflow(Napping.run, 1.0, id="napping")
+
+    async def group(self) -> None:
+        async with asyncio.timeout(50), asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(100))
+            group.create_task(self.activity())
+
+    async def shield(self) -> None:
+        await asyncio.shield(asyncio.create_task(asyncio.sleep(100)))
+
+    async def lock(self) -> None:
+        lock = asyncio.Lock()
+        async with lock:
+            await lock.acquire()
+
+    async def queue(self) -> None:
+        await asyncio.Queue[int]().get()
+
+    async def futures(self) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(loop.create_future() for _ in range(3)))
+
+
+def _begun(number: int) -> workflow.ActivityHandle[int]:
+    return workflow.start_activity(anything, number, start_to_close_timeout=timedelta(seconds=9))
+
+
+WAYS = [name for name in vars(Pending) if not name.startswith("_") and name != "run"]
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_the_code_of_a_dropped_run_leaves_the_memory_without_the_collector(how: str) -> None:
+    """It comes rarely, and more rarely still to what is old."""
+    owner = Owner(Partition([Pending, Napping]), activities=False)
+    owner.partition.start("pending", "Pending", how)
+    owner.run()
+    live = owner.shard.workflow("pending").live
+    assert live is not None
+    assert live.instance is not None
+    instance, code = weakref.ref(live.instance), weakref.ref(live.instance.instance)
+    gc.disable()
+    try:
+        owner.shard.drop_instance(live)
+        assert (instance(), code()) == (None, None)
+    finally:
+        gc.enable()
 
 
 def opened(**limits: Any) -> tuple[Partition, Owner]:

@@ -213,6 +213,16 @@ async def test_failures(traced: Client, exporter: InMemorySpanExporter) -> None:
     assert [event.name for event in ends[0].events] == ["exception"]
 
 
+async def test_a_cancelled_workflow_has_an_end(traced: Client, exporter: InMemorySpanExporter) -> None:
+    async with Worker(traced, task_queue="tq", workflows=[Waiting], activities=[work]):
+        handle = await traced.start_workflow(Waiting.run, id="cancelled", task_queue="tq")
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+    names = [span.name for span in exporter.get_finished_spans()]
+    assert sorted(names) == ["CompleteWorkflow:Waiting", "RunWorkflow:Waiting", "StartWorkflow:Waiting"]
+
+
 async def test_untraced_workflows_make_no_spans_unless_told_to(
     odradek_env: WorkflowEnvironment, exporter: InMemorySpanExporter
 ) -> None:

@@ -24,4 +24,13 @@ def test_redis_that_goes_and_comes_back_is_seen(local_redis: LocalRedis, monkeyp
     local_redis.start()
     assert link.tried(link.client.ping) is True
     assert up() == 1
+    other = RedisLink(local_redis.url, "it is slower", answer_seconds=5, namespace="linked", used_by="worker")
+    local_redis.kill()
+    assert link.tried(link.client.ping) is None
     link.close()
+    assert up() == 0
+    local_redis.start()
+    assert other.tried(other.client.ping) is True
+    assert up() == 1, "it has not noticed that Redis was away"
+    other.close()
+    assert up() is None, "nobody here uses it any more"

@@ -218,6 +218,8 @@ async def test_an_activity_without_a_workflow_is_one_trace(
     async with Worker(client, task_queue="q", activities=[lookup, work]):
         assert await client.execute_activity(lookup, 4, id="a", task_queue="q", **LIMIT) == 4
         assert tree(exporter.get_finished_spans()) == ["StartActivity:lookup", "  RunActivity:lookup"]
+        for span in exporter.get_finished_spans():
+            assert dict(span.attributes or {}) == {"odradekActivityID": "a"}, "exporters refuse what has no value"
         exporter.clear()
         retried = RetryPolicy(initial_interval=timedelta(milliseconds=10))
         assert await client.execute_activity(work, True, id="b", task_queue="q", retry_policy=retried, **LIMIT)

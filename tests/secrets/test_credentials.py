@@ -18,7 +18,7 @@ from odradek.cli.options import Common
 from odradek.client import Client, RequestPolicy
 from odradek.contrib.storage import RedisStorageDriver
 from odradek.converter import ExternalStorage, StorageUnavailable
-from odradek.envconfig import ClientConfig
+from odradek.envconfig import ClientConfig, ConnectionSettings
 from odradek.log import LogError, open_log
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.schemas.records import Payload
@@ -58,6 +58,8 @@ def test_values_that_hold_secrets_show_none_of_them(caplog: pytest.LogCaptureFix
         TLSConfig(client_cert=b"cert", client_private_key=key),
         ConnectConfig(NOWHERE, TLSConfig(client_cert=b"cert", client_private_key=key), SASL, schema_registry=registry),
         Common(f"kafka://{NOWHERE}", given_log_config=SASL, given_schema_registry=registry),
+        Common(f"kafka://shop:{SECRET}@{NOWHERE}"),
+        ConnectionSettings.read({"ODRADEK_LOG": f"kafka://shop:{SECRET}@{NOWHERE}"}),
         open_log(f"kafka://{NOWHERE}", SASL),
         RedisStorageDriver(REDIS),
         ExternalStorage([RedisStorageDriver(REDIS)]),
@@ -70,6 +72,7 @@ def test_values_that_hold_secrets_show_none_of_them(caplog: pytest.LogCaptureFix
     [
         f"kafka://shop:{SECRET}@host:9092", f"kafka://shop:{SECRET}@", f"kafka://shop:a/{SECRET}@host:9092",
         f"shop:{SECRET}@host:9092", f"redis://shop:{SECRET}@host", f"http://shop:{SECRET}@host",
+        f"sqlite://shop:{SECRET}@host/log.db", f"kafka://host:9092?sasl.password={SECRET}", f"kafka:{SECRET}://@",
     ],
 )  # fmt: skip
 def test_addresses_with_credentials_are_refused_without_them(address: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -154,7 +157,7 @@ def test_a_redis_that_is_away(caplog: pytest.LogCaptureFixture, tmp_path: Path) 
     caplog.set_level(logging.DEBUG)
     for url in (REDIS, f"unix://shop:{SECRET}@{tmp_path}/none.sock"):
         shared = SharedState(url, "shop")
-        assert shared.finished([("run", 1, 1)]) is not None
+        assert shared.finished([("shop", "run", 1, 1)]) is not None
         assert not shared.is_up
         shared.close()
     assert "ODR-146" in caplog.text

@@ -16,14 +16,18 @@ from click.testing import Result
 
 from odradek.client import Client
 from odradek.log import open_log
-from odradek.log.namespace import create_namespace, read_facts
+from odradek.log.namespace import append_all, create_namespace, open_namespace, read_facts
+from odradek.orchestrator.transfer import copying
+from odradek.orchestrator.transfer.cut import Cut
+from odradek.schemas import records as r
 from odradek.schemas.topics import Topics
-from tests.cli.conftest import Process, run_command
+from tests.cli.conftest import Process, everything, run_command
 from tests.transfer.works import QUEUE, Chained, Collecting, Held, Parent, Sleeping
 
 WORKS = "tests.transfer.works"
 FREE = ("--health-port", "0", "--health-host", "127.0.0.1")
 WITHIN_SECONDS = 40.0
+SILENT = ("tasks.", "replies", "dead-letter")
 INPUTS = 60
 """Of one workflow: enough for several chunks."""
 
@@ -177,12 +181,20 @@ def test_a_restored_namespace_goes_on_when_it_is_promoted(site: Site, tmp_path: 
     assert (made["open"], made["partitions"], made["left_out"]) == (before, 5, [])
     assert made["inputs"] == 2
     assert made["archived"] >= 3
+    assert file.stat().st_mode & 0o077 == 0
     taken = site.run(second, "restore", str(file))
     assert (taken.exit_code, "ODR-247" in taken.stderr) == (1, True)
 
+    with closing(open_log(site.address)) as log:
+        stands = everything(log, second)
+    silent = {topic for topic, _ in stands if topic.startswith(tuple(f"{second}.{part}" for part in SILENT))}
+    assert len(silent) == 3
     refused = site._start("--log", site.address, "--namespace", second, "orchestrator", WORKS, *FREE)
     assert refused.popen.wait(20) == 1
     assert "ODR-245" in refused.err.read_text()
+    with closing(open_log(site.address)) as log:
+        assert everything(log, second) == stands
+    assert {offsets.end for (topic, _), offsets in stands.items() if topic in silent} == {0}
     assert "standing by" in site.run(second, "doctor").output
     assert "ODR-187" in site.run(second, "namespace", "promote").stderr
     assert "may be served" in site.done(second, "namespace", "promote", "--yes")
@@ -227,3 +239,22 @@ def test_what_is_no_backup_says_so(tmp_path: Path) -> None:
     assert "ODR-248" in run_command(*where, "restore", str(tmp_path / "nowhere")).stderr
     file.write_bytes(whole)
     assert run_command(*where, "restore", str(file)).exit_code == 0
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(120)
+def test_large_records_are_copied_within_what_a_client_may_hold(
+    kafka_broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their number alone says little: ten thousand of the largest are 40 GB."""
+    name = f"large-{secrets.token_hex(3)}"
+    monkeypatch.setattr(copying, "IN_FLIGHT_BYTES_MAX", 2 * 1024 * 1024)
+    with closing(open_log(f"kafka://{kafka_broker}", {"queue.buffering.max.kbytes": "8192"})) as log:
+        create_namespace(log, name, partitions=1)
+        opened = open_namespace(log, name)
+        payload = r.Payload("binary/plain", secrets.token_bytes(1024 * 1024))
+        for number in range(20):
+            event = r.Event(1, 0, r.RunCompleted(payload))
+            record = r.ArchiveRecord("wf", f"run-{number}", "T", "completed", 1, 1, 0, events=[event])
+            append_all(log, f"{name}.archive", 0, {b"wf": opened.codec.encode(record)})
+        assert copying.copy(Cut(opened, watch_seconds=0), log, f"{name}-copy").archived == 20

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from odradek import workflow
 from odradek.contrib.encryption import TopicKeyStore
 from odradek.converter import KeyErased
 from odradek.log import LogError, open_log
@@ -20,7 +21,7 @@ from odradek.orchestrator.transfer.cut import Cut
 from odradek.orchestrator.transfer.entries import Entry, Header
 from odradek.schemas import records as r
 from odradek.schemas.errors import UnreadableRecord
-from tests.orchestrator.partition import Partition
+from tests.orchestrator.partition import Owner, Partition
 from tests.orchestrator.simulation import World
 
 
@@ -60,7 +61,11 @@ def move(world: World) -> None:
     world.orphans.clear()
     world.stores.clear()
     world.tasks.clear()
-    partition = world.partition
+    carry_over(world.partition)
+
+
+def carry_over(partition: Partition) -> None:
+    """Nobody owns it any more; what it holds is written anew."""
     log = open_log("memory://")
     copy(WorldSource(partition), log, "test")
     target = open_namespace(log, "test")
@@ -88,6 +93,38 @@ def test_a_moved_namespace_goes_on_as_if_nothing_had_been(seed: int) -> None:
             world.step()
         move(world)
     world.run(steps=200)
+
+
+@workflow.defn
+class Idle:
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: False)
+
+
+@pytest.mark.parametrize("landing", range(5))
+def test_a_start_that_ends_the_run_in_its_way_begins_its_own_all_the_same(landing: int) -> None:
+    """Moved between the end of the one, which has taken that start in, and the beginning of the other."""
+    partition = Partition([Idle])
+    owner = Owner(partition)
+    partition.start("w", "Idle")
+    owner.run()
+    replacing = partition.start("w", "Idle", id_conflict_policy="terminate-existing")
+    owner.read()
+    owner.send()
+    for _ in range(landing):
+        if owner.in_flight:
+            entry = owner.in_flight.pop(0)
+            owner.shard.acked(entry, partition.land(entry.key, entry.value))
+            owner.emit_all()
+            owner.send()
+    carry_over(partition)
+    successor = Owner(partition)
+    successor.run()
+    found = successor.shard.workflow("w")
+    assert found.live is not None
+    assert found.remembered.requests[replacing.id][1] == found.live.run.run_id
+    assert [summary.status for summary in found.closed.values()] == ["terminated"]
 
 
 def only_open(workflow: Workflow) -> list[LiveRun]:

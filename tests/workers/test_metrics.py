@@ -21,6 +21,15 @@ async def work(how: str) -> str:
     return how
 
 
+def test_types_without_end_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dynamic activity may be asked for by any name."""
+    monkeypatch.setattr(metrics, "NAMES_MAX", 2)
+    stats = metrics.QueueStats()
+    for number in range(5):
+        stats.of(f"charge-{number}").started += 1
+    assert {name: one.started for name, one in stats.types.items()} == {"charge-0": 1, "charge-1": 1, "(others)": 3}
+
+
 async def test_activities_are_counted_by_type_and_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     registry, collector = CollectorRegistry(), ActivityCollector()
     registry.register(collector)

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from odradek import activity
+from odradek.log.namespace import create_namespace
+from odradek.schemas.records import TaskRecord
 from odradek.testing.redis import LocalRedis
 from odradek.workers import WorkerSettings
+from odradek.workers.attempts import AttemptKey
 from odradek.workers.pace import BURST_SECONDS, Pace
 from odradek.workers.shared import SharedState
 from tests.workers.fake import QUICK, Orchestrator, holds, kill, until
@@ -158,7 +161,7 @@ async def test_a_finished_attempt_is_not_run_again_elsewhere(redis_url: str) -> 
         assert first._parts is not None
         shared = first._parts.shared
         assert shared is not None
-        await until(lambda: shared.finished([(task.run_id, task.seq, task.attempt)]))
+        await until(lambda: shared.finished([key_of(task)]))
         kill(first)
     async with orchestrator.worker(counted, settings=sharing(redis_url)) as second:
         await holds(second)
@@ -166,6 +169,45 @@ async def test_a_finished_attempt_is_not_run_again_elsewhere(redis_url: str) -> 
         marker = orchestrator.start("counted")
         await orchestrator.result(marker)
     assert runs == [task.workflow_id, marker.workflow_id]
+
+
+def key_of(task: TaskRecord) -> AttemptKey:
+    return task.namespace, task.run_id, task.seq, task.attempt
+
+
+async def test_what_was_finished_before_a_move_is_run_again_after_it(redis_url: str) -> None:
+    """A copy of the namespace issues the same attempt: the answer that was given went to the original."""
+    runs.clear()
+    orchestrator = Orchestrator()
+    copied = orchestrator.namespace.topics.namespace + "-copy"
+    create_namespace(orchestrator.log, copied, partitions=1)
+    async with orchestrator.worker(counted, settings=sharing(redis_url)) as worker:
+        task = orchestrator.start("counted")
+        await orchestrator.result(task)
+        assert worker._parts is not None
+        shared = worker._parts.shared
+        assert shared is not None
+        await until(lambda: shared.finished([key_of(task)]))
+        again = replace(task, namespace=copied)
+        assert not shared.finished([key_of(again)])
+        orchestrator.send(again)
+        await until(lambda: runs.count(task.workflow_id) == 2)
+        orchestrator.send(again)  # and once is enough there, too
+        marker = orchestrator.start("counted")
+        await orchestrator.result(marker)
+    assert runs == [task.workflow_id, task.workflow_id, marker.workflow_id]
+
+
+def test_what_was_finished_for_a_queue_that_is_gone_says_nothing_of_one_of_its_name(redis_url: str) -> None:
+    """A namespace is restored under its name, beside the Redis of the lost one."""
+    name = f"ns-{time.time_ns()}"
+    before, after = (SharedState(redis_url, name, topic_id=topic_id) for topic_id in ("lost", "restored"))
+    attempt = (name, "run", 1, 1)
+    before.remember([attempt])
+    assert before.finished([attempt]) == {attempt}
+    assert after.finished([attempt]) == set()
+    for state in (before, after):
+        state.close()
 
 
 def test_moments_are_handed_out_once(redis_url: str) -> None:

@@ -15,8 +15,11 @@ ANONYMOUS: Final = "User:ANONYMOUS"
 
 
 def check_access(log: Log, role: Role, topics: Topics, queues: Iterable[str] = ()) -> None:
-    """Raises ``AccessDenied`` naming every right that is missing. Nobody asks where brokers do not know who it is."""
-    if log.principal in ("", ANONYMOUS):
+    """Raises ``AccessDenied`` naming every right that is missing.
+
+    Nobody asks where brokers do not know who it is, or where the settings say so.
+    """
+    if not log.checks_access or log.principal in ("", ANONYMOUS):
         return
     missing = log.missing_rights([right for right in rights_of(role, topics, queues) if not right.without])
     if missing:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from odradek.log.namespace import Namespace, append_all, read_to_end
+from odradek.log.namespace import Namespace, append_all, each_to_end
 
 
 def record_key(subject: str, key_id: str) -> bytes:
@@ -12,13 +10,22 @@ def record_key(subject: str, key_id: str) -> bytes:
     return f"{subject}\0{key_id}".encode()
 
 
-def forget_keys(namespace: Namespace, subjects: Iterable[str]) -> int:
-    """Put tombstones on all keys of these; returns how many. Raises ``LogUnavailable``."""
+def keys_of(namespace: Namespace, subject: str) -> list[bytes]:
+    """Under which its keys stand; none where there is no such topic."""
     topic = namespace.topics.keys
     if namespace.log.topic(topic) is None:
-        return 0
-    prefixes = tuple(record_key(subject, "") for subject in subjects)
-    last = {record.key: record.value for record in read_to_end(namespace.log, topic, 0) if record.key}
-    found = [key for key, value in last.items() if value is not None and key is not None and key.startswith(prefixes)]
-    append_all(namespace.log, topic, 0, dict.fromkeys(found))
+        return []
+    prefix = record_key(subject, "")
+    found: dict[bytes, bytes | None] = {}
+    for record in each_to_end(namespace.log, topic, 0):
+        if record.key is not None and record.key.startswith(prefix):
+            found[record.key] = record.value
+    return [key for key, value in found.items() if value is not None]
+
+
+def forget_keys(namespace: Namespace, subject: str) -> int:
+    """Put tombstones on all of its keys; returns how many. Raises ``LogUnavailable``."""
+    found = keys_of(namespace, subject)
+    if found:
+        append_all(namespace.log, namespace.topics.keys, 0, dict.fromkeys(found))
     return len(found)

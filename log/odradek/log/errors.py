@@ -61,13 +61,13 @@ class LogUnavailable(LogError):
 
 
 class CredentialsRefused(LogUnavailable):
-    """The brokers answer, and do not let this client in: its name, password, token or certificate is not accepted."""
+    """The brokers answer, and do not let this client in, or it does not trust them."""
 
     def __init__(self, address: str, reason: str) -> None:
         LogError.__init__(
             self,
-            f'ODR-228: the log at "{address}" refuses these credentials: {reason}. Correct user, password, token, '
-            f'certificate or security.protocol ("odradek doctor" tries them), then start again.',
+            f'ODR-228: the log at "{address}" and these settings do not go together: {reason}. Correct user, password, '
+            f'token, certificates or security.protocol ("odradek doctor" tries them), then start again.',
             address,
             reason,
         )

@@ -199,7 +199,7 @@ class Membership(ABC):
 
     @abstractmethod
     def flush_commits(self, timeout_seconds: float) -> None:
-        """Wait until earlier commits are answered."""
+        """Wait until earlier commits are answered; those that a rebalance refused are made again."""
 
     @abstractmethod
     def committed(self, partitions: Iterable[int], timeout_seconds: float = 10) -> dict[int, Committed]:
@@ -276,6 +276,11 @@ class Log(ABC):
     def principal(self) -> str:
         """How ACLs name who is connected, as far as it is known; empty where there are no ACLs."""
         return ""
+
+    @property
+    def checks_access(self) -> bool:
+        """Whether roles ask what they may do before they begin."""
+        return False
 
     def missing_rights(self, rights: Sequence[Right]) -> list[Right]:
         """Those that this principal does not have. What the log does not tell counts as allowed."""

@@ -39,10 +39,22 @@ from odradek.log.errors import (
 from odradek.log.interface import ClusterInfo, Log, MembershipListener, Offsets, Standing, TopicInfo
 from odradek.log.kafka_access import DENIED, PROBE, missing_topic_rights
 from odradek.log.kafka_clients import KafkaAppender, KafkaReader
+from odradek.log.kafka_listener import distrust, sasl_mechanisms, speaks_plainly, speaks_tls
 from odradek.log.kafka_membership import KafkaMembership, committed_of_group
-from odradek.log.kafka_security import is_tls, principal_of, speaks_tls
+from odradek.log.kafka_secrets import hidden
+from odradek.log.kafka_security import (
+    ACCESS_CHECK,
+    checks_access,
+    is_sasl,
+    is_tls,
+    principal_of,
+    refused,
+    risks_of,
+)
 from odradek.log.kafka_settings import (
     CLIENT_RECORD_BYTES_MAX,
+    OAUTH_GAVE_NONE,
+    UNTRUSTED,
     Complaints,
     client_logger,
     common_settings,
@@ -104,14 +116,18 @@ class KafkaLog(Log):
     def __init__(self, servers: str, config: Mapping[str, str]) -> None:
         self.address = f"kafka://{servers}"
         self._servers = servers
-        self._config = dict(config)
+        self._config = hidden(config)
+        self._checks_access = checks_access(self._config)
+        self._config.pop(ACCESS_CHECK, None)
         self._complaints = Complaints(servers)
-        self._tls_looked_for = False
+        self._listeners_asked = False
         self._lock = Lock()
         self._admin_client: AdminClient | None = None
         self._told: set[tuple[str, int]] = set()
         self._made: dict[str, float] = {}
         """Topics that were made here, and when, by the monotonic clock."""
+        for risk in risks_of(self._config):
+            _logger.warning("kafka at %s: %s: %s", servers, risk.problem, risk.step)
 
     def appender(self) -> KafkaAppender:
         return self._make(lambda: KafkaAppender(self._servers, self._config))
@@ -217,7 +233,7 @@ class KafkaLog(Log):
     def _config_of_broker(self, number: str) -> dict[str, str]:
         try:
             entries = self._config_of(ConfigResource(ResourceType.BROKER, number), "cluster", CLUSTER)
-        except AccessDenied:
+        except LogUnavailable:  # managed clusters refuse it in more than one way
             return {}
         return {key: entry.value for key, entry in entries.items() if entry.value is not None}
 
@@ -247,6 +263,10 @@ class KafkaLog(Log):
     def principal(self) -> str:
         return principal_of(self._config)
 
+    @property
+    def checks_access(self) -> bool:
+        return self._checks_access
+
     def missing_rights(self, rights: Sequence[Right]) -> list[Right]:
         existing = self.topics("")
         of_topics = [right for right in rights if right.resource == "topic"]
@@ -261,14 +281,19 @@ class KafkaLog(Log):
         (librdkafka issue 4605)
         """
         try:
-            committed_of_group(self._servers, self._config, right.name, PROBE, [0], ADMIN_SECONDS_MAX)
+            committed_of_group(self._servers, self._config, right.name, PROBE, [0], ADMIN_REQUEST_SECONDS)
         except AccessDenied:
             return True
+        except LogUnavailable as error:
+            _logger.warning('whether group "%s" may be used is not known: %s', right.name, error.reason)
         return False
 
     def _lacks_cluster(self) -> bool:
         """Only to see the settings of brokers is ever asked for."""
-        return not self.cluster().config
+        try:
+            return not self.cluster().config
+        except LogUnavailable:
+            return True
 
     def close(self) -> None:
         with self._lock:
@@ -282,7 +307,8 @@ class KafkaLog(Log):
     def _admin(self) -> AdminClient:
         with self._lock:
             if self._admin_client is None:
-                settings = {**common_settings(self._servers, self._config), "error_cb": self._complaints}
+                settings = common_settings(self._servers, self._config)
+                self._complaints = settings["error_cb"]
                 self._admin_client = self._make(lambda: AdminClient(settings, logger=client_logger))
             return self._admin_client
 
@@ -290,8 +316,13 @@ class KafkaLog(Log):
         try:
             return client()
         except KafkaException as exception:
-            reason = f"its settings are refused ({error_of(exception).str()})"
-            raise LogUnavailable(self.address, reason) from None
+            error = error_of(exception)
+            if error.code() == KafkaError._INVALID_ARG:
+                raise refused(error.str(), self._config) from None
+            if OAUTH_GAVE_NONE in error.str():
+                reason = f"{error.str()}: ODRADEK_OAUTH_CALLBACK has raised, or gave one that has expired"
+                raise CredentialsRefused(self.address, reason) from None
+            raise LogUnavailable(self.address, error.str()) from None
 
     def _create(self, spec: TopicSpec) -> None:
         config = spec.settings()
@@ -420,18 +451,31 @@ class KafkaLog(Log):
     def _hear(self) -> None:
         """What the admin client has to say of the brokers. Raises ``CredentialsRefused``."""
         self._admin.poll(0)
-        refusal = self._complaints.refusal or self._tls_wanted()
+        self._complaints.look_again()  # the client repeats a complaint twice a minute only
+        if self._complaints.is_renewed:
+            self._complaints.renew(self._admin)
+        refusal = self._complaints.refusal
+        if refusal and UNTRUSTED in refusal:
+            reasons = (distrust(server, self._config) for server in self._servers.split(","))
+            refusal = next((f"{refusal}: {reason}" for reason in reasons if reason), refusal)
+        refusal = refusal or self._protocol_wanted()
         if refusal:
             raise CredentialsRefused(self.address, refusal)
 
-    def _tls_wanted(self) -> str:
-        """A client that speaks plainly to a listener for TLS hears nothing but that it is disconnected."""
-        if not self._complaints.all_down or is_tls(self._config) or self._tls_looked_for:
+    def _protocol_wanted(self) -> str:
+        """A client that does not speak as the listener does hears nothing but that it is disconnected."""
+        if not self._complaints.all_down or self._listeners_asked:
             return ""
-        self._tls_looked_for = True
-        if not any(speaks_tls(server) for server in self._servers.split(",")):
-            return ""
-        return "the listener speaks TLS, and security.protocol (ODRADEK_SECURITY_PROTOCOL) has none"
+        self._listeners_asked = True
+        protocol, tls = "security.protocol (ODRADEK_SECURITY_PROTOCOL) has none", is_tls(self._config)
+        for server in self._servers.split(","):
+            if tls and speaks_plainly(server):
+                return "the listener speaks no TLS, and security.protocol (ODRADEK_SECURITY_PROTOCOL) has it"
+            if not tls and speaks_tls(server):
+                return f"the listener speaks TLS, and {protocol}"
+            if not is_sasl(self._config) and (offered := sasl_mechanisms(server, tls=tls)):
+                return f"the listener wants SASL ({', '.join(offered)}), and {protocol}"
+        return ""
 
     def _give_up_or_wait(self, error: KafkaError, deadline: float) -> None:
         self._hear()

@@ -55,6 +55,8 @@ def _told(future: Future[Any], timeout_seconds: float) -> frozenset[str] | None:
     except KafkaException as exception:
         refused = error_of(exception).code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
         return frozenset() if refused else None
+    except TimeoutError:
+        return None
     return frozenset(operation.name for operation in told) if told else None
 
 

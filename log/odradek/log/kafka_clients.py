@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from threading import Thread
 from typing import Any, Final
 
@@ -30,6 +32,7 @@ from odradek.schemas.access import Right
 LOCATE_SECONDS_MAX: Final = 2
 WATERMARK_SECONDS_MAX: Final = 10
 PURGE_SECONDS_MAX: Final = 10
+FLUSH_SLICE_SECONDS: Final = 0.1
 
 _TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
 _MISSING: Final = frozenset(
@@ -45,11 +48,13 @@ _PARTITION_EOF: Final = KafkaError._PARTITION_EOF
 
 class KafkaAppender(Appender):
     def __init__(self, servers: str, config: Mapping[str, str]) -> None:
-        self._denied = _denials(servers, config)
-        self._producer = Producer(appender_settings(servers, config), logger=client_logger)
+        settings = appender_settings(servers, config)
+        self._complaints: Complaints = settings["error_cb"]
+        self._failures = _Failures(_denials(servers, config))
+        self._producer = Producer(settings, logger=client_logger)
         self._produce = self._producer.produce
         self._alive: list[bool] = [True]
-        self._refused: deque[tuple[OnAppended | None, LogError]] = deque()
+        self._refused: deque[tuple[OnAppended | None, Callable[[], LogError]]] = deque()
 
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, on_appended: OnAppended | None = None
@@ -58,20 +63,30 @@ class KafkaAppender(Appender):
             if on_appended is None:
                 self._produce(topic, value, key, partition)
             else:
-                self._produce(topic, value, key, partition, _answering(on_appended, self._alive, self._denied))
+                self._produce(topic, value, key, partition, _answering(on_appended, self._alive, self._failures))
         except BufferError:
             raise AppendQueueFull(topic, len(self._producer)) from None
         except KafkaException as exception:
             size = len(key or b"") + len(value or b"")
-            failure = _failure(topic, partition, error_of(exception), size, self._denied)
-            if isinstance(failure, RecordTooLarge):
-                raise failure from None
+            failure = partial(self._failures.of, topic, partition, error_of(exception), size)
+            if error_of(exception).code() in _TOO_LARGE:
+                raise failure() from None
             self._refused.append((on_appended, failure))
 
     def poll(self, timeout_seconds: float = 0) -> int:
         if self._refused:
-            return self._tell_refused() + self._producer.poll(0)
-        return self._producer.poll(timeout_seconds)
+            return self._serve(0) + self._tell_refused()
+        return self._serve(timeout_seconds)
+
+    def _serve(self, timeout_seconds: float) -> int:
+        try:
+            served = self._producer.poll(timeout_seconds)
+        except KafkaException as exception:  # it has ended for good, and throws away what it was given
+            self._failures.fatal = error_of(exception)
+            return 1
+        if self._complaints.is_renewed:
+            self._complaints.renew(self._producer)
+        return served
 
     @property
     def in_flight(self) -> int:
@@ -79,8 +94,11 @@ class KafkaAppender(Appender):
         return len(self._producer) + len(self._refused)
 
     def flush(self, timeout_seconds: float) -> int:
-        self._tell_refused()
-        self._producer.flush(timeout_seconds)
+        # Not by the client's own flush: where the client ends in it, it goes on calling back with an error set.
+        deadline = time.monotonic() + timeout_seconds
+        self.poll()
+        while self.in_flight and (left := deadline - time.monotonic()) > 0:
+            self.poll(min(left, FLUSH_SLICE_SECONDS))
         return self.in_flight
 
     def discard(self) -> None:
@@ -98,7 +116,7 @@ class KafkaAppender(Appender):
         for _ in range(count):
             on_appended, failure = self._refused.popleft()
             if on_appended is not None:
-                on_appended(None, failure)
+                on_appended(None, failure())
         return count
 
 
@@ -109,14 +127,14 @@ def _denials(servers: str, config: Mapping[str, str]) -> _Denied:
 
 
 def _answering(
-    on_appended: OnAppended, alive: list[bool], denied: _Denied
+    on_appended: OnAppended, alive: list[bool], failures: _Failures
 ) -> Callable[[KafkaError | None, Message], None]:
     def delivered(error: KafkaError | None, message: Message) -> None:
         if error is None:
             if alive:
                 on_appended(message.offset(), None)
         elif alive:
-            on_appended(None, _failure(message.topic() or "", message.partition() or 0, error, len(message), denied))
+            on_appended(None, failures.of(message.topic() or "", message.partition() or 0, error, len(message)))
 
     return delivered
 
@@ -125,25 +143,35 @@ def _drain(producer: Producer) -> None:
     # The callbacks of purged records hold references; serving them (they do nothing any more) lets all of it go.
     deadline = time.monotonic() + PURGE_SECONDS_MAX
     while len(producer) and time.monotonic() < deadline:
-        producer.poll(0.1)
+        with suppress(KafkaException):
+            producer.poll(0.1)
 
 
-def _failure(topic: str, partition: int, error: KafkaError, record_bytes: int, denied: _Denied) -> LogError:
-    code = error.code()
-    if code in _TOO_LARGE:
-        return RecordTooLarge(topic, partition, record_bytes, None)
-    if code in _MISSING:
-        return TopicMissing(topic, partition)
-    fatal = error.fatal() or code == KafkaError._FATAL
-    reason = str(denied("Write", topic)) if code in DENIED else error.str()
-    return AppendFailed(topic, partition, reason, fatal)
+class _Failures:
+    """Makes an error of ours of one of the client."""
+
+    def __init__(self, denied: _Denied) -> None:
+        self._denied = denied
+        self.fatal: KafkaError | None = None
+        """What has ended the client, as where it may write nowhere: then all that it says of records is "purged"."""
+
+    def of(self, topic: str, partition: int, error: KafkaError, record_bytes: int) -> LogError:
+        if error.code() in _TOO_LARGE:
+            return RecordTooLarge(topic, partition, record_bytes, None)
+        if error.code() in _MISSING:
+            return TopicMissing(topic, partition)
+        fatal = self.fatal is not None or error.fatal() or error.code() == KafkaError._FATAL
+        cause = self.fatal or error
+        reason = str(self._denied("Write", topic)) if cause.code() in DENIED else cause.str()
+        return AppendFailed(topic, partition, reason, fatal)
 
 
 class KafkaReader(Reader):
     def __init__(self, servers: str, config: Mapping[str, str]) -> None:
         self._servers = servers
-        self._consumer = Consumer(reader_settings(servers, config), logger=client_logger)
-        self._complaints = Complaints(servers)
+        settings = reader_settings(servers, config)
+        self._complaints: Complaints = settings["error_cb"]
+        self._consumer = Consumer(settings, logger=client_logger)
         self._denied = _denials(servers, config)
         self._positions: dict[str, dict[int, int]] = {}
         self._trouble: LogError | None = None
@@ -185,6 +213,8 @@ class KafkaReader(Reader):
         deadline = time.monotonic() + timeout_seconds
         while True:
             first = self._consumer.poll(timeout_seconds)
+            if self._complaints.is_renewed:
+                self._complaints.renew(self._consumer)
             if first is None:
                 return []
             messages = [first]

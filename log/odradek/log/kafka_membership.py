@@ -18,6 +18,7 @@ from odradek.log.kafka_settings import Complaints, client_logger, error_of, memb
 from odradek.schemas.access import Right
 
 LEAVE_FLUSH_SECONDS: Final = 5
+REPEAT_SECONDS: Final = 0.05
 FIRST_SLICE_SECONDS: Final = 1.0
 
 _logger = logging.getLogger("odradek.log.kafka")
@@ -40,12 +41,13 @@ class KafkaMembership(Membership):
         self._topic = topic
         self._listener = listener
         self._failed = _failing(servers, config, group, topic)
-        self._complaints = Complaints(servers)
         self._held: frozenset[int] = frozenset()
         self._commits_in_flight = 0
         self._newest: dict[int, Committed] = {}
-        self._to_repeat: dict[int, Committed] = {}
+        self._to_repeat: set[int] = set()
+        self._repeat_at = 0.0
         settings = membership_settings(servers, config, group, int(session_timeout_seconds * 1000))
+        self._complaints: Complaints = settings["error_cb"]
         settings["on_commit"] = self._on_commit
         self._consumer = Consumer(settings, logger=client_logger)
         self._closed = False
@@ -56,14 +58,18 @@ class KafkaMembership(Membership):
     def poll(self) -> None:
         if self._closed:
             return
-        if self._to_repeat:
-            repeat, self._to_repeat = self._to_repeat, {}
-            self.commit({p: position for p, position in repeat.items() if p in self._held})
+        self._repeat()
         message = self._consumer.poll(0)
+        if self._complaints.is_renewed:
+            self._complaints.renew(self._consumer)
         if message is not None:
             error = message.error()
             if error is not None:
                 self._complain(error)
+
+    def _repeat(self) -> None:
+        if self._to_repeat and time.monotonic() >= self._repeat_at:
+            self.commit({p: self._newest[p] for p in self._to_repeat})
 
     def _complain(self, error: KafkaError) -> None:
         if error.code() in DENIED and not self._joined:
@@ -81,6 +87,7 @@ class KafkaMembership(Membership):
         if not positions:
             return
         self._newest.update(positions)
+        self._to_repeat.difference_update(positions)
         offsets = [TopicPartition(self._topic, p, offset, metadata) for p, (offset, metadata) in positions.items()]
         if self._handing_over:  # within the client's own callback it can be answered in no other way
             self._commit_now(offsets)
@@ -124,7 +131,8 @@ class KafkaMembership(Membership):
         if self._handing_over:  # polling within a poll would abort the process
             return
         deadline = time.monotonic() + timeout_seconds
-        while self._commits_in_flight > 0 and time.monotonic() < deadline:
+        while (self._commits_in_flight > 0 or self._to_repeat) and time.monotonic() < deadline:
+            self._repeat()
             self._consumer.poll(0.01)
 
     def committed(self, partitions: Iterable[int], timeout_seconds: float = 10) -> dict[int, Committed]:
@@ -133,11 +141,14 @@ class KafkaMembership(Membership):
     def close(self) -> None:
         if self._closed:
             return
-        held, self._held = self._held, frozenset()
-        if held:
-            self._listener.revoked(sorted(held))
-        self.flush_commits(LEAVE_FLUSH_SECONDS)
+        if self._held:
+            self._listener.revoked(sorted(self._held))
         self._closed = True
+        self.flush_commits(LEAVE_FLUSH_SECONDS)
+        self._held = frozenset()
+        # Closed while subscribed, the client of a member without partitions leaves without a word, and whoever joins
+        # next waits until its session has ended.
+        self._consumer.unsubscribe()
         self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, added: list[TopicPartition]) -> None:
@@ -153,23 +164,28 @@ class KafkaMembership(Membership):
 
     def _on_revoke(self, consumer: Consumer, gone: list[TopicPartition]) -> None:
         numbers = [p for p in _numbers(gone) if p in self._held]
-        if numbers and not self._closed:
-            self._handing_over = True
-            try:
+        self._handing_over = True
+        try:
+            if numbers and not self._closed:
                 self._listener.revoked(numbers)
-            finally:
-                self._handing_over = False
-                self._held -= frozenset(numbers)
-                consumer.incremental_unassign(gone)
-            return
-        consumer.incremental_unassign(gone)
+        finally:
+            self._handing_over = False
+            self._forget(numbers)
+            consumer.incremental_unassign(gone)
 
     def _on_lost(self, consumer: Consumer, gone: list[TopicPartition]) -> None:
         numbers = [p for p in _numbers(gone) if p in self._held]
-        self._held -= frozenset(numbers)
+        self._forget(numbers)
         consumer.incremental_unassign(gone)
         if numbers and not self._closed:
             self._listener.lost(numbers)
+
+    def _forget(self, partitions: Iterable[int]) -> None:
+        """Another may commit these from now on: what was committed before must not come after it."""
+        self._held -= frozenset(partitions)
+        self._to_repeat.difference_update(partitions)
+        for partition in partitions:
+            self._newest.pop(partition, None)
 
     def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
         self._commits_in_flight -= 1
@@ -181,10 +197,14 @@ class KafkaMembership(Membership):
                 self._drop([tp], tp.error)
 
     def _drop(self, offsets: Sequence[TopicPartition], error: KafkaError) -> None:
-        held = [tp.partition for tp in offsets if tp.partition in self._held]
-        too_long = error.code() == _TEXT_TOO_LONG
-        if _passes(error) or (too_long and (not held or self._leave_longest_out(held))):
-            self._to_repeat.update((p, self._newest[p]) for p in held)
+        held = [tp.partition for tp in offsets if tp.partition in self._held and tp.partition in self._newest]
+        if error.code() == _TEXT_TOO_LONG:
+            if not held or self._leave_longest_out(held):
+                self._to_repeat.update(held)
+                return
+        elif _passes(error):
+            self._to_repeat.update(held)
+            self._repeat_at = time.monotonic() + REPEAT_SECONDS
             return
         numbers = _numbers(offsets)
         _logger.warning('commit of partitions %s of group "%s" dropped: %s', numbers, self._group, error.str())
@@ -271,6 +291,8 @@ def _passes(error: KafkaError) -> bool:
 
 _PASSING: Final = frozenset(
     {
+        # A commit behind the request to join the group again is for a generation that has ended when it is read.
+        KafkaError.ILLEGAL_GENERATION,
         KafkaError.REBALANCE_IN_PROGRESS,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,

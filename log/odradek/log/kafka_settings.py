@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
+from odradek.log.kafka_secrets import FileSecret
 from odradek.log.kafka_security import oauth_callback
 
 CLIENT_RECORD_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -21,6 +22,12 @@ REFUSED_SECONDS: Final = 1.0
 _REFUSALS: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
 _TLS_WORDS: Final = "SSL routines"
 """What a broker says to a client's certificate comes after the handshake, and as trouble of the connection."""
+UNTRUSTED: Final = "certificate verify failed"
+"""The client's words for a broker's certificate that it does not trust, whatever the reason."""
+OAUTH_GAVE_NONE: Final = "OAuth token not set"
+"""A client is not made without one, however often its function is asked meanwhile."""
+_SASL_WORDS: Final = "might require SASL"
+"""A guess of the client's, when it is disconnected as soon as it is connected."""
 
 Settings = dict[str, Any]
 
@@ -79,7 +86,10 @@ _READER_FIXED: Final[Settings] = {
 
 
 def common_settings(servers: str, config: Mapping[str, str]) -> Settings:
-    settings = {**_COMMON, "bootstrap.servers": servers, **config, "error_cb": Complaints(servers)}
+    """Secrets of files as they are now. ``error_cb`` is the ``Complaints`` of the client that is made with these."""
+    settings: Settings = {**_COMMON, "bootstrap.servers": servers, **config}
+    settings.update({name: value.read() for name, value in config.items() if isinstance(value, FileSecret)})
+    settings["error_cb"] = Complaints(servers, config.get("sasl.password"), settings)
     if "oauth_cb" in settings:
         settings["oauth_cb"] = oauth_callback(settings["oauth_cb"])
     return settings
@@ -105,7 +115,7 @@ def membership_settings(servers: str, config: Mapping[str, str], group: str, ses
         # With the newer protocol the broker sets these, and the client refuses them.
         fixed["partition.assignment.strategy"] = "cooperative-sticky"
         fixed["session.timeout.ms"] = session_ms
-        fixed["heartbeat.interval.ms"] = max(100, min(1500, session_ms // 3))
+        fixed["heartbeat.interval.ms"] = max(100, min(500, session_ms // 3))
     poll_ms = max(300_000, session_ms)
     return {"max.poll.interval.ms": poll_ms, **common_settings(servers, config), **fixed}
 
@@ -117,10 +127,17 @@ def error_of(exception: KafkaException) -> KafkaError:
 
 
 class Complaints:
-    """Logs what a client has to say of its brokers, each kind once per half minute."""
+    """Logs what a client has to say of its brokers, each kind once per half minute.
 
-    def __init__(self, servers: str) -> None:
+    ``password``: where it stands now what ``settings`` say. A refused one is looked for there again.
+    """
+
+    def __init__(self, servers: str, password: str | None = None, settings: Mapping[str, Any] | None = None) -> None:
         self._servers = servers
+        self._password = password
+        self._user, self._known = ((settings or {}).get(f"sasl.{name}") for name in ("username", "password"))
+        self.is_renewed = False
+        """The client has another password to be told."""
         self._told: dict[int, float] = {}
         self._refusal = ""
         self._refused_since = 0.0
@@ -128,10 +145,12 @@ class Complaints:
         """Since the last answer the client has lost every broker."""
 
     def __call__(self, error: KafkaError) -> None:
-        self.all_down |= error.code() == KafkaError._ALL_BROKERS_DOWN
+        self.all_down |= error.code() == KafkaError._ALL_BROKERS_DOWN or _SASL_WORDS in error.str()
         if error.code() in _REFUSALS or _TLS_WORDS in error.str():
             self._refused_since = self._refused_since if self._refusal else time.monotonic()
             self._refusal = error.str()
+        if error.code() == KafkaError._AUTHENTICATION:
+            self.look_again()
         self.tell(error.code(), error.str())
 
     @property
@@ -144,6 +163,19 @@ class Complaints:
         """A broker has let this client in."""
         self._refusal = ""
         self.all_down = False
+
+    def look_again(self) -> None:
+        """Whether the file has another password by now."""
+        if self._refusal and isinstance(self._password, FileSecret):
+            now = self._password.read()
+            self.is_renewed, self._known = self.is_renewed or now != self._known, now
+
+    def renew(self, client: Any) -> None:
+        """Tell the client the password that its file holds now. Not to be called within a callback of the client."""
+        self.is_renewed = False
+        self._refusal = ""
+        client.set_sasl_credentials(self._user, self._known)
+        _logger.info("kafka at %s: the password is another one in its file now, and is tried", self._servers)
 
     def tell(self, kind: int, text: str) -> None:
         now = time.monotonic()

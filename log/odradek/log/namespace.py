@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from odradek.log.access import check_access
 from odradek.log.errors import LogError, LogUnavailable, TopicMissing
-from odradek.log.interface import Log, Reader, Record, TopicInfo
+from odradek.log.interface import Log, Record, TopicInfo
 from odradek.log.partitioning import partition_of
 from odradek.schemas.access import Role
 from odradek.schemas.codec import Codec
@@ -24,6 +24,7 @@ EMBEDDED_PARTITIONS = 8
 LEVEL_AGE_SECONDS: Final = 0.2
 """Less than a process needs that starts to write at a level which has just been raised."""
 APPEND_SECONDS: Final = 30.0
+IN_FLIGHT_MAX: Final = 10_000
 SCHEMA_REGISTRY_VARIABLE: Final = "ODRADEK_SCHEMA_REGISTRY"
 
 
@@ -105,8 +106,7 @@ def create_namespace(
     specs = topics.specs(count, replication=replication)
     specs += [topics.tasks_spec(queue, count, replication=replication) for queue in queues]
     log.create_topics(specs)
-    if read_facts(log, topics) is None:
-        write_facts(log, topics, NamespaceFacts(count, SCHEMA_VERSION), schema_registry)
+    note_facts(log, topics, count, schema_registry)
 
 
 def open_namespace(
@@ -182,6 +182,12 @@ def _registry_ids(url: str | None, level: int) -> Mapping[type, int]:
     return registry_ids(url, level)
 
 
+def note_facts(log: Log, topics: Topics, partitions: int, schema_registry: str | None = None) -> None:
+    """Write down what the namespace was made with, unless somebody has. Raises ``LogUnavailable``."""
+    if read_facts(log, topics) is None:
+        write_facts(log, topics, NamespaceFacts(partitions, SCHEMA_VERSION), schema_registry)
+
+
 def write_facts(log: Log, topics: Topics, facts: NamespaceFacts, schema_registry: str | None = None) -> None:
     """Write the namespace's facts down, at the feature level that they name. Raises ``LogUnavailable``."""
     ids = _registry_ids(_registry_url(schema_registry), facts.feature_level)
@@ -196,6 +202,8 @@ def append_all(log: Log, topic: str, partition: int, records: Mapping[bytes, byt
     try:
         for key, value in records.items():
             appender.append(topic, partition, key, value, lambda _, error: failures.append(error))
+            if appender.in_flight > IN_FLIGHT_MAX:
+                appender.flush(APPEND_SECONDS)
     finally:
         appender.close(timeout_seconds=APPEND_SECONDS)
     if failures != [None] * len(records):
@@ -255,17 +263,16 @@ class _Level:
 
 def read_to_end(log: Log, topic: str, partition: int) -> list[Record]:
     """Every record that the partition holds now."""
+    return list(each_to_end(log, topic, partition))
+
+
+def each_to_end(log: Log, topic: str, partition: int, first: int = 0) -> Iterator[Record]:
+    """Every record that the partition holds now, from this offset on, as it is read."""
     begin, end = log.offsets(topic, partition)
     reader = log.reader()
     try:
-        return _read(reader, topic, partition, begin, end)
+        reader.assign(topic, partition, max(begin, first))
+        while reader.position(topic, partition) < end:
+            yield from (record for record in reader.poll(1.0) if record.offset < end)
     finally:
         reader.close()
-
-
-def _read(reader: Reader, topic: str, partition: int, begin: int, end: int) -> list[Record]:
-    records: list[Record] = []
-    reader.assign(topic, partition, begin)
-    while reader.position(topic, partition) < end:
-        records += [r for r in reader.poll(1.0) if r.offset < end]
-    return records

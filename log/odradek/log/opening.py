@@ -18,7 +18,7 @@ def open_log(address: str, config: Mapping[str, str] | None = None) -> Log:
     """
     scheme, separator, rest = address.partition("://")
     if not separator:
-        raise AddressInvalid(address if "@" not in address else "…@…", "it has no scheme")
+        raise AddressInvalid(shown(address), "it has no scheme")
     if scheme == "kafka":
         return _open_kafka(rest, config or {})
     if scheme == "sqlite":
@@ -27,19 +27,33 @@ def open_log(address: str, config: Mapping[str, str] | None = None) -> Log:
         from odradek.log.memory import MemoryLog
 
         return MemoryLog(rest)
-    raise AddressInvalid(address if "@" not in rest else f"{scheme}://…", f'nobody knows the scheme "{scheme}"')
+    raise AddressInvalid(shown(address), "nobody knows its scheme")
+
+
+def shown(address: str) -> str:
+    """The same for people: without what may be credentials, which are no part of any address."""
+    scheme, separator, rest = address.partition("://")
+    if scheme in ("sqlite", "memory") and rest.startswith("/"):
+        return address
+    if not separator:
+        scheme, rest = "", address
+    rest, question, _ = rest.partition("?")
+    rest = "…@…" if "@" in rest else rest
+    scheme = scheme if scheme.isalpha() or not separator else "…"
+    return f"{scheme}{separator}{rest}{question and '?…'}"
 
 
 def _open_kafka(rest: str, config: Mapping[str, str]) -> Log:
     if "@" in rest:
-        raise AddressInvalid("kafka://…@…", "credentials belong in the config (sasl.username, sasl.password)")
+        problem = "credentials belong in the config (sasl.username, sasl.password)"
+        raise AddressInvalid(shown(f"kafka://{rest}"), problem)
     servers = [server for server in rest.rstrip("/").split(",") if server]
     if not servers:
         raise AddressInvalid(f"kafka://{rest}", "it names no broker")
     for server in servers:
         host, colon, port = server.rpartition(":")
         if not (colon and host and port.isdigit()):
-            raise AddressInvalid(f"kafka://{rest}", f'"{server}" is not host:port')
+            raise AddressInvalid(shown(f"kafka://{rest}"), f'"{shown(server)}" is not host:port')
     from odradek.log.kafka import KafkaLog
     from odradek.log.kafka_security import check_security
 
@@ -49,7 +63,7 @@ def _open_kafka(rest: str, config: Mapping[str, str]) -> Log:
 
 def _open_sqlite(address: str, rest: str) -> Log:
     if not rest.startswith("/") or len(rest) < 2:
-        raise AddressInvalid(address, "a file needs three slashes, four when its path is absolute")
+        raise AddressInvalid(shown(address), "a file needs three slashes, four when its path is absolute")
     from odradek.log.sqlite import SqliteLog
 
     return SqliteLog(rest[1:])

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from odradek.common.labels import Names
 from odradek.log import TopicMissing
 from odradek.log.namespace import Namespace, open_namespace
 from odradek.orchestrator import metrics
@@ -107,8 +108,13 @@ class Abroad:
         self._deliver = deliver
         self._refuse = refuse
         self._neighbours: dict[str, _Neighbour] = {}
+        self._labels = Names()
         self._waits = False
         self._check_at = 0.0
+
+    def __len__(self) -> int:
+        """How much waits."""
+        return sum(len(there.waiting) for there in self._neighbours.values())
 
     def send(self, waiting: Waiting) -> None:
         """Deliver a message now or, in order, when its namespace is open."""
@@ -127,7 +133,7 @@ class Abroad:
         key = _identity(waiting.effect.record)
         older = there.waiting.get(key)
         if older is None and there.is_full and _is_sent_again(waiting.effect.record):
-            metrics.MESSAGES_DROPPED.labels(self._own.topics.namespace, there.name).inc()
+            metrics.MESSAGES_DROPPED.labels(self._own.topics.namespace, self._labels.shown(there.name)).inc()
             there.tell_full()
             _emitted(waiting)
             return

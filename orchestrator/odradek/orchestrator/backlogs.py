@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from zlib import crc32
-
-from prometheus_client import Gauge
 
 from odradek.log import TopicInfo
 from odradek.log.backlog import oldest_ms, oldest_waiting_ms, read_backlog
@@ -30,6 +27,7 @@ class Backlogs:
         self._now_ms = now_ms
         self._shown: set[str] = set()
         self._told: set[str] = set()
+        self._lagging = metrics.Share(metrics.LAGGING_TOPICS, self._topics.namespace)
         self.waiting: set[str] = set()
         """Those of the queues in which tasks wait."""
 
@@ -41,7 +39,7 @@ class Backlogs:
         metrics.UNREAD_SECONDS.labels(name).set(age_ms / 1000)
         kept_ms = _kept_ms(self._log.topic(self._topics.inbox)) if began_ms is not None else None
         if kept_ms is None:
-            _remove(metrics.UNREAD_EXPIRES_SECONDS, name)
+            metrics.forget(metrics.UNREAD_EXPIRES_SECONDS, name)
         else:
             metrics.UNREAD_EXPIRES_SECONDS.labels(name).set((kept_ms - age_ms) / 1000)
 
@@ -72,14 +70,14 @@ class Backlogs:
         metrics.TASKS_SECONDS.labels(name, queue).set(age_ms / 1000)
         kept_ms = _kept_ms(self._log.topic(topics.tasks(queue))) if began_ms is not None else None
         if kept_ms is None:
-            _remove(metrics.TASKS_EXPIRE_SECONDS, name, queue)
+            metrics.forget(metrics.TASKS_EXPIRE_SECONDS, name, queue)
         else:
             metrics.TASKS_EXPIRE_SECONDS.labels(name, queue).set((kept_ms - age_ms) / 1000)
         return reading.waiting > 0
 
     def _forget(self, queue: str) -> None:
         for gauge in (metrics.TASKS_BACKLOG, metrics.TASKS_SECONDS, metrics.TASKS_EXPIRE_SECONDS):
-            _remove(gauge, self._topics.namespace, queue)
+            metrics.forget(gauge, self._topics.namespace, queue)
 
     def _falls_to(self, name: str) -> int:
         return crc32(name.encode()) % self._namespace.partitions
@@ -89,7 +87,7 @@ class Backlogs:
         topics = self._log.topics(f"{self._topics.namespace}.")
         found = [self._log.topic(topic) for topic in topics if self._falls_to(topic) in partitions]
         lagging = {info.name for info in found if info is not None and info.under_replicated}
-        metrics.LAGGING_TOPICS.labels(self._topics.namespace).set(len(lagging))
+        self._lagging.set(len(lagging))
         if lagging - self._told:
             _log.warning(
                 "ODR-240: topics with fewer copies in sync than they should have: %s. A broker is down or behind; with "
@@ -103,14 +101,9 @@ class Backlogs:
         for queue in self._shown:
             self._forget(queue)
         self._shown, self.waiting = set(), set()
-        _remove(metrics.UNREAD_EXPIRES_SECONDS, self._topics.namespace)
+        metrics.forget(metrics.UNREAD_EXPIRES_SECONDS, self._topics.namespace)
         metrics.UNREAD_SECONDS.labels(self._topics.namespace).set(0)
-        metrics.LAGGING_TOPICS.labels(self._topics.namespace).set(0)
-
-
-def _remove(gauge: Gauge, *labels: str) -> None:
-    with suppress(KeyError):  # some versions of the library raise it
-        gauge.remove(*labels)
+        self._lagging.set(0)
 
 
 def _kept_ms(info: TopicInfo | None) -> int | None:

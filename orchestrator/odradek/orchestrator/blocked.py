@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, Protocol
 
+from odradek.common.labels import Names
 from odradek.orchestrator import metrics
 from odradek.orchestrator.core.effects import SendTask
 from odradek.orchestrator.core.writer import HistoryWriter
@@ -36,6 +37,7 @@ class BlockedTasks:
     def __init__(self, namespace: str, owners: Mapping[int, Owner]) -> None:
         self._namespace = namespace
         self._owners = owners
+        self._labels = Names()
         self._queues: dict[str, dict[tuple[str, int], Blocked]] = {}
         self._count = self._bytes = 0
 
@@ -63,7 +65,7 @@ class BlockedTasks:
         self._release(waiting.pop(key, None))
         size = sum(len(payload.data) for payload in task.input)
         if self._count and (self._count >= TASKS_MAX or self._bytes + size > BYTES_MAX):
-            metrics.TASKS_PUT_OFF.labels(self._namespace, queue).inc()
+            metrics.TASKS_PUT_OFF.labels(self._namespace, self._labels.shown(queue)).inc()
             if home in self._owners and not writer.fenced:
                 self._owners[home].put_off(task, writer)
             _emitted(effect, writer)

@@ -10,6 +10,7 @@ from typing import Final
 from prometheus_client import Histogram
 
 from odradek.common.build import note_role
+from odradek.common.labels import Names
 from odradek.orchestrator import metrics
 from odradek.orchestrator.admission import REFUSED_FOR
 from odradek.orchestrator.core.decide import HISTORY_LONG, MISMATCH
@@ -33,7 +34,18 @@ class Gauges:
     def __init__(self, topics: Topics, partitions: int, workflow_types: Iterable[str] = ()) -> None:
         """Counters that alerts look at begin at zero: the first rise of one that begins at one is not seen."""
         self._namespace = topics.namespace
+        self._types = Names()
+        """Starts may name any workflow type, and workflow code any activity type."""
         self._partitions = partitions
+        self._shares = {
+            gauge: metrics.Share(gauge, self._namespace)
+            for gauge in (metrics.OWNED, metrics.IN_FLIGHT, metrics.IN_MEMORY, metrics.OUTPUTS_BLOCKED)
+        }
+        self._by_phase = {
+            phase: metrics.Share(metrics.PHASES, self._namespace, phase.name.lower().replace("_", "-"))
+            for phase in Phase
+            if phase is not Phase.VOID
+        }
         note_role("orchestrator")
         metrics.CLAIMS.labels(self._namespace)
         metrics.FENCED.labels(self._namespace)
@@ -41,19 +53,20 @@ class Gauges:
             metrics.DEAD_LETTERS.labels(self._namespace, topic)
         for code in REFUSED_FOR:
             metrics.REFUSED_RECORDS.labels(self._namespace, code)
-        for kind in workflow_types:
+        for kind in map(self._types.shown, workflow_types):
             metrics.MISMATCHES.labels(self._namespace, kind)
             metrics.DEADLOCKS.labels(self._namespace, kind)
 
     def collect(self, owned: Iterable[OwnedPartition], appends_in_flight: int, outputs: Outputs, now_ms: int) -> None:
         name, partitions = self._namespace, list(owned)
         metrics.PARTITIONS.labels(name).set(self._partitions)
-        metrics.IN_FLIGHT.labels(name).set(appends_in_flight)
+        self._shares[metrics.IN_FLIGHT].set(appends_in_flight)
+        self._shares[metrics.OUTPUTS_BLOCKED].set(outputs.blocked_count)
         self._phases(partitions, now_ms)
         for one in partitions:
             self._waited(one)
         shards = [one.shard for one in partitions if one.phase is Phase.LIVE and one.shard is not None]
-        metrics.IN_MEMORY.labels(name).set(sum(len(shard.workflows) for shard in shards))
+        self._shares[metrics.IN_MEMORY].set(sum(len(shard.workflows) for shard in shards))
         for shard in shards:
             self._counted(shard)
         due_ms = min((shard.due_heap[0][0] for shard in shards if shard.due_heap), default=now_ms)
@@ -63,16 +76,18 @@ class Gauges:
             metrics.REFUSALS.labels(name, code).inc(count)
 
     def clear(self) -> None:
-        """This process serves nothing any more."""
+        """This process serves nothing any more, and goes on with something else, perhaps."""
         self._phases([], 0)
-        metrics.PARTITIONS.remove(self._namespace)
+        for share in self._shares.values():
+            share.set(0)
+        metrics.OVERDUE_SECONDS.labels(self._namespace).set(0)
+        metrics.forget(metrics.PARTITIONS, self._namespace)
 
     def _phases(self, partitions: list[OwnedPartition], now_ms: int) -> None:
         name, phases = self._namespace, Counter(one.phase for one in partitions)
-        for phase in Phase:
-            if phase is not Phase.VOID:
-                metrics.PHASES.labels(name, phase.name.lower().replace("_", "-")).set(phases[phase])
-        metrics.OWNED.labels(name).set(phases[Phase.LIVE])
+        for phase, share in self._by_phase.items():
+            share.set(phases[phase])
+        self._shares[metrics.OWNED].set(phases[Phase.LIVE])
         under_way = [now_ms - one.began_ms for one in partitions if one.phase not in (Phase.LIVE, Phase.VOID)]
         metrics.TAKEOVER_SECONDS.labels(name).set(max(under_way, default=0) / 1000)
         ages = [now_ms - one.checkpointed_ms for one in partitions if one.phase is Phase.LIVE]
@@ -93,12 +108,12 @@ class Gauges:
         shard.transitions = shard.replays = shard.replayed_events = 0
         counts, shard.counts = shard.counts, {}
         for (what, kind), count in counts.items():
-            self._count(what, kind, count)
+            self._count(what, self._types.shown(kind), count)
         durations, shard.durations = shard.durations, []
         observe: dict[tuple[str, str], Callable[[float], None]] = {}
         for what, kind, seconds in durations:
             if (what, kind) not in observe:
-                observe[what, kind] = _HISTOGRAMS[what].labels(name, kind).observe
+                observe[what, kind] = _HISTOGRAMS[what].labels(name, self._types.shown(kind)).observe
             observe[what, kind](seconds)
 
     def _count(self, what: str, kind: str, count: int) -> None:

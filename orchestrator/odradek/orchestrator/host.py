@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
@@ -169,32 +170,31 @@ class Orchestrator:
         log = self.namespace.log
         info = log.topic(self._topics.inbox)
         self._topic_id = info.topic_id if info else ""
-        self.reader = log.reader()
-        self._wake_reader = self.reader.wake
-        self.history: Appender = log.appender()
-        self.outputs = Outputs(self.namespace, self._outputs_failed, self.owned)
-        try:
-            self._begin(log)
-        except BaseException:
-            self._close_clients()
-            raise
+        with ExitStack() as closing:
+            self._begin(log, closing)
+            self._closing = closing.pop_all()
         _log.info("orchestrator %s serves namespace %s (%s)", self.id, self._topics.namespace, log.address)
 
-    def _begin(self, log: Log) -> None:
-        self._archives = ArchiveReads(self.namespace, self._wake)
+    def _begin(self, log: Log, closing: ExitStack) -> None:
+        """Whatever fails here, what was opened before it is closed; in the end all of it is, the last one first."""
+        self.reader = log.reader()
+        closing.callback(self.reader.close)
+        self._wake_reader = self.reader.wake
+        self.history: Appender = log.appender()
+        closing.callback(self.history.close)
+        self.outputs = Outputs(self.namespace, self._outputs_failed, self.owned)
+        closing.callback(self.outputs.appender.close)
         if self.settings.redis:
             self.copies = Copies(self.settings.redis, self._topics.namespace, self._wake)
+            closing.callback(self.copies.close)
+        self._archives = ArchiveReads(self.namespace, self._wake)
+        closing.callback(self._archives.close)
+        closing.callback(self.steps.close)
         end = log.offsets(self._topics.workers, 0).end
         # Nothing may run before it is known what is paused.
         self._take_leases(read_to_end(log, self._topics.workers, 0))
         self.reader.assign(self._topics.workers, 0, end)
-        self._membership = log.membership(
-            self._topics.orchestrators,
-            self._topics.inbox,
-            self,
-            session_timeout_seconds=self.settings.session_timeout_seconds,
-        )
-        self._heard_of_group = time.monotonic() + 2 * self.settings.session_timeout_seconds
+        closing.callback(self._retire)
         unserved = UnservedQueues(
             self._topics.namespace, self.unserved_ms, self.clock_ms, self.settings.unserved_warn_seconds
         )
@@ -202,29 +202,26 @@ class Orchestrator:
             self.namespace, self._serving, self.settings, unserved, self.outputs.look_at_queues, self.clock_ms
         )
         self._watch.start()
+        closing.callback(self._watch.stop)
+        self._membership = log.membership(
+            self._topics.orchestrators,
+            self._topics.inbox,
+            self,
+            session_timeout_seconds=self.settings.session_timeout_seconds,
+        )
+        closing.callback(self._membership.close)
+        self._heard_of_group = time.monotonic() + 2 * self.settings.session_timeout_seconds
 
     def _close(self) -> None:
         try:
-            self._membership.close()
+            self._closing.close()
         finally:
-            self._watch.stop()
-            for partition in list(self.owned):
-                self._drop(partition)
-            self.steps.close()
-            self._archives.close()
-            if self.copies is not None:
-                self.copies.close()
-            self._farewell()
-            self._close_clients()
-            self._gauges.clear()
             self.ready.clear()
 
-    def _close_clients(self) -> None:
-        self.outputs.appender.close()
-        self.history.close()
-        self.reader.close()
-
-    def _farewell(self) -> None:
+    def _retire(self) -> None:
+        for partition in list(self.owned):
+            self._drop(partition)
+        self._gauges.clear()
         self.outputs.append(self._topics.workers, 0, self._beacon_key, None)
 
     # ------------------------------------------------------------------------------------------ one turn of the loop
@@ -472,6 +469,7 @@ class Orchestrator:
                 self._guarded(owned, owned.shard.end)
         self._settle(leaving, deadline)
         self._membership.flush_commits(max(0.0, deadline - time.monotonic()))
+        self._collect()  # what they have counted goes with them
         for owned in leaving:
             self._drop(owned.partition)
 
@@ -555,7 +553,7 @@ class Orchestrator:
         self.note_readiness()
         if monotonic >= self._next_gauges:
             self._next_gauges = monotonic + 1.0
-            self._gauges.collect(self.owned.values(), self.history.in_flight, self.outputs, self.clock_ms())
+            self._collect()
 
     @property
     def _beacon_key(self) -> bytes:
@@ -608,6 +606,9 @@ class Orchestrator:
         """For the watch, in its thread."""
         live = [(o.partition, o.shard) for o in list(self.owned.values()) if o.phase is Phase.LIVE]
         return [(partition, shard) for partition, shard in live if shard is not None]
+
+    def _collect(self) -> None:
+        self._gauges.collect(self.owned.values(), self.history.in_flight, self.outputs, self.clock_ms())
 
     def note_readiness(self) -> None:
         """Set or clear ``ready``."""

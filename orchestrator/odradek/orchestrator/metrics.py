@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from prometheus_client import Counter, Gauge, Histogram
 
 WORKFLOWS = Counter(
@@ -14,7 +16,10 @@ ACTIVITY_EVENTS = Counter(
 )
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600, 86400)
 WORKFLOW_SECONDS = Histogram(
-    "odradek_workflow_duration_seconds", "From start to close", ["namespace", "workflow_type"], buckets=_BUCKETS
+    "odradek_workflow_duration_seconds",
+    "From start to close",
+    ["namespace", "workflow_type"],
+    buckets=(*_BUCKETS, 604_800, 2_592_000),  # weeks are what workflows are for
 )
 ACTIVITY_SECONDS = Histogram(
     "odradek_activity_schedule_to_close_seconds",
@@ -155,4 +160,26 @@ MESSAGES_DROPPED = Counter(
     "Messages that their senders send again, since too many wait for the namespace",
     ["namespace", "to_namespace"],
 )
-TASKS_WAITING = Gauge("odradek_outputs_blocked", "Outputs that no topic takes at the moment", ["namespace"])
+OUTPUTS_BLOCKED = Gauge(
+    "odradek_outputs_blocked",
+    "Outputs that no topic takes at the moment: tasks, and messages to other namespaces",
+    ["namespace"],
+)
+
+
+class Share:
+    """What one orchestrator adds to a gauge: a process may have several of a namespace, with the same labels."""
+
+    def __init__(self, gauge: Gauge, *labels: str) -> None:
+        self._gauge = gauge.labels(*labels)
+        self._value = 0.0
+
+    def set(self, value: float) -> None:
+        self._gauge.inc(value - self._value)
+        self._value = value
+
+
+def forget(gauge: Gauge, *labels: str) -> None:
+    """What it spoke of is no longer here."""
+    with suppress(KeyError):  # some versions of the library raise it
+        gauge.remove(*labels)

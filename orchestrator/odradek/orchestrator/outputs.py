@@ -79,6 +79,11 @@ class Outputs:
         """Nothing is on its way, and nothing waits for a topic."""
         return not self.appender.in_flight and not self._blocked
 
+    @property
+    def blocked_count(self) -> int:
+        """Outputs that no topic takes at the moment."""
+        return len(self._blocked) + len(self._abroad)
+
     def discard(self) -> None:
         """After trouble: forget what is on its way; owners emit again what matters."""
         self.appender.discard()
@@ -154,7 +159,6 @@ class Outputs:
         """Try again what waits for a topic that could not be made."""
         for blocked in self._blocked.take():
             self._send(blocked.effect, blocked.writer, blocked.home)
-        metrics.TASKS_WAITING.labels(self._topics.namespace).set(len(self._blocked))
 
     def announce(self, partition: int) -> None:
         """Tell all clients that this partition has a new owner: who waits for a result there asks again at once."""

@@ -15,11 +15,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rocksdict import Options, Rdict, ReadOptions, WriteBatch, WriteOptions
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
+)
 
 from odradek.orchestrator.core.store import MemoryStore, Store
 
 _IDENTITY, _META = b"i", b"m"
+# All stores of a process share these, however many partitions it has.
+_WRITE_BUFFERS = WriteBufferManager(128 * 1024 * 1024, allow_stall=False)
+_BLOCKS = BlockBasedOptions()
+_BLOCKS.set_block_cache(Cache(64 * 1024 * 1024))
 _log = logging.getLogger("odradek.orchestrator.store")
 
 
@@ -132,6 +145,8 @@ def _options() -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_write_buffer_size(32 * 1024 * 1024)
+    options.set_write_buffer_manager(_WRITE_BUFFERS)
+    options.set_block_based_table_factory(_BLOCKS)
     options.set_max_background_jobs(2)
     options.set_keep_log_file_num(1)
     options.set_max_open_files(256)

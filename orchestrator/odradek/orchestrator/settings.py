@@ -63,6 +63,8 @@ class OrchestratorSettings:
     step_threads_max: int = 32
     """Of them, those that are not async."""
     summary_retention_seconds: float = 7 * 24 * 3600.0
+    prune_seconds: float = 6 * 3600.0
+    """How often listings are rid of runs that closed longer ago than that; the first time sooner after a start."""
     deadlock_timeout_seconds: float = 2.0
     """CPU time that the code of a run may use for one input before it is interrupted and parked; 0: any."""
     crashes_max: int = 3

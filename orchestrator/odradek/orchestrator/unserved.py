@@ -78,7 +78,7 @@ class UnservedQueues:
 
     def _show(self, silent: dict[str, int]) -> None:
         for queue in self._shown - silent.keys():
-            metrics.QUEUE_UNSERVED.remove(self._namespace, queue)
+            metrics.forget(metrics.QUEUE_UNSERVED, self._namespace, queue)
             self._warned.pop(queue, None)
         for queue, silence_ms in silent.items():
             metrics.QUEUE_UNSERVED.labels(self._namespace, queue).set(silence_ms / 1000)

@@ -1,6 +1,7 @@
 """Numbers that cost too much for the loop that serves partitions: a thread of its own looks at them now and then.
 
-It only reads. What it sees of a partition at work may be a moment old, and decides nothing.
+What it sees of a partition at work may be a moment old, and decides nothing. It only reads, but for the listings: from
+them it takes, seldom, what the owner of the partition has forgotten.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from odradek.log.listings import TooManyListings, prune_listings
 from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
 from odradek.orchestrator.backlogs import Backlogs
@@ -27,6 +29,10 @@ _log = logging.getLogger("odradek.orchestrator.watch")
 QUEUES_SECONDS: Final = 300.0
 SELDOM: Final = 4
 """Only each fourth look is at what is slow to read and slow to change: ages, task queues, copies of topics, disks."""
+PRUNED_RECORDS_MAX: Final = 100_000
+"""Of a partition: more take seconds of Python's lock, and hundreds of MiB."""
+PRUNE_FIRST: Final = 1 / 24
+"""After a start, listings are pruned after this part of the time."""
 JOIN_SECONDS: Final = 5.0
 """At the end; a log that does not answer must not hold the hand-over up."""
 
@@ -53,10 +59,17 @@ class Watch:
         self._look_at_queues = look_at_queues
         self._queues_due = time.monotonic() + QUEUES_SECONDS
         self._interval_seconds, self._store = settings.watch_seconds, settings.store
+        self._prune_seconds, self._retention_seconds = settings.prune_seconds, settings.summary_retention_seconds
+        self._prune_due = time.monotonic() + settings.prune_seconds * PRUNE_FIRST
+        self._now_ms = now_ms
         self._backlogs = Backlogs(namespace, now_ms)
         self._looks = 0
         self._shown: set[int] = set()
-        self._shown_codes: set[str] = set()
+        name = namespace.topics.namespace
+        self._activities = metrics.Share(metrics.ACTIVITIES_PENDING, name)
+        self._timers = metrics.Share(metrics.TIMERS_PENDING, name)
+        self._parked: dict[str, metrics.Share] = {}
+        """By the code of the error."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="odradek-orchestrator-watch", daemon=True)
 
@@ -98,9 +111,31 @@ class Watch:
             self._guarded(lambda: self._backlogs.queues(serving.keys()))
             self._guarded(lambda: self._backlogs.replication(serving.keys()))
         self._looks += 1
+        self._guarded(lambda: self._prune(serving))
         if time.monotonic() >= self._queues_due:
             self._queues_due = time.monotonic() + QUEUES_SECONDS
             self._look_at_queues()
+
+    def _prune(self, partitions: Iterable[int]) -> None:
+        """Of the listings: what closed so long ago that its summary is forgotten."""
+        if time.monotonic() < self._prune_due:
+            return
+        self._prune_due = time.monotonic() + self._prune_seconds
+        closed_before_ms = self._now_ms() - int(self._retention_seconds * 1000)
+        for partition in partitions:
+            if self._stop.is_set():
+                return
+            try:
+                done = prune_listings(self._namespace, closed_before_ms, [partition], PRUNED_RECORDS_MAX)
+            except TooManyListings:
+                _log.warning(
+                    "partition %d has more than %d records of listings, too many to look through beside other work: "
+                    'let a job run "odradek namespace prune-listings" now and then',
+                    partition,
+                    PRUNED_RECORDS_MAX,
+                )
+                continue
+            _log.debug("partition %d: %d runs are listed no more, %d are", partition, done.runs, done.left)
 
     def _count(self, shards: Iterable[Shard]) -> None:
         activities = timers = 0
@@ -113,18 +148,18 @@ class Watch:
                 if live is not None:
                     activities += len(live.run.activities)
                     timers += len(live.run.timers)
-        name = self._namespace.topics.namespace
-        metrics.ACTIVITIES_PENDING.labels(name).set(activities)
-        metrics.TIMERS_PENDING.labels(name).set(timers)
-        for code in self._shown_codes | parked.keys():  # one that nobody is parked for any more says so
-            metrics.PARKED.labels(name, code).set(parked[code])
-        self._shown_codes |= parked.keys()
+        self._activities.set(activities)
+        self._timers.set(timers)
+        for code in parked.keys() - self._parked.keys():
+            self._parked[code] = metrics.Share(metrics.PARKED, self._namespace.topics.namespace, code)
+        for code, share in self._parked.items():  # one that nobody is parked for any more says so
+            share.set(parked[code])
 
     def _show(self, lags: dict[int, int]) -> None:
         """One gauge for each partition served here, and none for those that others serve now."""
         name = self._namespace.topics.namespace
         for partition in self._shown - lags.keys():
-            metrics.INBOX_LAG.remove(name, str(partition))
+            metrics.forget(metrics.INBOX_LAG, name, str(partition))
         for partition, lag in lags.items():
             metrics.INBOX_LAG.labels(name, str(partition)).set(lag)
         self._shown = set(lags)

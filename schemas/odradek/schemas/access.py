@@ -45,14 +45,15 @@ class Right(NamedTuple):
         )
 
 
-def rights_of(role: Role, topics: Topics, queues: Iterable[str] = ()) -> list[Right]:
-    """``queues``: those that a worker serves."""
-    return {
+def rights_of(role: Role, topics: Topics, queues: Iterable[str] = (), *, keys: bool = False) -> list[Right]:
+    """``queues``: those that a worker serves. ``keys``: payloads are encrypted with keys of their workflows."""
+    rights = {
         Role.CLIENT: _of_client,
         Role.ORCHESTRATOR: _of_orchestrator,
         Role.WORKER: lambda t: _of_worker(t, queues),
         Role.OPERATOR: _of_operator,
     }[role](topics)
+    return rights + (_of_keys(topics) if keys and role is not Role.OPERATOR else [])
 
 
 def _all(topics: Topics) -> str:
@@ -83,6 +84,7 @@ def _of_orchestrator(topics: Topics) -> list[Right]:
         Right("Write", "topic", topics.archive),
         Right("Write", "topic", topics.replies),
         Right("Write", "topic", topics.visibility),
+        Right("Read", "topic", topics.visibility, without="take out of the listings what closed long ago"),
         Right("Read", "topic", topics.workers),
         Right("Write", "topic", topics.workers),
         Right("Write", "topic", topics.dead_letter),
@@ -112,6 +114,14 @@ def _of_worker(topics: Topics, queues: Iterable[str]) -> list[Right]:
             Right("Read", "group", topics.queue_group(queue)),
         ]
     return rights
+
+
+def _of_keys(topics: Topics) -> list[Right]:
+    """Whoever comes first with a payload of a workflow makes its key."""
+    return [
+        Right("Read", "topic", topics.keys, without="read payloads that are encrypted with keys of workflows"),
+        Right("Write", "topic", topics.keys, without="encrypt payloads with keys of workflows"),
+    ]
 
 
 def _of_operator(topics: Topics) -> list[Right]:

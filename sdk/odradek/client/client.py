@@ -498,13 +498,22 @@ class Client(StandaloneActivities, Operations):
         workflow_id: str,
         *,
         terminate: bool = False,
+        despite_parent: bool = False,
         reason: str = "erased on request",
         rpc_timeout: timedelta | None = None,
     ) -> Erased:
         """Forget what closed runs of this ID were about, and delete the keys of its payloads.
 
-        ``terminate`` an open run first, else it is refused: ``RPCError`` (ODR-252). Twice is once. What is left are IDs
-        and times, for a day at most, and records that topics keep for their retention; those say nothing where
-        ``WorkflowKeyCodec`` encrypts payloads.
+        ``terminate`` an open run first, else it is refused: ``RPCError`` (ODR-252). So is a child with keys of its own
+        whose parent is open (ODR-257), unless ``despite_parent``: that needs the child's result, and cannot go on
+        without. Twice is once. What is left are IDs and times, for a day at most, and records that topics keep for
+        their retention; those say nothing where ``WorkflowKeyCodec`` encrypts payloads.
         """
-        return await erase(self, workflow_id, terminate=terminate, reason=reason, rpc_timeout=rpc_timeout)
+        return await erase(
+            self,
+            workflow_id,
+            terminate=terminate,
+            despite_parent=despite_parent,
+            reason=reason,
+            rpc_timeout=rpc_timeout,
+        )

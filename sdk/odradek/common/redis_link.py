@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from prometheus_client import Gauge
@@ -19,6 +22,9 @@ UP: Final = Gauge(
     "1 while Redis answers, 0 while it is away, and work goes on without; absent where none is configured",
     ["namespace", "used_by"],
 )
+_LOCK: Final = threading.Lock()
+_LINKS: Final[Counter[tuple[str, str]]] = Counter()
+"""That are open, by the labels of the gauge."""
 
 
 def redis_at(url: str, answer_seconds: float) -> Any:
@@ -52,7 +58,10 @@ class RedisLink:
         self._error: type[Exception] = redis.RedisError
         self._shown = self.client.connection_pool.connection_kwargs.get("host", "its address")
         self._without = without
-        self._up = UP.labels(namespace, used_by)
+        self._labels = (namespace, used_by)
+        with _LOCK:
+            _LINKS[self._labels] += 1
+        self._up = UP.labels(*self._labels)
         self._up.set(1)
         self._away_until = 0.0
         self._was_away = False
@@ -77,11 +86,17 @@ class RedisLink:
                     "ODR-146: Redis at %s is away (%s): %s, until it is back", self._shown, error, self._without
                 )
             return None
+        self._up.set(1)
         if self._was_away:
             self._was_away = False
-            self._up.set(1)
             _logger.info("Redis at %s is back", self._shown)
         return value
 
     def close(self) -> None:
+        """Once. The gauge goes with the last of a process."""
         self.client.close()
+        with _LOCK:
+            _LINKS[self._labels] -= 1
+            if not _LINKS[self._labels]:
+                with suppress(KeyError):  # some versions of the library raise it
+                    UP.remove(*self._labels)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from odradek.log.errors import SettingFileUnreadable, SettingsContradict
+from odradek.log.kafka_secrets import FileSecret, hidden, is_secret
 from odradek.log.kafka_security import ENVIRONMENT, OAUTH_METHOD
 
 PREFIX: Final = "ODRADEK_"
 _SUFFIXES: Final = frozenset({".properties", ".conf", ".config", ".cfg", ".ini", ".env", ".txt"})
 _FROM_FILES: Final = ("sasl_password", "oauth_client_secret", "ssl_key_password")
 """Secrets, which may stand in a file that ``…_file`` names."""
+_OF_SECURITY: Final = tuple(f"{PREFIX}{group}_" for group in ("SECURITY", "SASL", "OAUTH", "SSL"))
+"""All variables that begin so are ours: one that is none of them is a slip, and not somebody else's."""
+
+_IN_FILE: Final = re.compile(r"^\s*(?:export\s+)?(\w+)\s*=", re.MULTILINE)
 
 
 class ConnectionSettings(BaseSettings):
@@ -28,7 +37,8 @@ class ConnectionSettings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, frozen=True
     )
 
-    log: str | None = None
+    log: str | None = Field(default=None, repr=False)
+    """An address, in which credentials are refused later."""
     namespace: str | None = None
     log_config: SecretStr | None = None
     """librdkafka settings: KEY=VALUE, or files of them, with spaces between."""
@@ -53,22 +63,39 @@ class ConnectionSettings(BaseSettings):
     ssl_key_file: str | None = None
     ssl_key_password: SecretStr | None = None
     ssl_key_password_file: str | None = None
+    access_check: str | None = None
+    """Whether roles ask what they may do before they begin: on (the default) or off."""
 
     @classmethod
     def read(cls, variables: Mapping[str, str] | None = None, env_file: str | None = None) -> Self:
-        """From the environment, in which ``variables`` go before what it says. Raises ``SettingFileUnreadable``."""
+        """From the environment, in which ``variables`` go before what it says.
+
+        Raises ``SettingFileUnreadable``, and ``SettingsContradict`` for a variable of security that there is not.
+        """
         given: dict[str, Any] = {
             name.removeprefix(PREFIX).lower(): value or None
             for name, value in (variables or {}).items()
             if name.startswith(PREFIX)
         }
         file = env_file or given.pop("env_file", None) or _EnvFile().env_file
-        if file is not None:
-            _text(PREFIX + "ENV_FILE", file)  # a file that is not there would be passed over
+        written = "" if file is None else _text(PREFIX + "ENV_FILE", file)  # one that is not there would be passed over
+        cls._check_names([*(variables or {}), *os.environ, *_IN_FILE.findall(written)])
         return cls(_env_file=file, **given)  # type: ignore[call-arg]
 
+    @classmethod
+    def _check_names(cls, names: Iterable[str]) -> None:
+        known = [f"{PREFIX}{field.upper()}" for field in cls.model_fields]
+        for name in names:
+            if name.startswith(_OF_SECURITY) and name not in known:
+                near = get_close_matches(name, known, 1)
+                step = f"perhaps {near[0]} was meant" if near else "docs/how-to/secure-kafka.md has all of them"
+                raise SettingsContradict(name, "is no variable that anybody reads", step)
+
     def kafka(self) -> dict[str, str]:
-        """All of it in librdkafka's terms. Raises ``SettingsInvalid``, and ``ValueError`` for ``log_config``."""
+        """All of it in librdkafka's terms; a ``repr`` of it shows no secret.
+
+        Raises ``SettingsInvalid``, and ``ValueError`` for ``log_config``.
+        """
         config = self._from_log_config()
         for name, variable in ENVIRONMENT.items():
             value = self._value(variable.removeprefix(PREFIX).lower())
@@ -80,7 +107,7 @@ class ConnectionSettings(BaseSettings):
             config.setdefault("sasl.mechanism", "OAUTHBEARER")
         if "security.protocol" not in config and (implied := _implied_protocol(config)):
             config["security.protocol"] = implied
-        return config
+        return hidden(config)
 
     def _from_log_config(self) -> dict[str, str]:
         given = self.log_config.get_secret_value() if self.log_config else ""
@@ -97,7 +124,8 @@ class ConnectionSettings(BaseSettings):
         variable = PREFIX + field.upper()
         if value is not None:
             raise SettingsContradict(variable, f"and {variable}_FILE are both set", "unset one of them")
-        return _text(f"{variable}_FILE", path).rstrip("\r\n")
+        read = partial(_secret_in, f"{variable}_FILE", path)
+        return FileSecret(read(), read)
 
 
 class _EnvFile(BaseSettings):
@@ -110,6 +138,14 @@ def _implied_protocol(config: Mapping[str, str]) -> str | None:
     if any(name.startswith("sasl.") or name == "oauth_cb" for name in config):
         return "SASL_SSL"
     return "SSL" if any(name.startswith("ssl.") for name in config) else None
+
+
+def _secret_in(variable: str, path: str) -> str:
+    return _text(variable, path).rstrip("\r\n")
+
+
+def _setting_in(path: str, name: str) -> str:
+    return read_log_config(path)[name]
 
 
 def _text(variable: str, path: str) -> str:
@@ -129,14 +165,17 @@ def read_log_config(given: str) -> dict[str, str]:
         lines = [line.strip() for line in path.read_text().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise _wrong(given, f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    settings = {}
+    settings: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         if line and not line.startswith(("#", "!")):
             key, equals, value = line.partition("=")
             if not equals:
                 raise _wrong(given, f'has no "=" in line {number}')
             settings[key.strip()] = value.strip()
-    return settings
+    secrets = {
+        name: FileSecret(settings[name], partial(_setting_in, given, name)) for name in settings if is_secret(name)
+    }
+    return {**settings, **secrets}
 
 
 def _there(path: Path) -> bool:

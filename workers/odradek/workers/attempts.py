@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from odradek.workers.context import AttemptContext
 
-AttemptKey = tuple[str, int, int]
-"""Run ID, number of the activity in the run, attempt."""
+AttemptKey = tuple[str, str, int, int]
+"""Namespace (a copy of it has the same runs), run ID, number of the activity in the run, attempt."""
 
 
 class StopReason(StrEnum):
@@ -114,7 +114,7 @@ class Attempt:
 
     @property
     def key(self) -> AttemptKey:
-        return self.task.run_id, self.task.seq, self.task.attempt
+        return self.task.namespace, self.task.run_id, self.task.seq, self.task.attempt
 
 
 class Running:

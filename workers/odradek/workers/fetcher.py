@@ -408,7 +408,7 @@ class Fetcher(threading.Thread):
                 _logger.warning("a notice to this worker cannot be read: %s", error)
                 continue
             if isinstance(body, AttemptRevoked):
-                self._revoke(body)
+                self._revoke(record.topic.rpartition(".")[0], body)
         if controlled:
             self._follow_control()
 
@@ -431,8 +431,8 @@ class Fetcher(threading.Thread):
             _logger.info('task queue "%s" goes on', self._queue)
         self._call(self._on_control, control)
 
-    def _revoke(self, notice: AttemptRevoked) -> None:
-        attempt = self._intake.open.get((notice.run_id, notice.seq, notice.attempt))
+    def _revoke(self, namespace: str, notice: AttemptRevoked) -> None:
+        attempt = self._intake.open.get((namespace, notice.run_id, notice.seq, notice.attempt))
         if attempt is None:
             return
         try:

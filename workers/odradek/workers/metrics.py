@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from odradek.common.distributions import Distribution
+from odradek.common.labels import NAMES_MAX, OTHERS
 
 _QUEUE_LABELS: Final = ("namespace", "task_queue")
 _TYPE_LABELS: Final = (*_QUEUE_LABELS, "activity_type")
@@ -57,9 +58,11 @@ class QueueStats:
         return Gauges(*(sum(values) for values in zip(Gauges(), *each, strict=True)))
 
     def of(self, activity_type: str) -> TypeStats:
+        """Of a type, as a task names it: a dynamic activity takes any."""
         found = self.types.get(activity_type)
         if found is None:
-            found = self.types[activity_type] = TypeStats()
+            shown = activity_type if len(self.types) < NAMES_MAX else OTHERS
+            found = self.types.setdefault(shown, TypeStats())
         return found
 
 

@@ -27,8 +27,11 @@ return granted
 class SharedState:
     """Of one namespace. Its methods block for a moment, and may be called from any thread."""
 
-    def __init__(self, url: str, namespace: str, *, finished_seconds: float = 3600.0) -> None:
-        """Raises ``ImportError`` naming the extra, and ``ValueError`` for a URL that is none."""
+    def __init__(self, url: str, namespace: str, *, topic_id: str = "", finished_seconds: float = 3600.0) -> None:
+        """``topic_id``: of the queue; what was finished for one of the same name that is gone says nothing of this one.
+
+        Raises ``ImportError`` naming the extra, and ``ValueError`` for a URL that is none.
+        """
         self._link = RedisLink(
             url,
             "limits of queues are divided by partitions, and repeated deliveries may run again",
@@ -38,6 +41,7 @@ class SharedState:
         )
         self._redis = self._link.client
         self._prefix = f"odradek:{namespace}:"
+        self._topic_id = topic_id
         self._finished_seconds = int(finished_seconds)
         self._moments = self._redis.register_script(_MOMENTS)
 
@@ -75,5 +79,4 @@ class SharedState:
         self._link.close()
 
     def _key(self, attempt: AttemptKey) -> str:
-        run_id, seq, number = attempt
-        return f"{self._prefix}done:{run_id}:{seq}:{number}"
+        return f"{self._prefix}done:{self._topic_id}:{':'.join(map(str, attempt))}"

@@ -185,10 +185,10 @@ class ActivityWorker:
     # --------------------------------------------------------------------------------------------------- the parts
 
     async def _start(self) -> _Parts:
-        await asyncio.to_thread(ensure_queue, self._namespace, self.task_queue)
+        queue = await asyncio.to_thread(ensure_queue, self._namespace, self.task_queue)
         self._started_ms = self._clock.now_ms()
         note_role("worker")
-        parts = _Parts(self)
+        parts = _Parts(self, queue.topic_id)
         parts.sender.start()
         parts.fetcher.start()
         _logger.info(
@@ -254,7 +254,7 @@ class ActivityWorker:
 class _Parts:
     """What exists while a worker runs."""
 
-    def __init__(self, worker: ActivityWorker) -> None:
+    def __init__(self, worker: ActivityWorker, topic_id: str) -> None:
         loop = asyncio.get_running_loop()
         settings, running, worker_id = worker._settings, worker._running, worker.worker_id
         namespace, converter = worker._namespace, worker._converter
@@ -294,7 +294,10 @@ class _Parts:
         self.shared = None
         if settings.redis:
             self.shared = SharedState(
-                settings.redis, namespace.topics.namespace, finished_seconds=settings.finished_seconds
+                settings.redis,
+                namespace.topics.namespace,
+                topic_id=topic_id,
+                finished_seconds=settings.finished_seconds,
             )
         self._worker = worker
         self._share = 1.0

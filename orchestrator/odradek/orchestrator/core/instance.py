@@ -259,6 +259,7 @@ class WorkflowInstance(Runtime):
         self._messages.clear()
         self._children = self._handlers = self.steps = None
         self._timers.clear()
+        self._loop.leave()
         del self._loop
 
     inbound: WorkflowInboundInterceptor | None = None

@@ -180,13 +180,20 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         before = events._get_running_loop()
         events._set_running_loop(self)
         try:
-            for task in self.tasks:
-                if not task.done():
-                    _close(task)
+            pending = [task for task in self.tasks if not task.done()]
+            for task in pending:
+                _close(task)
+            for task in pending:
+                _forget(task._fut_waiter)  # type: ignore[attr-defined]
+                _forget(task)
         finally:
             self._ready.clear()
             self.tasks.clear()
             events._set_running_loop(before)
+
+    def leave(self) -> None:
+        """Let go of the run, once closed: futures that wait for one another may hold the loop for long."""
+        self.odradek_runtime = self._host = None  # type: ignore[assignment]
 
 
 CLOSES_MAX = 100
@@ -208,6 +215,13 @@ def _close(task: OrderedTask[Any]) -> None:
             return
     # Left to the collector, what remains of it would run in the middle of another workflow, and act in its name.
     _UNDYING.append(coroutine)
+
+
+def _forget(future: asyncio.Future[Any] | None) -> None:
+    """Let go of who waits for it: they hold each other, and the collector comes rarely."""
+    if future is not None and not future.done():
+        # Not the task's own, which would have a say in it. Its callbacks are cleared with what is ready.
+        asyncio.Future.cancel(future)
 
 
 for _name in INSTEAD:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -44,8 +45,11 @@ def write_backup(path: Path, source: Source) -> int:
             yield entry._asdict()
 
     try:
+        unfinished.touch(mode=0o600)  # it holds what the topics hold
         with unfinished.open("wb") as out:
             fastavro.writer(out, _SCHEMA, counted(), codec="deflate", metadata={_HEADER: header})
+            out.flush()
+            os.fsync(out.fileno())
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -9,23 +9,25 @@ import dataclasses
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from odradek.log import Log, LogUnavailable, Record
-from odradek.log.namespace import Namespace, open_namespace, write_facts
+from odradek.log.namespace import Namespace, each_to_end, open_namespace, write_facts
 from odradek.orchestrator.core import keys
 from odradek.orchestrator.core.shard import ENDED
 from odradek.orchestrator.core.workflow import Workflow
 from odradek.orchestrator.image import PartitionImage, SeenWorkflow, read_partition
 from odradek.orchestrator.transfer.entries import Entry, Header, Source
-from odradek.orchestrator.transfer.errors import CopyDiffers, NamespaceExists, RunsDamaged
-from odradek.orchestrator.transfer.translation import Digest, message_of, records_of, renamed
+from odradek.orchestrator.transfer.errors import CopyDiffers, CopyUnfinished, NamespaceExists, RunsDamaged
+from odradek.orchestrator.transfer.translation import Digest, is_tied, message_of, records_of, renamed
 from odradek.schemas import records as r
 from odradek.schemas.errors import UnreadableRecord
-from odradek.schemas.topics import Topics
+from odradek.schemas.topics import Topics, TopicSpec
 
 IN_FLIGHT_MAX: Final = 10_000
+IN_FLIGHT_BYTES_MAX: Final = 64 * 1024 * 1024
 _WAIT_SECONDS: Final = 60.0
 
 
@@ -40,6 +42,8 @@ class Copied:
     archived: int = 0
     damaged: list[tuple[str, str]] = field(default_factory=list)
     """Workflow and run IDs of what was left out."""
+    tied: list[tuple[str, str]] = field(default_factory=list)
+    """Workflow and run IDs of open runs that depend on the old name of their namespace."""
 
 
 def copy(
@@ -54,7 +58,8 @@ def copy(
 ) -> Copied:
     """Make ``name`` from the source, and read it again to compare.
 
-    Raises ``NamespaceExists``, ``RunsDamaged``, ``CopyDiffers``, and what the source raises.
+    Raises ``NamespaceExists``, ``RunsDamaged``, ``CopyDiffers``, and what the source raises; what it has written then
+    cannot be promoted.
     """
     header = source.header
     target = _made(log, name, header, partitions or header.partitions, replication, schema_registry)
@@ -62,12 +67,13 @@ def copy(
     try:
         for entry in source.entries():
             writing.take(entry)
-        writing.finish()
+        writing.settle()
+        found = digest_of(target)
+        if found != writing.done.digest:
+            raise CopyDiffers(name, str(found), str(writing.done.digest))
+        writing.seal()
     finally:
         writing.close()
-    found = digest_of(target)
-    if found != writing.done.digest:
-        raise CopyDiffers(name, str(found), str(writing.done.digest))
     return writing.done
 
 
@@ -82,6 +88,15 @@ def digest_of(namespace: Namespace) -> Digest:
     return digest
 
 
+def check_sealed(namespace: Namespace) -> None:
+    """Raises ``CopyUnfinished`` where the copy broke off, or is not what was read."""
+    log, topic = namespace.log, namespace.topics.history
+    for partition in range(namespace.partitions):
+        last = [record.key for record in each_to_end(log, topic, partition, log.offsets(topic, partition).end - 1)]
+        if not (last and (last[-1] or b"").startswith(keys.CHECKPOINT)):
+            raise CopyUnfinished(namespace.topics.namespace, partition)
+
+
 def _made(
     log: Log, name: str, header: Header, partitions: int, replication: int | None, schema_registry: str | None
 ) -> Namespace:
@@ -92,10 +107,17 @@ def _made(
         raise NamespaceExists(name, ours)
     specs = topics.specs(partitions, replication=replication)
     specs += [topics.tasks_spec(queue, count, replication=replication) for queue, count in header.queues.items()]
-    log.create_topics(specs)
+    kept = {f"{name}.{part}": retention_ms for part, retention_ms in header.retention_ms.items()}
+    log.create_topics([_keeping(spec, kept.get(spec.name)) for spec in specs])
     facts = r.NamespaceFacts(partitions, header.feature_level, stands_by=True)
     write_facts(log, topics, facts, schema_registry)
     return open_namespace(log, name, schema_registry=schema_registry)
+
+
+def _keeping(spec: TopicSpec, retention_ms: int | None) -> TopicSpec:
+    if retention_ms is None:
+        return spec
+    return dataclasses.replace(spec, retention_ms=None if retention_ms < 0 else retention_ms)
 
 
 class _Copy:
@@ -108,9 +130,10 @@ class _Copy:
         self._now_ms = int(time.time() * 1000)
         self._appender = target.log.appender()
         self._failure: Exception | None = None
+        self._bytes_in_flight = 0
         self._image = PartitionImage(target.codec)
         self._inbox: list[Entry] = []
-        self._shown: dict[tuple[str, str], r.VisibilityRecord] = {}
+        self._shown: dict[bytes | None, r.VisibilityRecord] = {}
         self._archived: dict[tuple[int, int], tuple[int, int]] = {}
         self._last = [-1] * target.partitions
         self._claims = [self._claim(partition) for partition in range(target.partitions)]
@@ -142,11 +165,14 @@ class _Copy:
             self._has_keys = True
         self._append(self._topics.keys, 0, entry.key, self._again(r.DataKeyRecord, entry.value))
 
-    def finish(self) -> None:
-        """Say in each partition that the claim has ended in order, and how far what it wrote is settled."""
+    def settle(self) -> None:
+        """All of it is durable. Raises ``RunsDamaged``."""
         self._settle()
         if self.done.damaged and not self._skips_damaged:
             raise RunsDamaged(self._rename[0], self.done.damaged)
+
+    def seal(self) -> None:
+        """Say in each partition that the claim has ended in order, and how far what it wrote is settled."""
         for partition, claim in enumerate(self._claims):
             v = self._last[partition]
             self._history(partition, keys.mark(claim), r.Mark(ENDED), v=v)
@@ -169,9 +195,17 @@ class _Copy:
             self._write_inputs(seen.workflow, waiting.pop(seen.workflow.id, []))
         for entries in waiting.values():
             self._write_inputs(None, entries)
-        for (workflow_id, run_id), record in self._shown.items():
+        self._write_listings()
+
+    def _write_listings(self) -> None:
+        newest = {}
+        for shown in sorted(self._shown.values(), key=lambda shown: (shown.claim, shown.n)):
+            newest[shown.workflow_id, shown.run_id] = shown
+        for run in self.done.damaged:
+            newest.pop(run, None)
+        for (workflow_id, run_id), shown in newest.items():
             home = self._target.partition(workflow_id)
-            moved = self._moved(record, claim=self._claims[home])
+            moved = dataclasses.replace(renamed(shown, *self._rename), claim=self._claims[home])
             key = f"{run_id}\0{self._claims[home]}".encode()
             self._append(self._topics.visibility, home, key, self._target.codec.encode(moved))
         self._shown = {}
@@ -179,6 +213,8 @@ class _Copy:
     def _write_workflow(self, seen: SeenWorkflow) -> None:
         workflow = seen.workflow
         self.done.damaged += [(workflow.id, run_id) for run_id in workflow.damaged]
+        if self._rename[0] != self._rename[1] and workflow.live is not None:
+            self.done.tied += [(workflow.id, workflow.live.run.run_id)] * is_tied(workflow.live.run, self._rename[0])
         home = self._target.partition(workflow.id)
         for key, body in records_of(seen, self._claims[home], self._rename, self._place):
             self._history(home, key, body)
@@ -199,18 +235,10 @@ class _Copy:
 
     def _see(self, entry: Entry) -> None:
         if entry.value is None:
+            self._shown.pop(entry.key, None)
             return
-        try:
-            record = self._target.codec.decode(r.VisibilityRecord, entry.value)
-        except UnreadableRecord:
-            return
-        run = record.workflow_id, record.run_id
-        before = self._shown.get(run)
-        if before is None or (before.claim, before.n) <= (record.claim, record.n):
-            self._shown[run] = record
-
-    def _moved(self, record: r.VisibilityRecord, *, claim: int) -> r.VisibilityRecord:
-        return dataclasses.replace(renamed(record, *self._rename), claim=claim)
+        with suppress(UnreadableRecord):
+            self._shown[entry.key] = self._target.codec.decode(r.VisibilityRecord, entry.value)
 
     # ------------------------------------------------------------------------------------------ the archive
 
@@ -262,7 +290,10 @@ class _Copy:
         value: bytes | None,
         then: Callable[[int], None] = lambda offset: None,
     ) -> None:
+        size = len(key or b"") + len(value or b"")
+
         def appended(offset: int | None, error: Exception | None) -> None:
+            self._bytes_in_flight -= size
             if error is not None or offset is None:
                 self._failure = (
                     self._failure or error or LogUnavailable(self._target.log.address, "an offset is unknown")
@@ -270,9 +301,10 @@ class _Copy:
             else:
                 then(offset)
 
+        self._bytes_in_flight += size
         self._appender.append(topic, partition, key, value, appended)
-        if self._appender.in_flight > IN_FLIGHT_MAX:
-            self._appender.poll(0.1)
+        if self._appender.in_flight > IN_FLIGHT_MAX or self._bytes_in_flight > IN_FLIGHT_BYTES_MAX:
+            self._settle()
         self._check()
 
     def _settle(self) -> None:

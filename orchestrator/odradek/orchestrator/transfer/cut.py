@@ -45,13 +45,14 @@ class Cut:
                 for name in log.topics(topics.tasks_prefix)
             },
             int(time.time() * 1000),
+            _retention_ms(namespace),
         )
 
     @property
     def size(self) -> int:
         """About how many offsets there are to read."""
         log, topics = self._namespace.log, self._namespace.topics
-        counted = (topics.archive, topics.history, topics.visibility)
+        counted = (topics.archive, *(topics.history, topics.visibility) * 2)
         ranges = [log.offsets(topic, number) for topic in counted for number in range(self._namespace.partitions)]
         return sum(end - begin for begin, end in ranges)
 
@@ -65,7 +66,7 @@ class Cut:
             if is_control(record.key or b""):
                 yield _entry("control", record)
         if self._namespace.log.topic(topics.keys) is not None:
-            yield from self._all("key", topics.keys, 0)
+            yield from self._last_of_each("key", topics.keys, 0)
         for partition in partitions:
             yield from self._partition(partition)
         if self._history_ends() != before:
@@ -74,12 +75,22 @@ class Cut:
     def _partition(self, partition: int) -> Iterator[Entry]:
         log, topics, x = self._namespace.log, self._namespace.topics, -1
         inbox = log.offsets(topics.inbox, partition)
-        for entry in self._all("history", topics.history, partition):
+        for entry in self._last_of_each("history", topics.history, partition):
             x = max(x, self._taken_in(entry, inbox.end))
             yield entry
         yield from self._all("inbox", topics.inbox, partition, x + 1)
-        yield from self._all("visibility", topics.visibility, partition)
+        yield from self._last_of_each("visibility", topics.visibility, partition)
         yield Entry("end", partition, -1, 0, None, None)
+
+    def _last_of_each(self, part: str, topic: str, partition: int) -> Iterator[Entry]:
+        """What compaction is going to leave: what was erased, or said anew, is not carried on."""
+        last: dict[bytes | None, int] = {}
+        for entry in self._all(part, topic, partition):
+            if entry.value is None:
+                last.pop(entry.key, None)
+            else:
+                last[entry.key] = entry.offset
+        yield from (entry for entry in self._all(part, topic, partition) if last.get(entry.key) == entry.offset)
 
     def _taken_in(self, entry: Entry, inbox_end: int) -> int:
         if entry.value is not None:
@@ -133,3 +144,13 @@ def _entry(part: str, record: Record) -> Entry:
 def _partitions(namespace: Namespace, topic: str) -> int:
     info = namespace.log.topic(topic)
     return info.partitions if info else namespace.partitions
+
+
+def _retention_ms(namespace: Namespace) -> dict[str, int]:
+    log, topics = namespace.log, namespace.topics
+    found = {}
+    for name in (topics.archive, topics.replies, topics.dead_letter, *log.topics(topics.tasks_prefix)):
+        info = log.topic(name)
+        if info is not None and "retention.ms" in info.config:
+            found[name.removeprefix(f"{topics.namespace}.")] = int(info.config["retention.ms"])
+    return found

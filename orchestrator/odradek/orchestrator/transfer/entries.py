@@ -7,7 +7,7 @@ partition's history, what of its inbox has not been taken in, and its visibility
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 
@@ -33,6 +33,8 @@ class Header:
     queues: dict[str, int]
     """Task queues with their partitions."""
     taken_ms: int
+    retention_ms: dict[str, int] = field(default_factory=dict)
+    """Of the topics that forget by time, by their names without the namespace's; -1: for ever."""
 
 
 class Source(Protocol):

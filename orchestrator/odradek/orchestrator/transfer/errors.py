@@ -4,7 +4,8 @@ LogError
 ├── NamespaceServed        ODR-246  orchestrators are at work in it
 ├── NamespaceExists        ODR-247  the name that is to be made anew is taken
 ├── RunsDamaged            ODR-249  histories that cannot be read
-└── CopyDiffers            ODR-250  what was written is not what was read
+├── CopyDiffers            ODR-250  what was written is not what was read
+└── CopyUnfinished         ODR-251  a restore or a copy that did not come to its end
 ValueError
 └── BackupUnreadable       ODR-248  this is no backup, or not a whole one
 """
@@ -84,3 +85,17 @@ class CopyDiffers(LogError):
             wanted,
         )
         self.namespace, self.found, self.wanted = namespace, found, wanted
+
+
+class CopyUnfinished(LogError):
+    code = "ODR-251"
+
+    def __init__(self, namespace: str, partition: int) -> None:
+        super().__init__(
+            f'{self.code}: namespace "{namespace}" is no whole copy (partition {partition} lacks the record that ends '
+            "one): the restore or the copy broke off, or found that it differs, so it cannot be promoted. Delete its "
+            "topics, and do it again",
+            namespace,
+            partition,
+        )
+        self.namespace, self.partition = namespace, partition

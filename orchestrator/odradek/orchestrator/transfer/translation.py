@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from odradek.orchestrator.core import keys
-from odradek.orchestrator.core.run import NO_CLAIM, Activity
+from odradek.orchestrator.core.run import NO_CLAIM, Activity, Run
 from odradek.orchestrator.core.workflow import LiveRun, Workflow
 from odradek.orchestrator.image import SeenWorkflow
 from odradek.schemas import records as r
@@ -37,6 +37,7 @@ Place = Callable[[r.ArchivePart], r.ArchivePart | None]
 def records_of(seen: SeenWorkflow, claim: int, rename: tuple[str, str], place: Place) -> Iterator[Written]:
     """What the new history says of a workflow; ``rename`` are the namespace's old name and its new one."""
     workflow = seen.workflow
+    taken = _taken_in(workflow)
     for live in unsummarised(workflow):
         for key, body in _chunks(seen, live, claim):
             yield key, renamed(body, *rename)
@@ -47,7 +48,8 @@ def records_of(seen: SeenWorkflow, claim: int, rename: tuple[str, str], place: P
         parts = [place(part) for part in summary.archive]
         found = [part for part in parts if part is not None]
         archive = found if len(found) == len(parts) else []
-        moved = dataclasses.replace(summary, inbox_offset=-1, archive=archive)
+        # Before the new inbox, and in their order: of two that closed in one millisecond the later is the latest.
+        moved = dataclasses.replace(summary, inbox_offset=summary.inbox_offset - taken - 1, archive=archive)
         yield keys.summary(workflow.id, run_id, claim), renamed(moved, *rename)
 
 
@@ -105,23 +107,44 @@ def message_of(
     body = record.body
     if isinstance(body, _ASKS) or (isinstance(body, _OF_WORKERS) and not getattr(body, "detached", False)):
         return None
-    if workflow is not None and (offset <= _taken_in(workflow) or _remembers(workflow, body)):
+    if workflow is not None and (_is_taken_in(workflow, offset, body) or _remembers(workflow, body)):
         return None
-    request, origin = getattr(body, "request", None), getattr(body, "origin", None)
+    return renamed(dataclasses.replace(record, body=_asked_anew(body, time_ms, now_ms)), *rename)
+
+
+def _asked_anew(body: Any, time_ms: int, now_ms: int) -> Any:
+    """Nobody waits for the answer where the old replies went."""
     changes: dict[str, Any] = {}
-    if request is not None:
-        # Nobody waits for the answer where the old replies went.
+    if (request := getattr(body, "request", None)) is not None:
         changes["request"] = _renewed(dataclasses.replace(request, reply_partition=-1), time_ms, now_ms)
-    if origin is not None:
+    if (origin := getattr(body, "origin", None)) is not None:
         changes["origin"] = _renewed(origin, time_ms, now_ms)
-    body = dataclasses.replace(body, **changes) if changes else body
-    return renamed(dataclasses.replace(record, body=body), *rename)
+    if isinstance(body, r.StartWorkflow):
+        changes["wait_result"] = False
+        changes["update"] = _asked_anew(body.update, time_ms, now_ms)
+    return dataclasses.replace(body, **changes) if changes else body
+
+
+def _is_taken_in(workflow: Workflow, offset: int, body: Any) -> bool:
+    """Inputs of a workflow are taken in one by one and in their order."""
+    last = _taken_in(workflow)
+    if offset == last and isinstance(body, r.StartWorkflow) and body.id_conflict_policy == "terminate-existing":
+        # It ends the run that is in its way, which says so, and comes again when that end is durable.
+        found = [status for at, status in _runs(workflow) if at == offset]
+        return found != [r.RunStatus.TERMINATED]
+    return offset <= last
 
 
 def _taken_in(workflow: Workflow) -> int:
-    """Inputs of a workflow are taken in one by one and in their order."""
-    runs = [live.run.inbox_offset for live in unsummarised(workflow)]
-    return max([-1, *runs, *(summary.inbox_offset for summary in workflow.closed.values())])
+    return max([-1, *(at for at, _ in _runs(workflow))])
+
+
+def _runs(workflow: Workflow) -> Iterator[tuple[int, str]]:
+    """The last inbox offset that each has taken in, and its status."""
+    for live in unsummarised(workflow):
+        yield live.run.inbox_offset, live.run.status
+    for summary in workflow.closed.values():
+        yield summary.inbox_offset, summary.status
 
 
 def _remembers(workflow: Workflow, body: Any) -> bool:
@@ -165,6 +188,17 @@ def _renamed(value: Any, old: str, new: str) -> Any:
         if found is not None:
             changes[field.name] = found
     return dataclasses.replace(value, **changes) if changes else None
+
+
+def is_tied(run: Run, namespace: str) -> bool:
+    """Whether something of an open run goes on going to this name, or coming to it.
+
+    Work in a queue that is named together with its namespace; children in other namespaces, which answer to their
+    parent where it was when it began them.
+    """
+    queues = [activity.options.task_queue for activity in run.activities.values()]
+    abroad = any(child.scheduled.namespace not in ("", namespace) for child in run.children.values())
+    return abroad or any(queue.startswith(f"{namespace}:") for queue in queues)
 
 
 @dataclasses.dataclass

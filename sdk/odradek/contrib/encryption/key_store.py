@@ -10,12 +10,13 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from odradek.converter import KeyErased, KeyMismatch, KeyUnknown
-from odradek.log import Log, Record, open_log
+from odradek.log import Log, LogUnavailable, Record, open_log
 from odradek.log.data_keys import forget_keys, record_key
 from odradek.log.namespace import Namespace, append_all, open_namespace
 from odradek.schemas.errors import UnreadableRecord
@@ -24,6 +25,8 @@ from odradek.schemas.records import DataKeyRecord
 KEY_BYTES: Final = 32
 FRESH_SECONDS: Final = 1.0
 """A key that was read longer ago is used for new payloads only after a look whether it was erased meanwhile."""
+ERASED_SECONDS: Final = 60.0
+"""A key that is in memory is used to read for so long at most without a look whether it was erased meanwhile."""
 _POLL_SECONDS: Final = 1.0
 
 
@@ -63,7 +66,7 @@ class TopicKeyStore(KeyStore):
         self._opened: Namespace | None = None
         self._lock = threading.RLock()
         self._at = 0
-        self._read_at = float("-inf")
+        self._read_at = self._looked_at = float("-inf")
         self._by_subject: dict[str, str] = {}
         self._keys: dict[str, bytes] = {}
         """As they are wrapped: what is not in use is not in the clear."""
@@ -81,13 +84,17 @@ class TopicKeyStore(KeyStore):
         with self._lock:
             if key_id not in self._keys:
                 self._read_on()
+            elif time.monotonic() - max(self._read_at, self._looked_at) > ERASED_SECONDS:
+                self._looked_at = time.monotonic()
+                with suppress(LogUnavailable):  # nothing can have been erased now, either
+                    self._read_on()
             if key_id not in self._keys:
                 raise KeyErased(key_id)
             return self._unwrapped(key_id)
 
     def erase(self, subject: str) -> int:
         with self._lock:
-            count = forget_keys(self._namespace(), [subject])
+            count = forget_keys(self._namespace(), subject)
             self._read_on()
             return count
 

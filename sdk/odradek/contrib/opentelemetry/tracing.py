@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -187,7 +188,9 @@ class _ActivityInbound(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info = activity.info()
-        attributes = {WORKFLOW_ID: info.workflow_id, RUN_ID: info.workflow_run_id, ACTIVITY_ID: info.activity_id}
+        attributes = {ACTIVITY_ID: info.activity_id}
+        if info.workflow_id is not None and info.workflow_run_id is not None:
+            attributes |= {WORKFLOW_ID: info.workflow_id, RUN_ID: info.workflow_run_id}
         context = self._root.from_headers(input.headers)
         with self._root.span(f"RunActivity:{info.activity_type}", attributes, SpanKind.SERVER, context):
             return await super().execute_activity(input)
@@ -215,6 +218,9 @@ class TracingWorkflowInboundInterceptor(WorkflowInboundInterceptor):
             except Exception as error:
                 if _workflow.is_failure_exception(error):  # any other one parks the run, which goes on later
                     self.completed_span(f"CompleteWorkflow:{kind}", exception=error)
+                raise
+            except asyncio.CancelledError:
+                self.completed_span(f"CompleteWorkflow:{kind}")
                 raise
             self.completed_span(f"CompleteWorkflow:{kind}")
             return result
