@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from odradek.cli import main
+from odradek.log import Log, Offsets
 
 REPOSITORY = Path(__file__).parents[2]
 ROOTS = ("schemas", "log", "sdk", "orchestrator", "workers", "cli")
@@ -89,6 +90,16 @@ def get(url: str) -> tuple[int, str]:
             return error.code, error.read().decode()
     except OSError as error:
         return 0, str(error)
+
+
+def everything(log: Log, name: str) -> dict[tuple[str, int], Offsets]:
+    """Where each partition of each topic begins and ends."""
+    found = {topic: log.topic(topic) for topic in log.topics(f"{name}.")}
+    return {
+        (topic, partition): log.offsets(topic, partition)
+        for topic, info in found.items()
+        for partition in range(info.partitions if info else 0)
+    }
 
 
 @pytest.fixture

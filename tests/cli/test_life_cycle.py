@@ -57,7 +57,8 @@ def test_retention_is_shown_and_changed(tmp_path: Path) -> None:
     checked = run_command(*where, "topics", "check", "--json")
     assert [(one["topic"], one["matters"]) for one in json.loads(checked.stdout)] == [("shop.archive", False)]
     assert checked.exit_code == 0
-    for wrong in ("history=1", "archive", "archive=soon", "tasks.mail=0.5", "tasks.nobody=7", "replies=0.001"):
+    no_times = ("archive", "archive=soon", "archive=inf", "archive=nan")
+    for wrong in (*no_times, "history=1", "tasks.mail=0.5", "tasks.nobody=7", "replies=0.001"):
         refused = run_command(*where, "topics", "retention", "--set", "archive=3", "--set", wrong)
         assert (refused.exit_code, "ODR-256" in refused.stderr) == (2, True), wrong
     with closing(open_log(where[1])) as log:

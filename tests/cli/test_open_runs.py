@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import secrets
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 
 from odradek.cli.open_runs import EXAMPLES_MAX, GROUPS_MAX, Findings, OpenRun, Trouble
-from odradek.log import open_log
-from odradek.log.namespace import open_namespace
+from odradek.log import Log, open_log
+from odradek.log.namespace import append_all, create_namespace, open_namespace
 from odradek.log.sqlite import SqliteLog
-from tests.cli.conftest import REPOSITORY, Fleet, run_command
+from odradek.orchestrator.core import keys
+from tests.cli.conftest import REPOSITORY, Fleet, everything, run_command
+from tests.orchestrator.partition import Owner, Partition
+from tests.transfer.works import Sleeping
 
 SHOP = "tests/cli/shop.py"
+WORKS = "tests.transfer.works"
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +125,51 @@ def test_partitions_shared_out_among_processes_say_the_same(served: Fleet, tmp_p
         del found["seconds"], found["records"]  # its owner goes on writing
         found["troubles"][0]["examples"].sort(key=lambda example: example["workflow_id"])
     assert shared == alone
+
+
+@pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
+def still(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Log, str]]:
+    """A log with a namespace that has an open run, and that nobody serves."""
+    kafka = request.param == "kafka"
+    address = f"kafka://{request.getfixturevalue('kafka_broker')}" if kafka else f"sqlite:///{tmp_path}/log.db"
+    name = f"still-{secrets.token_hex(3)}"
+    partition = Partition([Sleeping])
+    partition.start("sleeping", "Sleeping")
+    Owner(partition).run()
+    with closing(open_log(address)) as log:
+        create_namespace(log, name, partitions=1)
+        append_all(log, f"{name}.history", 0, dict(record for record in partition.history if record))
+        yield log, name
+
+
+def gate(log: Log, name: str, *arguments: str) -> Result:
+    return run_command("--log", log.address, "--namespace", name, "replay", "--open", *arguments)
+
+
+def test_no_topic_has_grown_afterwards(still: tuple[Log, str]) -> None:
+    """Whether the code fits or not."""
+    before = everything(*still)
+    assert before[f"{still[1]}.history", 0].end == 2
+    for module, status in ((WORKS, 0), (SHOP, 1)):
+        for more in ((), ("--processes", "2")):
+            done = gate(*still, module, *more)
+            assert done.exit_code == status, done.output
+            assert "1 open runs" in done.stdout
+    assert everything(*still) == before
+
+
+def test_a_history_that_cannot_be_read_is_told_apart_from_code_that_does_not_fit(still: tuple[Log, str]) -> None:
+    """It is no reason to keep the build before: that cannot read it either."""
+    log, name = still
+    append_all(log, f"{name}.history", 0, {keys.chunk("broken", "run", 1, 0): b"\2garbage"})
+    for arguments, status in (((WORKS,), 8), ((WORKS, "--skip-damaged"), 0), ((SHOP, "--skip-damaged"), 1)):
+        done = gate(log, name, *arguments)
+        assert done.exit_code == status, done.output
+        assert 'ODR-079: a history record of workflow "broken" (run run) cannot be read' in done.stdout
+        fits = int(WORKS in arguments)
+        assert f"2 open runs, {fits} replayed: {1 - fits} would park, 1 cannot be read" in done.stdout
+    found = json.loads(gate(log, name, WORKS, "--json").stdout)
+    assert (found["failed"], found["damaged"]) == (0, 1)
 
 
 def test_errors_are_said_before_anything_is_read(served: Fleet, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from odradek.cli.versions import librdkafka_version, odradek_version
 from odradek.log import ClusterInfo, Log, LogUnavailable, Record, TopicInfo
 from odradek.log.backlog import oldest_waiting_ms, read_backlog
 from odradek.log.controls import Controls
+from odradek.log.kafka_security import mechanism_of, protocol_of, risks_of
 from odradek.log.namespace import FACTS_KEY, SCHEMA_REGISTRY_VARIABLE, is_embedded, read_to_end
 from odradek.schemas.access import Right, Role, rights_of
 from odradek.schemas.codec import Codec
@@ -55,7 +56,9 @@ def check_up(common: Common, role: Role | None = None) -> Iterator[Finding]:
         return
     try:
         yield Finding("address", Level.OK, f"{common.address} answers")
-        yield from _versions(log)
+        yield from _security(common)
+        yield Finding("versions", Level.OK, _versions(log))
+        yield from _looked("cluster", lambda: _cluster(log))
         yield from _schema_registry(common)
         if common.namespace not in present:
             others = ", ".join(present) or "none"
@@ -67,15 +70,57 @@ def check_up(common: Common, role: Role | None = None) -> Iterator[Finding]:
         log.close()
 
 
-def _versions(log: Log) -> Iterator[Finding]:
+def _looked(check: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What cannot be looked at is a finding, and the rest is looked at all the same."""
+    try:
+        yield from look()
+    except Exception as error:
+        text = explain(error).text
+        if "ODR-229" in text:  # a right of who asks is missing, which says nothing of what was to be seen
+            yield Finding(check, Level.WARN, text, "Could not be looked at by this principal.")
+        else:
+            yield Finding(check, Level.FAIL, text, "Could not be looked at; the log's own tools may tell.")
+
+
+def _security(common: Common) -> Iterator[Finding]:
+    """Of brokers: how they are spoken to."""
+    _, kafka, servers = common.address.partition("kafka://")
+    if not kafka:
+        return
+    config = common.kafka_config()
+    risks = risks_of(config)
+    yield from (Finding("security", Level.WARN, problem, f"{step}.") for problem, step in risks)
+    protocol, mechanism = protocol_of(config), mechanism_of(config)
+    if protocol != "PLAINTEXT":
+        if not risks:
+            yield Finding("security", Level.OK, f"{protocol}{mechanism and f' with {mechanism}'}")
+        return
+    nearby = all(_is_this_host(server) for server in servers.split(","))
+    text = "PLAINTEXT: everybody on the network can read all of it, and nobody says who they are"
+    advice = "For more than trying out use SASL_SSL, or SSL with certificates: docs/how-to/secure-kafka.md."
+    yield Finding("security", Level.OK if nearby else Level.WARN, text, advice)
+
+
+def _is_this_host(server: str) -> bool:
+    host = server.rpartition(":")[0].strip("[]")
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _versions(log: Log) -> str:
     client = f", librdkafka {librdkafka_version()}" if not is_embedded(log) else ""
-    yield Finding("versions", Level.OK, f"odradek {odradek_version()}, schema version {SCHEMA_VERSION}{client}")
+    return f"odradek {odradek_version()}, schema version {SCHEMA_VERSION}{client}"
+
+
+def _cluster(log: Log) -> Iterator[Finding]:
     cluster = log.cluster()
     if cluster is None:
         return
     kept = cluster.config.get("offsets.retention.minutes")
     text = f"cluster {cluster.id}, {len(cluster.brokers)} brokers ({some(list(cluster.brokers))}){_generation(cluster)}"
-    if kept is not None and int(kept) < OFFSETS_MINUTES:
+    if kept is None:
+        text += "; they do not tell this principal how long they keep the offsets of groups (7 days or more will do)"
+        yield Finding("cluster", Level.OK, text)
+    elif int(kept) < OFFSETS_MINUTES:
         text += f"; they forget a group's offsets after {duration(int(kept) * 60)}"
         advice = "Set offsets.retention.minutes to 10080 or more, or workers run again what they had done."
         yield Finding("cluster", Level.WARN, text, advice)
@@ -112,7 +157,8 @@ class _Namespace:
         self.role = role
         self.name = name
         self.topics = Topics(name)
-        self.now_ms = 0
+        self.now_ms = time.time() * 1000
+        """By the log's clock, as soon as that has been asked."""
         self.orchestrators: list[str] = []
         self.controls = Controls(Codec())
         self.workers: dict[str, list[WorkerLease]] = {}
@@ -129,12 +175,7 @@ class _Namespace:
             ("workflows", self._paused_types),
         ]
         for check, look in checks:
-            try:
-                yield from look()
-            except Exception as error:
-                yield Finding(
-                    check, Level.FAIL, explain(error).text, "Could not be looked at; the log's own tools may tell."
-                )
+            yield from _looked(check, look)
 
     # ------------------------------------------------------------------------------------------ topics
 
@@ -169,7 +210,9 @@ class _Namespace:
                 yield self._lacking(Level.WARN, f"as {role} it cannot {undone}: it lacks", rights)
 
     def _missing(self, role: Role) -> list[Right]:
-        return self.log.missing_rights(rights_of(role, self.topics, sorted({*self._queue_names(), *self.workers})))
+        queues = sorted({*self._queue_names(), *self.workers})
+        keys = self.topics.keys in self.log.topics(self.topics.keys)
+        return self.log.missing_rights(rights_of(role, self.topics, queues, keys=keys))
 
     def _lacking(self, level: Level, words: str, rights: list[Right]) -> Finding:
         servers = self.log.address.removeprefix("kafka://")
@@ -181,24 +224,30 @@ class _Namespace:
     def _clock(self) -> Iterator[Finding]:
         """The log's time of a record of ours, between the moments before and after, by this host's clock."""
         appender = self.log.appender()
-        places: list[int | None] = []
+        answers: list[tuple[int | None, Exception | None]] = []
         codec = Codec()
         value = codec.encode(WorkersRecord(Beacon("doctor")))
         try:
             before_ms = time.time() * 1000
-            appender.append(self.topics.workers, 0, DOCTOR_KEY, value, lambda offset, _: places.append(offset))
+            appender.append(self.topics.workers, 0, DOCTOR_KEY, value, lambda o, error: answers.append((o, error)))
             deadline = time.monotonic() + APPEND_SECONDS
-            while not places and time.monotonic() < deadline:
+            while not answers and time.monotonic() < deadline:
                 appender.poll(0.05)
             after_ms = time.time() * 1000
-            if not places or places[0] is None:
-                raise LogUnavailable(
-                    self.log.address, f"an append to {self.topics.workers} was not acknowledged in {APPEND_SECONDS:g} s"
-                )
-            self.now_ms = self._time_of(places[0])
-            appender.append(self.topics.workers, 0, DOCTOR_KEY, None)
+            offset, error = answers[0] if answers else (None, None)
+            if offset is None:
+                problem = f"an append to {self.topics.workers} was not acknowledged in {APPEND_SECONDS:g} s"
+                raise error or LogUnavailable(self.log.address, problem)
+            try:
+                self.now_ms = self._time_of(offset)
+            finally:
+                appender.append(self.topics.workers, 0, DOCTOR_KEY, None)
         finally:
             appender.close()
+        if self._times_are_of_writers():
+            text = f"records of {self.topics.workers} have their writers' times, so the log's clock is not known"
+            yield Finding("clock", Level.WARN, text, f"Set message.timestamp.type of {self.topics.workers} back.")
+            return
         skew = max(self.now_ms - after_ms, before_ms - self.now_ms, 0) / 1000
         text = f"this host's clock and the log's differ by {skew:.1f} s (an append took {after_ms - before_ms:.0f} ms)"
         if skew < SKEW_SECONDS_WARN:
@@ -206,6 +255,10 @@ class _Namespace:
         else:
             level = Level.FAIL if skew >= SKEW_SECONDS_FAIL else Level.WARN
             yield Finding("clock", level, text, "Timers fire by the owners' clocks: synchronise them (NTP).")
+
+    def _times_are_of_writers(self) -> bool:
+        info = self.log.topic(self.topics.workers)
+        return info is not None and info.config.get("message.timestamp.type") == "CreateTime"
 
     def _time_of(self, offset: int) -> int:
         reader = self.log.reader()

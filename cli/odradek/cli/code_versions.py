@@ -27,7 +27,11 @@ Examples:
 @json_option
 @pass_common
 def versions(common: Common, workflow_type: str | None, as_json: bool) -> None:
-    """Open runs by workflow type and version of its code. A version that is not listed has none: its class may go."""
+    """Open runs by workflow type and version of its code. A version that is not listed has none: its class may go.
+
+    It says what listings say, a few seconds late. "odradek replay --open", with a build that lacks the class, asks the
+    histories.
+    """
     from odradek.orchestrator.core.versions import natural
 
     async def counting(client: Client) -> WorkflowExecutionCount:

@@ -10,6 +10,7 @@ import click
 from odradek.cli.errors import report
 from odradek.cli.exits import epilog
 from odradek.cli.options import Common, common_options
+from odradek.cli.stopping import heed_stop_signal
 
 # Imported when they are asked for: starting up must be quick.
 COMMANDS: Final = {
@@ -48,6 +49,7 @@ class Root(click.Group):
         return found
 
     def invoke(self, ctx: click.Context) -> None:
+        heed_stop_signal()
         try:
             result = super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort) as error:

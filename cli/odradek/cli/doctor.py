@@ -15,6 +15,7 @@ from odradek.cli.options import Command, Common, pass_common
 from odradek.cli.output import console, json_option, print_json
 
 if TYPE_CHECKING:
+    from odradek.log import Log
     from odradek.schemas.access import Role
 
 ROLES = ("client", "orchestrator", "worker", "operator")
@@ -50,16 +51,19 @@ def doctor(common: Common, fix: bool, yes: bool, role: str | None, as_json: bool
     look = _Look(common, Role(role) if role else None, as_json=as_json)
     findings = look.findings()
     repairs = list(dict.fromkeys(finding.repair for finding in findings if finding.repair)) if fix else []
+    mended: list[str] = []
+    refused: dict[str, str] = {}
     if repairs:
         _agree(repairs, yes=yes)
-        _mend(common, repairs)
+        mended, refused = _mend(common, repairs)
         findings = look.findings()
     if as_json:
         shown: Any = [finding.as_json() for finding in findings]
-        print_json({"mended": [repair.words for repair in repairs], "findings": shown} if fix else shown)
+        print_json({"mended": mended, "refused": refused, "findings": shown} if fix else shown)
     elif fix and not repairs:
         click.echo("There is nothing that can be mended here.", err=True)
-    return int(ExitCode.FAILED if any(finding.level is Level.FAIL for finding in findings) else ExitCode.OK)
+    failed = refused or any(finding.level is Level.FAIL for finding in findings)
+    return int(ExitCode.FAILED if failed else ExitCode.OK)
 
 
 class _Look:
@@ -101,22 +105,39 @@ def _agree(repairs: list[Repair], *, yes: bool) -> None:
     click.confirm("Do it?", abort=True, err=True)
 
 
-def _mend(common: Common, repairs: list[Repair]) -> None:
-    from odradek.log.namespace import create_namespace
-    from odradek.schemas.topics import Topics
+def _mend(common: Common, repairs: list[Repair]) -> tuple[list[str], dict[str, str]]:
+    """What was done, and what was refused, with the reason: that does not hold up the rest."""
+    from odradek.log import LogError
 
+    done: list[str] = []
+    refused: dict[str, str] = {}
     log = common.open_log()
     try:
-        settings: dict[str, dict[str, str]] = {}
         for repair in repairs:
-            if repair.setting is not None:
-                settings.setdefault(repair.topic, {})[repair.setting] = repair.wanted
-        for topic, config in settings.items():
-            log.alter_topic(topic, config)
-        prefix = Topics(common.namespace).tasks_prefix
-        missing = [repair.topic for repair in repairs if repair.setting is None]
-        if missing:
-            queues = tuple(name.removeprefix(prefix) for name in missing if name.startswith(prefix))
-            create_namespace(log, common.namespace, queues=queues, schema_registry=common.schema_registry)
+            try:
+                _mend_one(common, log, repair)
+            except LogError as error:
+                refused[repair.words] = str(error)
+                click.echo(f"refused: {repair.words}: {error}", err=True)
+            else:
+                done.append(repair.words)
+                click.echo(f"done: {repair.words}", err=True)
     finally:
         log.close()
+    return done, refused
+
+
+def _mend_one(common: Common, log: Log, repair: Repair) -> None:
+    from odradek.cli.topics import wanted_topics
+    from odradek.log.namespace import note_facts
+    from odradek.schemas.topics import Topics
+
+    if repair.setting is not None:
+        log.alter_topic(repair.topic, {repair.setting: repair.wanted})
+        return
+    topics = Topics(common.namespace)
+    queues = (repair.topic.removeprefix(topics.tasks_prefix),) if repair.topic.startswith(topics.tasks_prefix) else ()
+    specs = wanted_topics(log, common.namespace, queues, None, None)
+    log.create_topics([spec for spec in specs if spec.name == repair.topic])
+    if repair.topic == topics.workers:
+        note_facts(log, topics, specs[0].partitions, common.schema_registry)

@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     NEWER_SCHEMA = 5
     UNREACHABLE = 6
     CONFLICT = 7
+    DAMAGED = 8
     INTERRUPTED = 130
 
 
@@ -29,6 +30,7 @@ MEANINGS: Final = {
     ExitCode.NEWER_SCHEMA: "a record was written by a newer odradek: deploy that one",
     ExitCode.UNREACHABLE: "the log, or the schema registry, does not answer",
     ExitCode.CONFLICT: "the workflow ID is in use",
+    ExitCode.DAMAGED: "the code fits, but histories of open runs cannot be read, whatever the code",
     ExitCode.INTERRUPTED: "interrupted from the keyboard",
 }
 

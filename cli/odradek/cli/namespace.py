@@ -35,10 +35,11 @@ def promote(common: Common, yes: bool) -> None:
     """Let a namespace that was restored or copied be served.
 
     Nobody may serve the one that it was made from any more: what both serve happens twice. There is no way back: what
-    happens from here on the original does not know.
+    happens from here on the original does not know. A copy that broke off, or differs, is refused.
     """
     messages.set_up(common, quiet=True)
-    from odradek.log.namespace import change_facts, read_facts
+    from odradek.log.namespace import change_facts, open_namespace, read_facts
+    from odradek.orchestrator.transfer.copying import check_sealed
     from odradek.schemas.topics import Topics
 
     topics = Topics(common.namespace)
@@ -48,6 +49,7 @@ def promote(common: Common, yes: bool) -> None:
         if facts is None or not facts.stands_by:
             click.echo(f'Namespace "{common.namespace}" does not stand by: it may be served already.', err=True)
             return
+        check_sealed(open_namespace(log, common.namespace, schema_registry=common.schema_registry))
         if not yes:
             _confirm(common.namespace)
         change_facts(log, topics, common.schema_registry, stands_by=False)
@@ -67,12 +69,11 @@ def promote(common: Common, yes: bool) -> None:
 def prune(common: Common, closed_before: float, as_json: bool) -> None:
     """Take out of the listings what closed long ago.
 
-    Listings keep closed runs until this is run, once a day perhaps; take no less than the retention of summaries, so
-    that what is listed can be looked at and the other way round. Open runs stay. It may run while the namespace is
-    served.
+    Orchestrators do this by themselves, every few hours, with what closed before their --retention. This takes out
+    more, or sooner. Open runs stay. It may run while the namespace is served.
     """
     messages.set_up(common, quiet=True)
-    from odradek.client.pruning import prune_listings
+    from odradek.log.listings import prune_listings
     from odradek.log.namespace import open_namespace
 
     with existing_log(common) as log:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES_MAX: Final = 10
 GROUPS_MAX: Final = 1_000
+DAMAGED: Final = "ODR-079"
 _LOOK_SECONDS: Final = 0.2
 
 Progress = Callable[[int], None]
@@ -83,7 +84,13 @@ class Findings:
 
     @property
     def failed(self) -> int:
-        return self.more + sum(trouble.runs for trouble in self.troubles.values())
+        """Runs that the code does not fit."""
+        return self.more + sum(trouble.runs for trouble in self.troubles.values()) - self.damaged
+
+    @property
+    def damaged(self) -> int:
+        """Runs that no code fits, since their histories cannot be read."""
+        return sum(trouble.runs for trouble in self.troubles.values() if trouble.code == DAMAGED)
 
     def note(self, trouble: Trouble) -> None:
         """One more reason, or more runs for a known one."""
@@ -109,7 +116,8 @@ class Findings:
     def as_json(self) -> dict[str, Any]:
         shown = {name: getattr(self, name) for name in ("partitions", "records", "open", "replayed", "events")}
         troubles = [asdict(trouble) for trouble in self.troubles.values()]
-        return {**shown, "failed": self.failed, "seconds": round(self.seconds, 3), "troubles": troubles}
+        counts = {"failed": self.failed, "damaged": self.damaged}
+        return {**shown, **counts, "seconds": round(self.seconds, 3), "troubles": troubles}
 
 
 class _Hosts:
@@ -196,11 +204,11 @@ class Gate:
         if self._wanted.workflow_type is None:
             found.open += 1
             message = (
-                f'ODR-167: a history record of workflow "{workflow_id}" (run {run_id}) cannot be read, so it is parked '
-                f'with any build: {reason}. Terminate it ("odradek workflow terminate {workflow_id}"), or go on '
-                "without this check"
+                f'{DAMAGED}: a history record of workflow "{workflow_id}" (run {run_id}) cannot be read, so it is '
+                f'parked with any build: {reason}. Terminate it ("odradek workflow terminate {workflow_id}"), or '
+                "leave such runs out of account (--skip-damaged)"
             )
-            found.note(Trouble("ODR-167", "", "", runs=1, examples=[OpenRun(workflow_id, run_id, None, message)]))
+            found.note(Trouble(DAMAGED, "", "", runs=1, examples=[OpenRun(workflow_id, run_id, None, message)]))
 
 
 def _trouble(failure: Exception, kind: str, version: str, history: Any) -> Trouble:

@@ -27,7 +27,7 @@ DEV_LOG: Final = f"sqlite:///{DEV_FILE}"
 class Common:
     """What the common options say."""
 
-    given_log: str | None = None
+    given_log: str | None = field(default=None, repr=False)
     given_namespace: str | None = None
     given_log_config: dict[str, str] = field(default_factory=dict, repr=False)
     given_schema_registry: str | None = field(default=None, repr=False)
@@ -59,7 +59,9 @@ class Common:
 
     def kafka_config(self) -> dict[str, str]:
         """What Kafka's client is told. Raises ``SettingsInvalid``, and ``ValueError`` for what cannot be read."""
-        return {**self.settings.kafka(), **self.given_log_config}
+        from odradek.log.kafka_secrets import hidden
+
+        return {**self.settings.kafka(), **hidden(self.given_log_config)}
 
     @property
     def address(self) -> str:
@@ -71,8 +73,10 @@ class Common:
 
     @property
     def shown_address(self) -> str:
-        """The same for people: an address that wrongly holds credentials is not repeated."""
-        return self.address if "@" not in self.address else f"{self.address.partition('://')[0]}://…@…"
+        """The same for people: credentials in it, where they do not belong, are not repeated."""
+        from odradek.log.opening import shown
+
+        return shown(self.address)
 
     def data_converter(self) -> DataConverter:
         """What payloads are read and written with. Raises ``ModuleUnusable``."""
@@ -127,9 +131,20 @@ def _keep_config(context: click.Context, parameter: click.Parameter, value: tupl
         from odradek.envconfig import read_log_config
 
         try:
-            common.given_log_config.update(read_log_config(given))
+            read = read_log_config(given)
         except ValueError as error:
             raise LogConfigInvalid(str(error)) from None
+        _warn_of_secrets(given, read)
+        common.given_log_config.update(read)
+
+
+def _warn_of_secrets(given: str, read: dict[str, str]) -> None:
+    from odradek.log.kafka_secrets import is_secret
+
+    name = given.partition("=")[0].strip()
+    if name in read and is_secret(name):
+        text = f"Warning: whoever lists this host's processes sees {name}: set a variable, or name a file of settings."
+        click.echo(text, err=True)
 
 
 def _keep_interceptors(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:

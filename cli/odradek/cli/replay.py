@@ -56,6 +56,9 @@ Examples:
     metavar="N",
     help="With --open: share the partitions out among so many processes.",
 )
+@click.option(
+    "--skip-damaged", is_flag=True, help="With --open: runs whose history cannot be read are named, and do not count."
+)
 @json_option
 @pass_common
 def replay(
@@ -69,6 +72,7 @@ def replay(
     workflow_type: str | None,
     per_type: int | None,
     processes: int,
+    skip_damaged: bool,
     as_json: bool,
 ) -> None:
     """Replay histories through the workflows of MODULE, without a worker: would runs from before go on with this code?
@@ -77,7 +81,8 @@ def replay(
     then. Nothing is written anywhere.
 
     With --open it is the check before a rollout: every open run of the namespace is replayed, and versions of the code
-    that open runs are on and MODULE lacks are named. Whatever is reported would park.
+    that open runs are on and MODULE lacks are named. Whatever is reported would park. Exit code 8: the code fits, and
+    there are runs whose history cannot be read, which are parked with any code.
     """
     if open_runs and (files or workflow_ids or archived):
         raise click.UsageError("--open means all open runs: it goes without --history, --id and --archived.")
@@ -87,14 +92,16 @@ def replay(
         raise click.UsageError("--run-id goes with one --id.")
     messages.set_up(common, quiet=True)
     if open_runs:
-        _replay_open(common, Wanted(modules, workflow_type, per_type), processes, as_json=as_json)
+        found = _replay_open(common, Wanted(modules, workflow_type, per_type), processes, as_json=as_json)
+        if found.failed or (found.damaged and not skip_damaged):
+            raise click.exceptions.Exit(int(ExitCode.FAILED if found.failed else ExitCode.DAMAGED))
     else:
         _replay_named(
             common, modules, _Histories(files, workflow_ids, run_id, archived, workflow_type), as_json=as_json
         )
 
 
-def _replay_open(common: Common, wanted: Wanted, processes: int, *, as_json: bool) -> None:
+def _replay_open(common: Common, wanted: Wanted, processes: int, *, as_json: bool) -> Findings:
     from odradek.schemas.topics import Topics
 
     with existing_log(common) as log:
@@ -108,8 +115,7 @@ def _replay_open(common: Common, wanted: Wanted, processes: int, *, as_json: boo
         print_json(found.as_json())
     else:
         _show_open(found)
-    if found.failed:
-        raise click.exceptions.Exit(int(ExitCode.FAILED))
+    return found
 
 
 def _show_open(found: Findings) -> None:
@@ -122,7 +128,8 @@ def _show_open(found: Findings) -> None:
             click.echo(f"  and so {trouble.runs - 1} more: {named}" + (f" and {more} others" if more else ""))
     if found.more:
         click.echo(f"{found.more} more runs, for other reasons")
-    click.echo(f"{found.open} open runs, {found.replayed} replayed: {found.failed} would park")
+    damaged = f", {found.damaged} cannot be read with any code" if found.damaged else ""
+    click.echo(f"{found.open} open runs, {found.replayed} replayed: {found.failed} would park{damaged}")
     rate = found.events / found.seconds if found.seconds else 0
     read = f"{found.records} records of {found.partitions} partitions, {found.events} events"
     click.echo(f"{read} in {found.seconds:.1f} s ({rate:,.0f} events/s)", err=True)

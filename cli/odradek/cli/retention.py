@@ -12,7 +12,8 @@ from odradek.cli.asking import check_namespace, existing_log
 from odradek.cli.errors import RetentionRefused
 from odradek.cli.options import Common, pass_common
 from odradek.cli.output import json_option, print_json, print_table
-from odradek.schemas.topics import DAY_MS, HOUR_MS
+from odradek.cli.topic_check import LEAST_MS
+from odradek.schemas.topics import DAY_MS
 
 if TYPE_CHECKING:
     from odradek.log import Log
@@ -22,13 +23,6 @@ HOLDS: Final = {
     "replies": "answers on their way to clients and workers",
     "dead-letter": "records that could not be taken in",
     "tasks": "tasks that no worker has begun",
-}
-_LEAST_MS: Final = {
-    # Clients wait for answers for ten minutes; a message between workflows is answered for a day.
-    "replies": HOUR_MS // 4,
-    "tasks": DAY_MS,
-    "archive": HOUR_MS,
-    "dead-letter": HOUR_MS,
 }
 
 
@@ -103,9 +97,9 @@ def _wanted(log: Log, namespace: str, change: str) -> tuple[str, int | None]:
         return topic, None
     try:
         retention_ms = int(float(given) * DAY_MS)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise RetentionRefused(change, f'"{given}" is no number of days, and not "ever"') from None
-    if retention_ms < _LEAST_MS[part]:
-        least = f"{_LEAST_MS[part] / DAY_MS:.2g} days"
+    if retention_ms < LEAST_MS[part]:
+        least = f"{LEAST_MS[part] / DAY_MS:.2g} days"
         raise RetentionRefused(change, f"what is in it may still be needed: at least {least}")
     return topic, retention_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -31,6 +32,16 @@ def on_stop_signal(stop: Callable[[], None]) -> None:
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
+
+
+def heed_stop_signal() -> None:
+    """SIGTERM ends the process until a command has more to say of it.
+
+    That goes without saying but for the first process of a container: the kernel keeps signals from it for which it has
+    no handler, so a pod that is told to go while it starts would be killed at the end of its grace period.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def on_parent_gone(parent: int, stop: Callable[[], None]) -> None:

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from odradek.log import TopicInfo
-from odradek.schemas.topics import TopicSpec
+from odradek.schemas.topics import DAY_MS, HOUR_MS, TopicSpec
+
+if TYPE_CHECKING:
+    from odradek.log import TopicInfo
 
 # What may be larger than asked for: history must be compacted late, and tombstones must stay.
 _AT_LEAST: Final = frozenset({"min.compaction.lag.ms", "delete.retention.ms"})
 # They change what compaction costs, not what it means.
 _TUNING: Final = frozenset({"segment.bytes", "segment.ms", "min.cleanable.dirty.ratio", "max.compaction.lag.ms"})
 
-# For how long these are kept is for their operators to say: nothing but people reads them.
-_CHOSEN: Final = (".archive", ".dead-letter")
+LEAST_MS: Final = {
+    # Clients wait for answers for ten minutes; a message between workflows is answered for a day.
+    "replies": HOUR_MS // 4,
+    "tasks": DAY_MS,
+    "archive": HOUR_MS,
+    "dead-letter": HOUR_MS,
+}
+"""For how long these are kept is for their operators to say, as long as it is this."""
+
+OUTAGE_MS: Final = 7 * DAY_MS
+"""What an inbox is to outlast where a cluster wants a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,8 @@ class Difference:
     found: str
     wanted: str
     matters: bool = True
+    chosen: bool = False
+    """It is for operators to say."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -48,9 +61,19 @@ def _of_topic(spec: TopicSpec, info: TopicInfo | None) -> list[Difference]:
     for setting, wanted in spec.settings().items():
         value = info.config.get(setting)
         if value is not None and not _suits(spec, setting, value, wanted):
-            chosen = setting == "retention.ms" and spec.name.endswith(_CHOSEN)
-            found.append(Difference(spec.name, setting, value, wanted, setting not in _TUNING and not chosen))
+            chosen = setting == "retention.ms" and int(value) >= _least_ms(spec.name)
+            matters = setting not in _TUNING and not chosen and not _outlasts(spec.name, setting, value)
+            found.append(Difference(spec.name, setting, value, wanted, matters, chosen))
     return found
+
+
+def _outlasts(topic: str, setting: str, value: str) -> bool:
+    return setting == "retention.ms" and topic.endswith(".inbox") and int(value) >= OUTAGE_MS
+
+
+def _least_ms(topic: str) -> float:
+    part = "tasks" if ".tasks." in topic else topic.rpartition(".")[2]
+    return LEAST_MS.get(part, float("inf"))
 
 
 def _suits(spec: TopicSpec, setting: str, value: str, wanted: str) -> bool:

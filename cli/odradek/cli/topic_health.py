@@ -15,6 +15,7 @@ _NOT_TO_REPAIR: Final = {
     "partitions": "Every key would be looked for elsewhere: a partition count is fixed; move to a new namespace.",
     "replication": "Move copies with kafka-reassign-partitions.sh, or your provider's tool.",
 }
+_CHOSEN: Final = 'Fine if you want it so; else "odradek topics retention --set" changes it.'
 _FIX: Final = '"odradek doctor --fix" mends it.'
 
 
@@ -22,9 +23,11 @@ def drifted(differences: Iterable[Difference]) -> Iterator[Finding]:
     for difference in differences:
         level = Level.FAIL if difference.matters else Level.WARN
         text = f"{difference.topic}: {difference.setting} is {difference.found}, should be {difference.wanted}"
-        if difference.setting == "retention.ms" and difference.found != "-1":
+        advice = _NOT_TO_REPAIR.get(difference.setting, "")
+        if difference.setting == "retention.ms" and difference.chosen:
+            advice = _CHOSEN
+        elif difference.setting == "retention.ms" and difference.found != "-1":
             text += f"; what waits longer than {_hours(difference.found)}, as in an outage, is lost"
-        advice = _NOT_TO_REPAIR.get(difference.setting)
         yield Finding("topics", level, text, advice or _FIX, None if advice else _repair(difference))
 
 
@@ -66,14 +69,20 @@ def _few(infos: Iterable[TopicInfo]) -> Iterator[Finding]:
 
 def _in_sync(infos: Iterable[TopicInfo]) -> Iterator[Finding]:
     for info in infos:
-        least, many = int(info.config.get("min.insync.replicas", "1")), info.replication or 0
+        if "min.insync.replicas" not in info.config:
+            text = f"{info.name}: the log does not tell min.insync.replicas"
+            yield Finding("replication", Level.WARN, text, "Ask who runs it: it should be 2.")
+            continue
+        least, many = int(info.config["min.insync.replicas"]), info.replication or 0
         if least > many:
             text = f"{info.name}: min.insync.replicas is {least}, and there are {many} copies: nothing can be appended"
             yield Finding("replication", Level.FAIL, text, "Give it more copies, or set min.insync.replicas lower.")
         elif least < IN_SYNC:
-            repair = Repair(info.name, "min.insync.replicas", str(least), str(IN_SYNC)) if many >= COPIES else None
+            # With copies that lag, nothing could be appended any more.
+            safe = many >= COPIES and not info.under_replicated
+            repair = Repair(info.name, "min.insync.replicas", str(least), str(IN_SYNC)) if safe else None
             text = f"{info.name}: min.insync.replicas is {least}: one lost broker may lose history"
-            advice = _FIX if repair else "Set min.insync.replicas=2 once it has 3 copies."
+            advice = _FIX if repair else "Set min.insync.replicas=2 once it has 3 copies, all in sync."
             yield Finding("replication", Level.WARN, text, advice, repair)
         elif least == many:
             text = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,7 +178,8 @@ def _say(done: Copied, *, as_json: bool) -> None:
                 "digest": f"{digest.state:032x}",
                 "inputs": done.inputs,
                 "archived": done.archived,
-                "left_out": [{"workflow_id": workflow_id, "run_id": run_id} for workflow_id, run_id in done.damaged],
+                "left_out": _named(done.damaged),
+                "tied": _named(done.tied),
             }
         )
         return
@@ -185,4 +187,17 @@ def _say(done: Copied, *, as_json: bool) -> None:
     click.echo(f"{done.inputs} inputs that had not been taken in, {done.archived} records of the archive")
     for workflow_id, run_id in done.damaged:
         click.echo(f'left out: workflow "{workflow_id}", run {run_id}', err=True)
-    click.echo(f'It stands by; next: "odradek --namespace {done.namespace} namespace promote"', err=True)
+    if done.tied:
+        workflow_id, run_id = done.tied[0]
+        click.echo(
+            f"{len(done.tied)} open runs depend on the old name: they have work in a task queue that they name with "
+            "it, which needs workers there as before, or children in other namespaces, whose results go there. The "
+            f'first is workflow "{workflow_id}", run {run_id}',
+            err=True,
+        )
+    where = f"odradek --namespace {done.namespace}"
+    click.echo(f'It stands by; next: "{where} replay --open MODULE", then "{where} namespace promote"', err=True)
+
+
+def _named(runs: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"workflow_id": workflow_id, "run_id": run_id} for workflow_id, run_id in runs]

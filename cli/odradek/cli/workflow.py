@@ -20,7 +20,7 @@ from odradek.cli.options import Common, Group, pass_common
 from odradek.cli.output import json_option, local_text, print_json, print_rich, print_table, values_option
 
 if TYPE_CHECKING:
-    from odradek.client import Client, WorkflowExecution, WorkflowHandle
+    from odradek.client import Client, Erased, WorkflowExecution, WorkflowHandle
 
 T = TypeVar("T")
 
@@ -425,12 +425,19 @@ Examples:
 )
 @click.argument("workflow_id", metavar="ID")
 @click.option("--terminate", "terminates", is_flag=True, help="An open run, first.")
+@click.option("--despite-parent", is_flag=True, help="Though its parent is open, and cannot go on without its result.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @timeout_option
 @json_option
 @pass_common
 def erase(
-    common: Common, workflow_id: str, terminates: bool, yes: bool, timeout: timedelta | None, as_json: bool
+    common: Common,
+    workflow_id: str,
+    terminates: bool,
+    despite_parent: bool,
+    yes: bool,
+    timeout: timedelta | None,
+    as_json: bool,
 ) -> None:
     """Erase the data of one workflow: results, memo, listings, and the keys of its payloads.
 
@@ -439,7 +446,13 @@ def erase(
     way back. Erasing what is erased, or unknown, does nothing.
     """
     _confirm_erasure(workflow_id, yes=yes)
-    done = ask(common, lambda client: client.erase_workflow(workflow_id, terminate=terminates, rpc_timeout=timeout))
+
+    def erasing(client: Client) -> Awaitable[Erased]:
+        return client.erase_workflow(
+            workflow_id, terminate=terminates, despite_parent=despite_parent, rpc_timeout=timeout
+        )
+
+    done = ask(common, erasing)
     if as_json:
         print_json({"workflow_id": workflow_id, "listed": done.listed, "keys": done.keys})
     else:
