@@ -133,11 +133,15 @@ class Helm:
     def __init__(self, program: Path, folder: Path) -> None:
         self._program, self._folder = program, folder
         self._count = 0
+        self.warned = ""
+        """What it last said beside its output."""
 
-    def render(self, *files: Path, values: Mapping[str, Any] | None = None, chart: Path = CHART) -> Rendered:
+    def render(
+        self, *files: Path, values: Mapping[str, Any] | None = None, chart: Path = CHART, release: str = RELEASE
+    ) -> Rendered:
         """With values files and then ``values``. Raises ``Refused``."""
-        command = ["template", RELEASE, str(chart), "--namespace", RELEASE]
-        return Rendered(self.run(*command, *self._given(files, values)))
+        command = ["template", release, str(chart), "--namespace", RELEASE]
+        return Rendered(self.run(*command, *self.given(files, values)))
 
     def notes(self, *files: Path) -> str:
         """What an install ends with. Helm shows it only where there is a cluster, so it becomes a manifest here."""
@@ -151,12 +155,12 @@ class Helm:
         (chart / "templates" / "shown.yaml").write_text(shown)
         notes.unlink()
         command = ["template", RELEASE, str(chart), "--namespace", RELEASE, "--show-only", "templates/shown.yaml"]
-        return str(yaml.safe_load(self.run(*command, *self._given(files, None)))["notes"])
+        return str(yaml.safe_load(self.run(*command, *self.given(files, None)))["notes"])
 
     def lint(self, *files: Path) -> str:
-        return self.run("lint", "--strict", str(CHART), *self._given(files, None))
+        return self.run("lint", "--strict", str(CHART), *self.given(files, None))
 
-    def _given(self, files: tuple[Path, ...], values: Mapping[str, Any] | None) -> list[str]:
+    def given(self, files: tuple[Path, ...], values: Mapping[str, Any] | None) -> list[str]:
         all_files = list(files)
         if values is not None:
             self._count += 1
@@ -168,8 +172,9 @@ class Helm:
     def run(self, *arguments: str) -> str:
         home = {name: str(self._folder) for name in ("HOME", "HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME")}
         done = subprocess.run(
-            [self._program, *arguments], env=home, capture_output=True, text=True, timeout=60, check=False
+            [self._program, *arguments], env=home, capture_output=True, text=True, timeout=180, check=False
         )
+        self.warned = done.stderr
         if done.returncode != 0:
             raise Refused(done.stderr + done.stdout)
         return done.stdout

@@ -9,6 +9,7 @@ import pytest
 
 from tests.helm import tools
 from tests.helm.chart import SETS, VALUES, Helm, Rendered
+from tests.programs import ProgramUnavailable
 
 FOLDER = Path(__file__).parent
 COLD_SECONDS_MAX = 3600
@@ -24,8 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def had(get: Callable[[], Path]) -> Path:
     try:
         return get()
-    except tools.ToolUnavailable as error:
-        pytest.skip(str(error))
+    except ProgramUnavailable as error:
+        pytest.skip(f"the Helm chart is NOT TESTED: {error}")
 
 
 @pytest.fixture(scope="session")

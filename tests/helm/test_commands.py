@@ -33,6 +33,7 @@ def release(helm: Helm, kafka_broker: str) -> Rendered:
             "workers": {"mail": {"queue": "mail", "modules": ["tests.cli.shop"]}},
             "topics": {"partitions": 2, "replication": None},
             "doctor": {"run": "hook"},
+            "replayGate": {"enabled": True},
         }
     )
 
@@ -89,10 +90,17 @@ def finished(one: Rendered, job: str, folder: Path) -> tuple[int, str]:
 
 
 def test_a_release_from_hook_to_end(release: Rendered, tmp_path: Path) -> None:
-    """Topics are made once; the doctor is content when, and only when, all is up; pods end in order."""
+    """Topics are made once; the doctor is content when, and only when, all is up; pods end in order.
+
+    The replay gate wants a namespace, and leaves it as it is.
+    """
+    status, output = finished(release, "replay-gate", tmp_path / "gate-too-early")
+    assert status != 0, output
     status, output = finished(release, "topics", tmp_path / "topics")
     assert status == 0, output
     assert ".tasks.mail" in output
+    status, output = finished(release, "replay-gate", tmp_path / "gate")
+    assert (status, output.splitlines()[0]) == (0, "0 open runs, 0 replayed: 0 would park"), output
     status, output = finished(release, "topics", tmp_path / "topics-again")
     assert status == 0, output
     assert [line for line in output.splitlines() if line.endswith("made")] == []

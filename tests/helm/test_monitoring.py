@@ -65,6 +65,16 @@ def test_rules_are_those_of_the_files(watched: Rendered, chart: Path) -> None:
     assert {rule["metadata"]["name"]: rule["spec"] for rule in watched.of("PrometheusRule")} == files
 
 
+def test_alerts_link_to_the_runbooks_that_are_named(helm: Helm) -> None:
+    place = "https://docs.example.com/odradek/runbooks"
+    values = {"monitoring": {"prometheusRule": {"enabled": True, "runbooks": place}}}
+    (rule,) = helm.render(VALUES / "minimal.yaml", values=values).of("PrometheusRule")
+    links = {one["annotations"]["runbook_url"] for group in rule["spec"]["groups"] for one in group["rules"]}
+    sections = {link.partition("#")[2] for link in links}
+    assert links == {f"{place}#{section}" for section in sections}
+    assert "no-workers-on-a-queue" in sections
+
+
 def test_dashboards_are_those_of_the_files(watched: Rendered, chart: Path) -> None:
     files = {file.name: json.loads(file.read_text()) for file in chart.glob("files/dashboards/*.json")}
     found = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -13,7 +14,10 @@ import pytest
 from odradek.cli.health import _Handler
 from odradek.cli.orchestrator import orchestrator as orchestrator_command
 from odradek.cli.worker import worker as worker_command
+from odradek.log.kafka_clients import KafkaAppender
+from odradek.log.kafka_membership import LEAVE_FLUSH_SECONDS
 from odradek.orchestrator.settings import OrchestratorSettings
+from odradek.orchestrator.watch import JOIN_SECONDS
 from odradek.workers import WorkerSettings
 from tests.helm.chart import (
     REPOSITORY,
@@ -23,11 +27,13 @@ from tests.helm.chart import (
     Manifest,
     Rendered,
     container,
+    decoded,
     option,
     variables,
 )
 
 every_set = pytest.mark.parametrize("name", SETS)
+POOL = {"queue": "q", "modules": ["shop.q"]}
 
 
 @every_set
@@ -148,11 +154,12 @@ def test_probes_ask_what_is_served(rendered: dict[str, Rendered], name: str) -> 
 
 @every_set
 def test_orchestrators_have_time_to_hand_over(rendered: dict[str, Rendered], name: str) -> None:
+    """Even where no broker answers any more, and everything takes as long as it may."""
     (owner,) = of_component(rendered[name], "orchestrator")
     grace = owner["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
-    assert (
-        grace >= float(option(container(owner), "--hand-over-timeout")) + OrchestratorSettings().session_timeout_seconds
-    )
+    closing = inspect.signature(KafkaAppender.close).parameters["timeout_seconds"].default
+    afterwards = LEAVE_FLUSH_SECONDS + JOIN_SECONDS + 2 * closing
+    assert grace > float(option(container(owner), "--hand-over-timeout")) + afterwards
 
 
 @every_set
@@ -190,9 +197,15 @@ def test_pod_of_the_test_stands_by_itself(rendered: dict[str, Rendered]) -> None
     """Else "helm test --logs" would not find it."""
     pod = rendered["minimal"].one("Pod", "shop-odradek-doctor")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
-    assert pod["spec"]["activeDeadlineSeconds"] == 300
+    assert pod["spec"]["activeDeadlineSeconds"] == 240
     job = rendered["production"].one("Job", "shop-odradek-doctor")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,post-upgrade"
+
+
+@every_set
+def test_jobs_say_why_before_helm_gives_up(rendered: dict[str, Rendered], name: str) -> None:
+    """Its --timeout is 5 minutes unless somebody says otherwise, and begins a little earlier than a job's deadline."""
+    assert all(job["spec"]["activeDeadlineSeconds"] <= 270 for job in rendered[name].of("Job"))
 
 
 @every_set
@@ -269,9 +282,13 @@ def test_what_a_pool_says_wins(rendered: dict[str, Rendered]) -> None:
 
 
 def test_names_stay_within_the_limits_of_kubernetes(helm: Helm) -> None:
-    """However long the release's name is. A StatefulSet's name is part of a label of its pods, with eleven more."""
+    """However long the release's name is. A StatefulSet's is part of a label of its pods, with eleven more."""
     pool = {"queue": "q", "modules": ["shop.q"], "autoscaling": {"type": "keda"}}
-    values = {"fullnameOverride": "long-" * 12, "workers": {"worker-pool": pool}, "networkPolicy": {"enabled": True}}
+    values = {
+        "fullnameOverride": "long-" * 12 + "name",
+        "workers": {"worker-pool": pool},
+        "networkPolicy": {"enabled": True},
+    }
     one = helm.render(VALUES / "minimal.yaml", values=values)
     for manifest in one.manifests:
         name = manifest["metadata"]["name"]
@@ -280,3 +297,129 @@ def test_names_stay_within_the_limits_of_kubernetes(helm: Helm) -> None:
         for value in manifest["metadata"]["labels"].values():
             assert re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?", value)
             assert len(value) <= 63
+
+
+def test_numbers_stay_numbers(helm: Helm) -> None:
+    """Helm reads them as floats, and Go writes a million as 1e+06."""
+    values: dict[str, Any] = {
+        "log": {
+            "config": {"queued.max.messages.kbytes": 1048576},
+            "secretConfig": {"socket.send.buffer.bytes": 2000000},
+        },
+        "pod": {"env": {"BYTES_MAX": 10000000, "SHARE": 0.5, "ON": True}, "userId": 1000650000},
+        "orchestrators": {"extraArgs": ["--limit", 1000000]},
+        "workers": {"w": {**POOL, "extraArgs": [3000000], "pod": {"env": {"OWN": 4000000}}}},
+        "jobs": {"keepSeconds": 2592000},
+    }
+    one = helm.render(VALUES / "minimal.yaml", values=values)
+    assert re.findall(r"\de\+\d.*", one.text) == []
+    assert "queued.max.messages.kbytes=1048576" in one.one("ConfigMap", "shop-odradek")["data"]["client.properties"]
+    secret = decoded(one.one("Secret", "shop-odradek"))
+    assert secret["client.properties"] == "socket.send.buffer.bytes=2000000\n"
+    worker = one.one("Deployment", "shop-odradek-workers-w")
+    assert variables(container(worker)).items() >= {
+        ("BYTES_MAX", "10000000"),
+        ("SHARE", "0.5"),
+        ("ON", "true"),
+        ("OWN", "4000000"),
+    }
+    assert container(worker)["args"][-1] == "3000000"
+    for pod in one.pods:
+        assert pod["spec"]["securityContext"]["runAsUser"] == 1000650000
+    assert one.one("Job", "shop-odradek-topics")["spec"]["ttlSecondsAfterFinished"] == 2592000
+
+
+def test_names_that_look_like_numbers_are_texts(helm: Helm) -> None:
+    """A release may be called "123"; Kubernetes wants texts in labels."""
+    monitoring = {"serviceMonitor": {"enabled": True}}
+    values = {"fullnameOverride": "shop", "workers": {"7": POOL, "true": POOL}, "monitoring": monitoring}
+    one = helm.render(VALUES / "minimal.yaml", values=values, release="123")
+    for pod in one.pods:
+        assert {type(value) for value in pod["metadata"]["labels"].values()} == {str}
+    (monitor,) = one.of("ServiceMonitor")
+    assert monitor["spec"]["selector"]["matchLabels"]["app.kubernetes.io/instance"] == "123"
+    assert {"7", "true"} <= {pod["metadata"]["labels"].get("odradek/pool") for pod in one.pods}
+
+
+@pytest.mark.parametrize(("tag", "label"), [("7.3.1", "7.3.1"), ("x" * 62 + ".1", "x" * 62), ("_edge-", "edge")])
+def test_any_tag_becomes_a_label(helm: Helm, tag: str, label: str) -> None:
+    one = helm.render(VALUES / "minimal.yaml", values={"image": {"tag": tag}})
+    for pod in one.pods:
+        assert pod["metadata"]["labels"]["app.kubernetes.io/version"] == label
+        assert pod["spec"]["containers"][0]["image"] == f"odradek:{tag}"
+
+
+DIGEST = f"sha256:{'0123456789abcdef' * 4}"
+
+
+@pytest.mark.parametrize(
+    ("own", "defaults", "image"),
+    [
+        ({}, {}, f"all@{DIGEST}"),
+        ({"tag": "2"}, {}, "all:2"),
+        ({"tag": ""}, {}, f"all@{DIGEST}"),
+        ({"repository": "own"}, {}, "own:1"),
+        ({"tag": "2"}, {"repository": "pools", "digest": DIGEST}, "pools:2"),
+        ({"digest": DIGEST}, {"tag": "2"}, f"all@{DIGEST}"),
+    ],
+)
+def test_a_digest_is_for_its_own_image(helm: Helm, own: dict[str, str], defaults: dict[str, str], image: str) -> None:
+    """A pool with a tag of its own would else get the image of all, and say nothing."""
+    values: dict[str, Any] = {
+        "image": {"repository": "all", "tag": "1", "digest": DIGEST},
+        "workerDefaults": {"image": defaults},
+        "workers": {"w": {**POOL, "image": own}},
+    }
+    one = helm.render(VALUES / "minimal.yaml", values=values)
+    assert container(one.one("Deployment", "shop-odradek-workers-w"))["image"] == image
+    assert container(one.one("StatefulSet", "shop-odradek-orchestrators"))["image"] == f"all@{DIGEST}"
+
+
+def test_an_image_restarts_those_who_have_it(helm: Helm) -> None:
+    """Pools with images of their own go on when the workflows' is new; so they do when only the chart is."""
+    file = VALUES / "pools.yaml"
+    before, after = (
+        {pod["owner"]: pod["metadata"] for pod in helm.render(file, values={"image": {"tag": tag}}).pods}
+        for tag in ("1", "2")
+    )
+    assert {owner for owner in before if before[owner] != after[owner]} == {"tasks-orchestrators", "tasks-topics"}
+    assert all("helm.sh/chart" not in metadata["labels"] for metadata in before.values())
+
+
+def test_a_cluster_may_give_the_numbers(helm: Helm) -> None:
+    """As OpenShift does, which refuses others."""
+    for pod in helm.render(VALUES / "production.yaml", values={"pod": {"userId": None}}).pods:
+        assert pod["spec"]["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def test_home_may_be_another(helm: Helm) -> None:
+    """One variable is there once: a list with two of a name is refused by newer Helms."""
+    one = helm.render(VALUES / "production.yaml", values={"pod": {"env": {"HOME": "/app"}}})
+    for owner in one.owners:
+        assert [entry["value"] for entry in container(owner)["env"] if entry["name"] == "HOME"] == ["/app"]
+        named = [entry["name"] for entry in container(owner)["env"]]
+        assert len(named) == len(set(named))
+
+
+def test_the_gate_has_what_the_code_needs(helm: Helm) -> None:
+    """Variables and volumes of the orchestrators: else modules that want them could not be loaded."""
+    pod: dict[str, Any] = {
+        "env": {"SHOP_KEYS": "/keys"},
+        "extraVolumes": [{"name": "keys", "secret": {"secretName": "keys"}}],
+        "extraVolumeMounts": [{"name": "keys", "mountPath": "/keys"}],
+    }
+    one = helm.render(
+        VALUES / "production.yaml", values={"orchestrators": {"pod": pod}, "jobs": {"pod": {"env": {"A": "b"}}}}
+    )
+    gate, topics = (one.one("Job", f"shop-odradek-{name}") for name in ("replay-gate", "topics"))
+    assert variables(container(gate)).items() >= {("SHOP_KEYS", "/keys"), ("A", "b"), ("REGION", "eu-west-1")}
+    assert "/keys" in {mount["mountPath"] for mount in container(gate)["volumeMounts"]}
+    assert "SHOP_KEYS" not in variables(container(topics))
+
+
+def test_an_account_of_several_roles_is_made_once(helm: Helm) -> None:
+    values = {"workerDefaults": {"serviceAccount": {"name": "jobs"}}}
+    accounts = [
+        one["metadata"]["name"] for one in helm.render(VALUES / "production.yaml", values=values).of("ServiceAccount")
+    ]
+    assert sorted(accounts) == ["jobs", "shop-odradek-hooks", "shop-odradek-orchestrators"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from odradek.cli.exits import ExitCode
 from odradek.schemas.topics import PARTITIONS_DEFAULT, Topics
 from tests.helm.chart import VALUES, Helm, Manifest, Rendered, container, option
 
@@ -81,6 +82,16 @@ def test_an_authentication_of_the_user_is_taken(helm: Helm) -> None:
         assert "sasl" not in only["metadata"]
 
 
+def test_metadata_of_the_user_wins(helm: Helm) -> None:
+    """A key is there once."""
+    one = helm.render(
+        VALUES / "production.yaml", values={"keda": {"metadata": {"lagThreshold": "7", "tls": "disable"}}}
+    )
+    for scaled in one.of("ScaledObject"):
+        assert (trigger(scaled)["lagThreshold"], trigger(scaled)["tls"]) == ("7", "disable")
+    assert one.text.count("lagThreshold:") == len(one.of("ScaledObject"))
+
+
 def test_topics_are_made_for_every_queue(rendered: dict[str, Rendered]) -> None:
     arguments = container(rendered["production"].one("Job", "shop-odradek-topics"))["args"]
     queues = [arguments[at + 1] for at, argument in enumerate(arguments) if argument == "--queue"]
@@ -92,11 +103,16 @@ def test_topics_are_made_for_every_queue(rendered: dict[str, Rendered]) -> None:
 
 def test_replay_gate_runs_the_new_image_before_anything_changes(rendered: dict[str, Rendered]) -> None:
     one = rendered["production"]
-    gate, topics = one.one("Job", "shop-odradek-replay-gate"), one.one("Job", "shop-odradek-topics")
+    (gate, topics) = (one.one("Job", f"shop-odradek-{name}") for name in ("replay-gate", "topics"))
     orchestrators = one.one("StatefulSet", "shop-odradek-orchestrators")
-    assert container(gate)["args"] == ["replay", "--open", "shop.orders", "shop.refunds"]
+    assert container(gate)["args"] == ["replay", "--open", "--skip-damaged", "shop.orders", "shop.refunds"]
     assert container(gate)["image"] == container(orchestrators)["image"]
     notes = gate["metadata"]["annotations"]
     assert notes["helm.sh/hook"] == "pre-upgrade"
-    assert int(notes["helm.sh/hook-weight"]) < int(topics["metadata"]["annotations"]["helm.sh/hook-weight"])
-    assert gate["spec"]["backoffLimit"] == 0
+    # After a first install that failed the next try is an upgrade, and there are no topics to replay yet.
+    assert int(notes["helm.sh/hook-weight"]) > int(topics["metadata"]["annotations"]["helm.sh/hook-weight"])
+    (rule,) = gate["spec"]["podFailurePolicy"]["rules"]
+    answers = {ExitCode.FAILED, ExitCode.USAGE, ExitCode.NOT_FOUND, ExitCode.NEWER_SCHEMA}
+    assert (rule["action"], rule["onExitCodes"]["operator"]) == ("FailJob", "In")
+    assert set(rule["onExitCodes"]["values"]) == answers, "a log that does not answer is asked again"
+    assert gate["spec"]["backoffLimit"] > 0

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from odradek.envconfig import ClientConfig, read_log_config
+from odradek.log.kafka_secrets import is_secret
 from tests.helm.chart import SETS, Helm, Manifest, Refused, Rendered, container, decoded, environment, texts, variables
 
 SECRETS = ("s3cret-password", "s3cret-key", "s3cret-redis")
@@ -78,8 +79,12 @@ def test_a_file_of_the_user_is_read(helm: Helm) -> None:
         assert volumes["secret"]["secret"]["secretName"] == "mine"
 
 
-@pytest.mark.parametrize("key", ["sasl.password", "ssl.key.password", "sasl.oauthbearer.client.secret", "ssl.key.pem"])
+@pytest.mark.parametrize(
+    "key",
+    ["sasl.password", "ssl.key.password", "sasl.oauthbearer.client.secret", "sasl.oauthbearer.config", "ssl.key.pem"],
+)
 def test_a_secret_among_the_settings_is_refused(helm: Helm, key: str) -> None:
+    assert is_secret(key)
     with pytest.raises(Refused, match=f'log.config has "{key}".*log.secretConfig') as caught:
         helm.render(values={"log": {"address": "kafka://k:9092", "config": {key: "hush"}}})
     assert "hush" not in str(caught.value)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from odradek.cli.health import LIVE_SECONDS
 from tests.helm.chart import CHART, REPOSITORY, VALUES, Helm, Refused
 
 ADDRESS = {"address": "kafka://kafka:9092"}
@@ -32,7 +33,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"log": ADDRESS, "workers": {"Payments": POOL}}, r"/workers'.*'Payments' not allowed"),
     ({"log": ADDRESS, "workers": {"w": {"queue": "q"}}}, r"workers\.w\.modules is empty"),
     ({"log": ADDRESS, "workers": {"w" * 60: POOL}}, r"workers\.w+: the name is too long"),
-    ({"log": ADDRESS, "gateway": {"enabled": True}}, r"/gateway/enabled.*must be false"),
     ({"log": ADDRESS, "topics": {"partitions": 0}}, r"/topics/partitions.*got 0, want 1"),
     (
         {"log": ADDRESS, "orchestrators": {"kind": "Deployment", "store": {"type": "persistentVolumeClaim"}}},
@@ -75,9 +75,62 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"log": {**ADDRESS, "sasl": {"tokenFunction": "shop.tokens:token"}}}, r"log\.sasl\.tokenFunction.*OAUTHBEARER"),
     ({"log": {**ADDRESS, "tls": {"ca": {"secret": "ca"}}}}, r"log\.tls\.enabled is false"),
+    ({"log": ADDRESS, "gateway": {"enabled": True}}, r"/gateway/enabled.*must be false"),
     ({"log": {**ADDRESS, "existingSecret": {"name": "a"}, "secretConfig": {"b": "c"}}}, r"are both given"),
     ({"log": ADDRESS, "replayGate": {"enabled": True}}, r"replayGate\.enabled is true and neither"),
     ({"log": ADDRESS, "redis": {"url": "redis:6379"}}, r"/redis/url"),
+    ({"log": ADDRESS, "fullnameOverride": "Shop_1"}, r"/fullnameOverride"),
+    ({"log": ADDRESS, "pod": {"env": {"ODRADEK_LOG": "x"}}}, r'pod\.env has "ODRADEK_LOG", which the chart sets'),
+    ({"log": ADDRESS, "orchestrators": {"pod": {"env": {"ODRADEK_STORE": "x"}}}}, r'pod\.env has "ODRADEK_STORE"'),
+    ({"log": {**ADDRESS, "sasl": {"username": "ada"}}}, r"say log\.sasl\.mechanism"),
+    (
+        {"log": {**ADDRESS, "sasl": {"mechanism": "PLAIN", "username": "ada"}}},
+        r"mechanism is PLAIN.*existingSecret\.name",
+    ),
+    (
+        {"log": {**ADDRESS, "sasl": {"mechanism": "OAUTHBEARER", "existingSecret": {"name": "a"}}}},
+        r"OAUTHBEARER.*tokens",
+    ),
+    (
+        {"log": {**ADDRESS, "secretConfig": {"ssl.key.pem": "-----BEGIN\nx="}}},
+        r"ssl\.key\.pem has.*line break.*log\.tls",
+    ),
+    ({"log": {**ADDRESS, "config": {"client.rack": "a "}}}, r"log\.config\.client\.rack has space around"),
+    (
+        {"log": {**ADDRESS, "sasl": {"mechanism": "PLAIN", "username": "ada", "password": " hush"}}},
+        r"log\.sasl\.password has space around",
+    ),
+    (
+        {
+            "log": {**ADDRESS, "secretConfig": {"sasl.password": "x"}, "sasl": {"mechanism": "PLAIN"}},
+            "workers": {"w": {**POOL, "autoscaling": {"type": "keda"}}},
+        },
+        r"workers\.w\.autoscaling\.type is keda, which does not see log\.secretConfig",
+    ),
+    (
+        {"log": ADDRESS, "orchestrators": {"terminationGracePeriodSeconds": 4}},
+        r"orchestrators\.terminationGracePeriodSeconds is 4 and orchestrators\.settings\.handOverTimeoutSeconds is 5",
+    ),
+    (
+        {"log": ADDRESS, "workers": {"w": {**POOL, "terminationGracePeriodSeconds": 29}}},
+        r"workers\.w\.terminationGracePeriodSeconds is 29 and workers\.w\.gracefulShutdownSeconds is 30",
+    ),
+    (
+        {"log": ADDRESS, "orchestrators": {"serviceAccount": {"name": "a"}}, "jobs": {"serviceAccount": {"name": "a"}}},
+        r'jobs\.serviceAccount\.name is "a", as another role',
+    ),
+    (
+        {
+            "log": ADDRESS,
+            "workerDefaults": {"serviceAccount": {"name": "a"}},
+            "workers": {"v": POOL, "w": {**POOL, "serviceAccount": {"annotations": {"role": "w"}}}},
+        },
+        r'the service account "a", with different annotations',
+    ),
+    (
+        {"log": ADDRESS, "monitoring": {"prometheusRule": {"runbooks": "https://docs/page#part"}}},
+        r"/monitoring/prometheusRule/runbooks",
+    ),
 ]
 
 
@@ -85,6 +138,22 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_wrong_values_are_refused_by_name(helm: Helm, values: dict[str, Any], message: str) -> None:
     with pytest.raises(Refused, match=re.compile(message, re.DOTALL)):
         helm.render(values=values)
+
+
+def test_what_stops_the_loop_is_shorter_than_the_probe_waits() -> None:
+    """Else a pod that hands over in order, or is about to interrupt code, would be restarted for it."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    settings = schema["properties"]["orchestrators"]["properties"]["settings"]["properties"]
+    for name in ("handOverTimeoutSeconds", "deadlockTimeoutSeconds"):
+        assert settings[name]["maximum"] <= LIVE_SECONDS
+
+
+@pytest.mark.parametrize("release", ["7up", "shop.eu"])
+def test_a_release_whose_objects_could_not_be_named_is_refused(helm: Helm, release: str) -> None:
+    """A release's name may be what a Service's may not."""
+    with pytest.raises(Refused, match=f'would be named "{re.escape(release)}-odradek".*say fullnameOverride'):
+        helm.render(VALUES / "minimal.yaml", release=release)
+    assert helm.render(VALUES / "minimal.yaml", values={"fullnameOverride": "shop"}, release=release).workloads
 
 
 def keys(values: Mapping[str, Any], path: str = "") -> Iterator[str]:
@@ -151,11 +220,11 @@ def test_notes_name_the_next_commands(helm: Helm) -> None:
     assert not [secret for secret in ("s3cret-password", "s3cret-redis") if secret in notes]
 
 
+def test_gateway_is_only_reserved(helm: Helm) -> None:
+    assert "gateway" not in helm.render(VALUES / "minimal.yaml").text
+
+
 def test_chart_is_of_this_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     assert chart["appVersion"] == project["version"]
-
-
-def test_gateway_is_only_reserved(helm: Helm) -> None:
-    assert "gateway" not in helm.render(VALUES / "minimal.yaml").text

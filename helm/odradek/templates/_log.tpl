@@ -29,7 +29,7 @@ SSL
 {{- range $key, $value := $log.config -}}{{- $_ := set $settings $key $value -}}{{- end -}}
 # Settings of librdkafka, from the values of {{ .Release.Name }}.
 {{- range $key, $value := $settings }}
-{{ $key }}={{ $value }}
+{{ $key }}={{ include "odradek.text" $value }}
 {{- end }}
 {{- end -}}
 
@@ -43,7 +43,7 @@ SSL
 {{- end -}}
 {{- range $key, $value := .Values.log.secretConfig -}}{{- $_ := set $settings $key $value -}}{{- end -}}
 {{- range $key, $value := $settings }}
-{{ $key }}={{ $value }}
+{{ $key }}={{ include "odradek.text" $value }}
 {{- end }}
 {{- end -}}
 

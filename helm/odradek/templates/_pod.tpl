@@ -15,12 +15,19 @@ The template of a pod. Of
 {{- $root := .root -}}
 {{- $pod := mergeOverwrite (deepCopy $root.Values.pod) (default dict .pod) -}}
 {{- $suffix := dict "root" $root "suffix" .suffix "redis" .redis -}}
+{{- $known := list "ODRADEK_HEALTH_PORT" "ODRADEK_STORE" -}}
+{{- range include "odradek.log.env" $suffix | fromYamlArray -}}{{- $known = append $known .name -}}{{- end -}}
+{{- range $name, $_ := $pod.env -}}
+{{- if has $name $known -}}
+{{- fail (printf "%s: pod.env has %q, which the chart sets from other values: say it there, and leave it away here" $.component $name) -}}
+{{- end -}}
+{{- end -}}
 metadata:
   {{- with .name }}
   name: {{ . }}
   {{- end }}
   labels:
-    {{- include "odradek.labels" . | nindent 4 }}
+    {{- include "odradek.podLabels" . | nindent 4 }}
     {{- with $pod.labels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -46,18 +53,20 @@ spec:
   {{- end }}
   securityContext:
     runAsNonRoot: true
-    runAsUser: {{ $pod.userId }}
-    runAsGroup: {{ $pod.userId }}
-    fsGroup: {{ $pod.userId }}
+    {{- with $pod.userId }}
+    runAsUser: {{ int64 . }}
+    runAsGroup: {{ int64 . }}
+    fsGroup: {{ int64 . }}
     fsGroupChangePolicy: OnRootMismatch
+    {{- end }}
     seccompProfile:
       type: RuntimeDefault
-  terminationGracePeriodSeconds: {{ .grace }}
+  terminationGracePeriodSeconds: {{ int64 .grace }}
   {{- with .restart }}
   restartPolicy: {{ . }}
   {{- end }}
   {{- if .name }}
-  activeDeadlineSeconds: {{ $root.Values.jobs.deadlineSeconds }}
+  activeDeadlineSeconds: {{ int64 $root.Values.jobs.deadlineSeconds }}
   {{- end }}
   {{- with $pod.priorityClassName }}
   priorityClassName: {{ . }}
@@ -68,12 +77,12 @@ spec:
   {{- end }}
   containers:
     - name: {{ .component }}
-      image: {{ include "odradek.image" (dict "root" $root "image" .image) }}
-      imagePullPolicy: {{ (default dict .image).pullPolicy | default $root.Values.image.pullPolicy }}
+      image: {{ include "odradek.image" . }}
+      imagePullPolicy: {{ (include "odradek.imageOf" . | fromYaml).pullPolicy }}
       command: [odradek]
       args:
         {{- range .args }}
-        - {{ . | toString | quote }}
+        - {{ include "odradek.text" . | quote }}
         {{- end }}
       env:
         {{- include "odradek.log.env" $suffix | trim | nindent 8 }}
@@ -83,14 +92,16 @@ spec:
         - name: ODRADEK_STORE
           value: {{ ternary "" "/var/lib/odradek" (eq .store.type "memory") | quote }}
         {{- end }}
+        {{- if not (hasKey $pod.env "HOME") }}
         - name: HOME
           value: /tmp
+        {{- end }}
         {{- range $name, $value := $pod.env }}
-        - name: {{ $name }}
+        - name: {{ $name | quote }}
           {{- if kindIs "map" $value }}
           {{- toYaml $value | nindent 10 }}
           {{- else }}
-          value: {{ $value | toString | quote }}
+          value: {{ include "odradek.text" $value | quote }}
           {{- end }}
         {{- end }}
       {{- with $pod.envFrom }}
