@@ -8,13 +8,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from panels import Json, dashboard, lines, most, number, quantile, quantiles, rate, recent, total
+from panels import Json, dashboard, lines, most, number, or_zero, quantile, quantiles, rate, recent, total
 
 FOLDER = Path(__file__).parents[1] / "helm" / "odradek" / "files" / "dashboards"
 
 PARKED = number(
     "Parked workflows", "They wait for better code; paused types do not count.",
-    total('odradek_workflows_parked{N, code!="ODR-206"}'), bad=1,
+    or_zero(total('odradek_workflows_parked{N, code!="ODR-206"}')), bad=1,
 )  # fmt: skip
 DEAD_LETTERS = number(
     "Dead letters, last hour", "Records that could not be taken in, of inboxes, histories and tasks.",
@@ -23,15 +23,16 @@ DEAD_LETTERS = number(
 )  # fmt: skip
 UNSERVED = number(
     "Queues without a worker", "Task queues in which activities wait, and that nobody serves.",
-    "count(max by (namespace, task_queue) (odradek_task_queue_unserved_seconds{N}) > 60) or vector(0)", bad=1,
+    or_zero("count(max by (namespace, task_queue) (odradek_task_queue_unserved_seconds{N}) > 60)"), bad=1,
 )  # fmt: skip
 UNREAD = number(
     "Oldest unread input", "How long the oldest record of an inbox has waited to be taken in.",
     most("odradek_inbox_unread_seconds"), "s", warn=30, bad=300,
 )  # fmt: skip
 MISSING = number(
-    "Partitions without owner", "Nothing moves there: neither starts nor signals nor timers.",
-    "sum(max by (namespace) (odradek_namespace_partitions{N})) - sum(odradek_partitions_owned{N})", warn=1, bad=8,
+    "Partitions without owner", "Nothing moves there: neither starts nor signals nor timers. All, where no orchestrator is left.",
+    "sum(max by (namespace) (max_over_time(odradek_namespace_partitions{N}[1d])))"
+    " - (sum(odradek_partitions_owned{N}) or vector(0))", warn=1, bad=8,
 )  # fmt: skip
 UNDER_REPLICATED = number(
     "Under-replicated topics", "Topics of which a broker lacks its copy.",
@@ -62,7 +63,7 @@ def fleet() -> Json:
         ]),
         ("Requests", [
             lines("By outcome", "Failed: no answer in time.", {"{{outcome}}": rate("odradek_client_requests_total", "outcome")}, "ops"),
-            lines("Refused, by error", "What each code means: docs/errors.md.", {"{{code}}": rate("odradek_requests_refused_total", "code")}, "ops"),
+            lines("Refused, by error", "What each code means: docs/errors.md.", {"{{code}}": rate("odradek_requests_refused_total", "code")}, "ops", empty="None has been refused"),
             lines("Pending", "Requests that wait for room or for an answer.", {"{{request}}": total("odradek_client_requests_pending", "request")}),
         ]),
         ("Processes", [
@@ -84,16 +85,16 @@ def workflows() -> Json:
         ]),
         ("Runs", [
             lines("Started, by type", "", {"{{workflow_type}}": rate('odradek_workflow_events_total{N, what="started"}', "workflow_type")}, "ops"),
-            lines("Failed and timed out, by type", "", {"{{workflow_type}} {{what}}": rate('odradek_workflow_events_total{N, what=~"failed|timed-out|terminated"}', "workflow_type, what")}, "ops"),
+            lines("Failed and timed out, by type", "", {"{{workflow_type}} {{what}}": rate('odradek_workflow_events_total{N, what=~"failed|timed-out|terminated"}', "workflow_type, what")}, "ops", empty="None so far"),
             lines("Duration, 95 %", "From start to close.", {"{{workflow_type}}": quantile(0.95, "odradek_workflow_duration_seconds", "workflow_type")}, "s"),
         ]),
         ("What they wait for", [
             lines("Activities, 95 %", "From scheduling to the final outcome, retries included.", {"{{activity_type}}": quantile(0.95, "odradek_activity_schedule_to_close_seconds", "activity_type")}, "s"),
-            lines("Retries and final failures", "", {"{{activity_type}} {{what}}": rate("odradek_activity_outcomes_total", "activity_type, what")}, "ops"),
-            lines("Durable steps, 95 %", "From when the code asks until it goes on.", {"{{workflow_type}}": quantile(0.95, "odradek_step_duration_seconds", "workflow_type")}, "s"),
+            lines("Retries and final failures", "", {"{{activity_type}} {{what}}": rate("odradek_activity_outcomes_total", "activity_type, what")}, "ops", empty="None so far"),
+            lines("Durable steps, 95 %", "From when the code asks until it goes on.", {"{{workflow_type}}": quantile(0.95, "odradek_step_duration_seconds", "workflow_type")}, "s", empty="No workflow has steps"),
         ]),
         ("What stops them", [
-            lines("Parked, by error", "ODR-206: an operator has paused the type.", {"{{code}}": total("odradek_workflows_parked", "code")}, stacked=True),
+            lines("Parked, by error", "ODR-206: an operator has paused the type.", {"{{code}}": total("odradek_workflows_parked", "code")}, stacked=True, empty="None is parked"),
             lines("Replay mismatches", "In five minutes: code that does not do what histories say, see ODR-070.", {"{{workflow_type}}": recent("odradek_replay_mismatches_total", "workflow_type")}),
             lines("Deadlocks", "In five minutes: code that did not come back.", {"{{workflow_type}}": recent("odradek_workflow_deadlocks_total", "workflow_type")}),
             lines("Replays", "Runs whose code was rebuilt, and the events which that took.", {"runs": rate("odradek_replays_total"), "events": rate("odradek_replayed_events_total")}, "ops"),
@@ -107,13 +108,13 @@ def task_queues() -> Json:
             UNSERVED,
             number("Tasks that wait", "In all queues.", "sum(max by (namespace, task_queue) (odradek_task_queue_backlog_records{N}))"),
             number("Oldest task", "", most("odradek_task_queue_oldest_seconds"), "s", warn=60, bad=3600),
-            number("Until a task is deleted", "By retention; it is issued again, late.", "min(odradek_task_queue_expires_seconds{N})", "s"),
+            number("Until a task is deleted", "By retention; it is issued again, late.", "min(odradek_task_queue_expires_seconds{N})", "s", empty="none waits"),
         ]),
         ("What waits", [
             lines("Backlog", "Tasks that wait for a worker.", {"{{task_queue}}": most("odradek_task_queue_backlog_records", "task_queue")}),
             lines("Oldest task", "", {"{{task_queue}}": most("odradek_task_queue_oldest_seconds", "task_queue")}, "s"),
-            lines("Until retention deletes the oldest task", "", {"{{task_queue}}": "min by (task_queue) (odradek_task_queue_expires_seconds{N})"}, "s"),
-            lines("Without a worker", "For how long.", {"{{task_queue}}": most("odradek_task_queue_unserved_seconds", "task_queue")}, "s"),
+            lines("Until retention deletes the oldest task", "", {"{{task_queue}}": "min by (task_queue) (odradek_task_queue_expires_seconds{N})"}, "s", empty="No task waits"),
+            lines("Without a worker", "For how long.", {"{{task_queue}}": most("odradek_task_queue_unserved_seconds", "task_queue")}, "s", empty="Where tasks wait, workers are"),
         ]),
         ("Flow", [
             lines("Attempts started", "", {"{{task_queue}}": rate("odradek_activity_started_total", "task_queue")}, "ops"),
@@ -123,7 +124,7 @@ def task_queues() -> Json:
         ("Room", [
             lines("Slots in use", "Attempts that run, of those that may.", {"{{task_queue}}": "sum by (task_queue) (odradek_activity_running{N}) / (sum by (task_queue) (odradek_activity_slots{N}) > 0)"}, "percentunit"),
             lines("Queued in workers", "Read ahead.", {"{{task_queue}}": total("odradek_activity_queued", "task_queue")}),
-            lines("Put off", "In five minutes: tasks for which no topic had room. Now: outputs that no topic takes.", {"{{task_queue}}": recent("odradek_tasks_put_off_total", "task_queue"), "outputs blocked": total("odradek_outputs_blocked")}),
+            lines("Put off", "In five minutes: tasks for which no topic had room. Now: outputs that no topic takes, messages to other namespaces included.", {"{{task_queue}}": recent("odradek_tasks_put_off_total", "task_queue"), "outputs blocked": total("odradek_outputs_blocked")}),
         ]),
     ])  # fmt: skip
 
@@ -132,9 +133,9 @@ def partitions() -> Json:
     return dashboard("partitions", "Partitions", "Who owns what, how far it is read, and how takeovers go.", [
         ("Now", [
             MISSING, UNREAD,
-            number("Until an input is deleted", "By retention, unread: it would be lost.", "min(odradek_inbox_expires_seconds{N})", "s"),
-            number("Longest takeover under way", "", most("odradek_takeover_pending_seconds"), "s", warn=30, bad=300),
-            number("Oldest checkpoint", "", most("odradek_checkpoint_age_seconds"), "s", warn=30, bad=300),
+            number("Until an input is deleted", "By retention, unread: it would be lost.", "min(odradek_inbox_expires_seconds{N})", "s", empty="none is"),
+            number("Longest takeover under way", "", most("odradek_takeover_pending_seconds"), "s", warn=30, bad=120),
+            number("Oldest checkpoint", "", most("odradek_checkpoint_age_seconds"), "s", warn=30, bad=120),
             UNDER_REPLICATED,
         ]),
         ("Ownership", [
@@ -156,8 +157,8 @@ def partitions() -> Json:
             lines("Local stores", "", {"{{instance}}": total("odradek_store_bytes", "instance")}, "bytes"),
         ]),
         ("Around", [
-            lines("Redis", "1: it answers.", {"{{used_by}} {{instance}}": most("odradek_redis_up", "used_by, instance")}),
-            lines("Messages to other namespaces dropped", "In five minutes; they are sent again.", {"{{to_namespace}}": recent("odradek_messages_dropped_total", "to_namespace")}),
+            lines("Redis", "1: it answers.", {"{{used_by}} {{instance}}": most("odradek_redis_up", "used_by, instance")}, empty="None is configured"),
+            lines("Messages to other namespaces dropped", "In five minutes; they are sent again.", {"{{to_namespace}}": recent("odradek_messages_dropped_total", "to_namespace")}, empty="None has been dropped"),
         ]),
     ])  # fmt: skip
 
@@ -167,7 +168,7 @@ def workers() -> Json:
         ("Now", [
             number("Workers", "Processes that read a task queue.", "count(sum by (instance) (odradek_activity_partitions{N}) > 0) or vector(0)"),
             number("Attempts that run", "", total("odradek_activity_running")),
-            number("Slots in use", "", "sum(odradek_activity_running{N}) / sum(odradek_activity_slots{N})", "percentunit", warn=0.9),
+            number("Slots in use", "", "sum(odradek_activity_running{N}) / (sum(odradek_activity_slots{N}) > 0)", "percentunit", warn=0.9),
             number("Waiting for a newer build", "Partitions with a record that only a newer worker can read.", total("odradek_activity_partitions_stopped"), bad=1),
         ]),
         ("Attempts", [

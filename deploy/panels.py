@@ -15,6 +15,9 @@ COLUMNS_SHORT: Final = 4
 """Height of a row of numbers."""
 COLUMNS_TALL: Final = 8
 GOOD, WARN, BAD = "green", "orange", "red"
+UNKNOWN: Final = "-"
+GRAFANA: Final = "11.5.2"
+"""Whose options these are. Later ones migrate panels from there; one that names no version they take for ancient."""
 
 Json = dict[str, Any]
 
@@ -37,6 +40,11 @@ def most(metric: str, by: str = "") -> str:
     return _by("max", by, _selected(metric))
 
 
+def or_zero(expression: str) -> str:
+    """0 where it has nothing to say, but only while orchestrators say anything."""
+    return f"({expression}) or sum(0 * odradek_namespace_partitions{{N}})"
+
+
 def quantile(share: float, metric: str, by: str = "") -> str:
     """Of a histogram in seconds, over the last minutes."""
     grouped = f"le, {by}" if by else "le"
@@ -47,33 +55,52 @@ def quantiles(metric: str) -> dict[str, str]:
     return {f"{share:.0%}": quantile(share, metric) for share in (0.5, 0.95, 0.99)}
 
 
-def lines(title: str, about: str, shown: dict[str, str], unit: str = "short", *, stacked: bool = False) -> Json:
-    """A graph over time. ``shown``: what the legend says, with labels as ``{{label}}``, and the expression."""
-    custom: Json = {"lineWidth": 1, "fillOpacity": 25 if stacked else 8, "showPoints": "never"}
+def lines(
+    title: str, about: str, shown: dict[str, str], unit: str = "short", *, stacked: bool = False, empty: str = ""
+) -> Json:
+    """A graph over time. ``shown``: what the legend says, with labels as ``{{label}}``, and the expression.
+
+    ``empty``: what stands there instead of "No data" where it is well that there is none.
+    """
+    custom: Json = {"lineWidth": 1, "fillOpacity": 25 if stacked else 8, "showPoints": "auto"}
     if stacked:
         custom["stacking"] = {"mode": "normal", "group": "A"}
+    defaults: Json = {"unit": unit, "min": 0, "custom": custom}
+    if empty:
+        defaults["noValue"] = empty
     return {
         **_panel("timeseries", title, about, shown),
-        "fieldConfig": {"defaults": {"unit": unit, "min": 0, "custom": custom}, "overrides": []},
+        "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": {
-            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
             "tooltip": {"mode": "multi", "sort": "desc"},
         },
     }
 
 
 def number(
-    title: str, about: str, expression: str, unit: str = "short", *, warn: float | None = None, bad: float | None = None
+    title: str,
+    about: str,
+    expression: str,
+    unit: str = "short",
+    *,
+    warn: float | None = None,
+    bad: float | None = None,
+    empty: str = UNKNOWN,
 ) -> Json:
-    """One number of now, coloured from ``warn`` and ``bad`` on."""
+    """One number of now, coloured from ``warn`` and ``bad`` on.
+
+    ``empty``: what stands there where there is none; in no colour, unless it says that all is well.
+    """
     steps: list[Json] = [{"color": GOOD, "value": None}]
     steps += [{"color": color, "value": at} for color, at in ((WARN, warn), (BAD, bad)) if at is not None]
+    defaults: Json = {"unit": unit, "noValue": empty, "thresholds": {"mode": "absolute", "steps": steps}}
+    if empty == UNKNOWN:
+        neutral = {"match": "null", "result": {"color": "text", "index": 0}}
+        defaults["mappings"] = [{"type": "special", "options": neutral}]
     return {
         **_panel("stat", title, about, {"": expression}, instant=True),
-        "fieldConfig": {
-            "defaults": {"unit": unit, "noValue": "-", "thresholds": {"mode": "absolute", "steps": steps}},
-            "overrides": [],
-        },
+        "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": {"colorMode": "value", "graphMode": "none", "reduceOptions": {"calcs": ["lastNotNull"]}},
     }
 
@@ -107,7 +134,7 @@ def dashboard(name: str, title: str, about: str, rows: Sequence[tuple[str, Seque
         "graphTooltip": 1,
         "links": [
             {"type": "dashboards", "tags": ["odradek"], "title": "odradek", "asDropdown": True, "keepTime": True,
-             "includeVars": True},
+             "includeVars": True, "icon": "external link", "targetBlank": False, "tooltip": ""},
         ],
         "templating": {"list": [_datasource(), _namespace()]},
         "panels": [{"id": number, **panel} for number, panel in enumerate(panels, 1)],
@@ -134,7 +161,14 @@ def _panel(kind: str, title: str, about: str, shown: dict[str, str], *, instant:
         }
         for place, (legend, expression) in enumerate(shown.items())
     ]
-    return {"type": kind, "title": title, "description": about, "datasource": SOURCE, "targets": targets}
+    return {
+        "type": kind,
+        "pluginVersion": GRAFANA,
+        "title": title,
+        "description": about,
+        "datasource": SOURCE,
+        "targets": targets,
+    }
 
 
 def _at(x: int, y: int, w: int, h: int) -> Json:
@@ -142,7 +176,14 @@ def _at(x: int, y: int, w: int, h: int) -> Json:
 
 
 def _datasource() -> Json:
-    return {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": {}}
+    """Begins with Grafana's default one, which it offers only to whom it is named so; else with the first by name."""
+    return {
+        "name": "datasource",
+        "label": "Data source",
+        "type": "datasource",
+        "query": "prometheus",
+        "current": {"text": "default", "value": "default"},
+    }
 
 
 def _namespace() -> Json:

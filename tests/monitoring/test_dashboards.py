@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from odradek.orchestrator.core.paused import TYPE_PAUSED
+from odradek.schemas.records import RunStatus
 from tests.monitoring import expressions
 
 NAMES = ("fleet", "partitions", "task-queues", "workers", "workflows")
@@ -49,13 +51,71 @@ def test_legends_name_labels_that_their_metrics_have(path: Path) -> None:
 
 
 @by_name
+def test_every_label_exists(path: Path) -> None:
+    for title, expression, _ in expressions.targets(path):
+        assert expressions.wrong_labels(expression) == set(), title
+
+
+@by_name
+def test_values_that_are_selected_are_those_that_metrics_have(path: Path) -> None:
+    values = {
+        "what": {*RunStatus, "started", "parked", "history-long", "retried", "activity-failed"},
+        "code": {TYPE_PAUSED},
+        "namespace": {"$namespace"},
+    }
+    for title, expression, _ in expressions.targets(path):
+        for _, label, chosen in expressions.selections(expression):
+            assert set(chosen.split("|")) <= values[label], title
+
+
+@by_name
+def test_a_graph_that_a_healthy_fleet_leaves_empty_says_so(path: Path) -> None:
+    """Of metrics that are there only while something is wrong, or waits."""
+    for panel in expressions.dashboard(path)["panels"]:
+        asked = set[str]().union(*(expressions.metrics(target["expr"]) for target in panel.get("targets", ())))
+        if panel["type"] == "timeseries" and asked & expressions.ABSENT_WHEN_WELL:
+            assert panel["fieldConfig"]["defaults"].get("noValue"), panel["title"]
+
+
+@by_name
 def test_variables_choose_data_source_and_namespaces(path: Path) -> None:
     board = expressions.dashboard(path)
     assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource", "namespace"]
     assert board["uid"] == f"odradek-{path.stem}"
+    source, namespace = board["templating"]["list"]
+    assert source["current"] == {"text": "default", "value": "default"}, "else it begins with the first by name"
+    assert namespace["datasource"]["uid"] == "${datasource}"
+    assert re.fullmatch(r"label_values\((.+),\s*namespace\)", namespace["query"]["query"])
     for panel in board["panels"]:
         if panel["type"] != "row":
             assert panel["datasource"]["uid"] == "${datasource}"
+
+
+@by_name
+def test_what_grafana_takes_for_granted_is_there(path: Path) -> None:
+    """The fields that its schema demands; and what it draws differently, or not, where a panel does not say so."""
+    board = expressions.dashboard(path)
+    compose = yaml.safe_load((expressions.REPOSITORY / "docker-compose.yml").read_text())
+    needed = {"asDropdown", "icon", "includeVars", "keepTime", "tags", "targetBlank", "title", "tooltip", "type"}
+    assert [needed - link.keys() for link in board["links"]] == [set()]
+    for panel in board["panels"]:
+        if panel["type"] == "row":
+            continue
+        assert compose["services"]["grafana"]["image"] == f"grafana/grafana:{panel['pluginVersion']}"
+        if panel["type"] == "timeseries":
+            assert panel["options"]["legend"]["calcs"] == []
+            custom = panel["fieldConfig"]["defaults"]["custom"]
+            assert custom["showPoints"] == "auto", "never: a value between two gaps would not be seen"
+
+
+@by_name
+def test_a_number_that_is_not_known_is_not_green(path: Path) -> None:
+    """Grafana paints what stands for no value in the colour of the lowest threshold, unless that is mapped."""
+    numbers = [panel for panel in expressions.dashboard(path)["panels"] if panel["type"] == "stat"]
+    for defaults in (panel["fieldConfig"]["defaults"] for panel in numbers):
+        mapped = [one["options"] for one in defaults.get("mappings", ()) if one["type"] == "special"]
+        neutral = {"match": "null", "result": {"color": "text", "index": 0}}
+        assert mapped == ([neutral] if defaults["noValue"] == "-" else [])
 
 
 @by_name

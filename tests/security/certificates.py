@@ -33,11 +33,14 @@ class Authority:
         self.file = folder / "ca.pem"
         self.file.write_bytes(built.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def sign(self, name: str, *, password: str | None = None) -> Signed:
-        """A certificate with this common name, good for a server at 127.0.0.1 and for a client."""
+    def sign(
+        self, name: str, *, password: str | None = None, place: str = "127.0.0.1", expired: bool = False
+    ) -> Signed:
+        """A certificate with this common name, good for a server at ``place`` and for a client."""
         key = ec.generate_private_key(ec.SECP256R1())
-        places = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        built = self._builder(name, key).add_extension(places, critical=False).sign(self._key, hashes.SHA256())
+        places = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(place))])
+        builder = self._builder(name, key, -_DAY / 24 if expired else _DAY)
+        built = builder.add_extension(places, critical=False).sign(self._key, hashes.SHA256())
         encryption = (
             serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
         )
@@ -49,7 +52,9 @@ class Authority:
         signed.both.write_bytes(secret + certificate)
         return signed
 
-    def _builder(self, name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, name: str, key: ec.EllipticCurvePrivateKey, left: dt.timedelta = _DAY
+    ) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
@@ -58,7 +63,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _DAY)
-            .not_valid_after(now + _DAY)
+            .not_valid_after(now + left)
         )
 
 

@@ -1,4 +1,4 @@
-"""A broker with users, ACLs and TLS. Its PLAINTEXT listener is the administrator's; four others are for the rest."""
+"""A broker with users, ACLs and TLS. Its PLAINTEXT listener is the administrator's; the others are for the rest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ from odradek.schemas.access import Right
 from odradek.testing.broker import LocalBroker, free_ports
 from tests.security.certificates import Authority
 
-_LISTENERS: Final = {"SCRAM": "SASL_SSL", "MTLS": "SSL", "PLAIN": "SASL_PLAINTEXT", "OAUTH": "SASL_PLAINTEXT"}
+_LISTENERS: Final = {
+    "SCRAM": "SASL_SSL", "MTLS": "SSL", "PLAIN": "SASL_PLAINTEXT", "OAUTH": "SASL_PLAINTEXT",
+    "EXPIRED": "SSL", "ELSEWHERE": "SSL",
+}  # fmt: skip
+"""The certificates of the last two are no longer good, and good for another host."""
 _PLAIN: Final = {"CONTROLLER": "PLAINTEXT", "PLAINTEXT": "PLAINTEXT"}
 
 _SETTINGS: Final = """\
@@ -37,6 +41,10 @@ ssl.keystore.type=PEM
 ssl.keystore.location={keystore}
 ssl.truststore.type=PEM
 ssl.truststore.location={authority}
+listener.name.expired.ssl.keystore.type=PEM
+listener.name.expired.ssl.keystore.location={expired}
+listener.name.elsewhere.ssl.keystore.type=PEM
+listener.name.elsewhere.ssl.keystore.location={elsewhere}
 listener.name.mtls.ssl.client.auth=required
 listener.name.mtls.ssl.principal.mapping.rules=RULE:^CN=(.*?)$/$1/,DEFAULT
 sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN,OAUTHBEARER
@@ -73,6 +81,8 @@ class SecureBroker(LocalBroker):
             controller=self.controller_port,
             others=",".join(f"{name}://127.0.0.1:{port}" for name, port in self._ports.items()),
             keystore=self.authority.sign("broker").both,
+            expired=self.authority.sign("expired", expired=True).both,
+            elsewhere=self.authority.sign("elsewhere", place="127.0.0.2").both,
             authority=self.authority.file,
             protocols=",".join(f"{name}:{protocol}" for name, protocol in {**_PLAIN, **_LISTENERS}.items()),
             package="org.apache.kafka.common.security",

@@ -10,8 +10,9 @@ from datetime import timedelta
 
 from odradek import activity, workflow
 from odradek.client import Client
+from odradek.contrib.encryption import TopicKeyStore, WorkflowKeyCodec
 from odradek.converter import DataConverter
-from odradek.log import open_log
+from odradek.log import Log, open_log
 from odradek.log.namespace import open_namespace
 from odradek.orchestrator.host import Orchestrator
 from odradek.orchestrator.registry import Registry
@@ -24,9 +25,17 @@ QUEUE = "orders"
 Config = Mapping[str, str]
 
 
+MASTER = {"2026": b"a key of these tests, 32 bytes.."}
+
+
 @activity.defn
 async def charge(order: str) -> str:
     return f"charged {order}"
+
+
+@activity.defn
+async def weigh() -> str:
+    return "2 kg"
 
 
 @workflow.defn
@@ -67,15 +76,32 @@ class Unserved:
         await workflow.execute_activity(charge, "x", task_queue="unserved", start_to_close_timeout=limit)
 
 
+@workflow.defn
+class Weighed:
+    """Its first payload is its worker's."""
+
+    @workflow.run
+    async def run(self) -> str:
+        weight: str = await workflow.execute_activity(weigh, start_to_close_timeout=timedelta(seconds=20))
+        return weight
+
+
+def converter(log: Log, namespace: str) -> DataConverter:
+    """With a key for each workflow, as whoever reads and writes through ``log`` may."""
+    return DataConverter(payload_codec=WorkflowKeyCodec(TopicKeyStore(log, namespace, MASTER, "2026")))
+
+
 @asynccontextmanager
 async def orchestrating(address: str, namespace: str, config: Config) -> AsyncIterator[None]:
     """As ``odradek orchestrator`` does it."""
     log = open_log(address, config)
     registry = Registry()
-    registry.add([OrderPlaced, Parcel, Unserved])
+    registry.add([OrderPlaced, Parcel, Unserved, Weighed])
     opened = await asyncio.to_thread(open_namespace, log, namespace, role=Role.ORCHESTRATOR)
-    settings = OrchestratorSettings(delete_records_seconds=0.2, checkpoint_seconds=0.1, watch_seconds=0.5)
-    served = Orchestrator(opened, registry, data_converter=DataConverter.default, settings=settings)
+    settings = OrchestratorSettings(
+        delete_records_seconds=0.2, checkpoint_seconds=0.1, watch_seconds=0.5, prune_seconds=0.5
+    )
+    served = Orchestrator(opened, registry, data_converter=converter(log, namespace), settings=settings)
     thread = threading.Thread(target=served.run)
     thread.start()
     try:
@@ -92,7 +118,7 @@ async def working(address: str, namespace: str, config: Config) -> AsyncIterator
     """As ``odradek worker`` does it."""
     log = open_log(address, config)
     opened = await asyncio.to_thread(open_namespace, log, namespace, role=Role.WORKER, queues=[QUEUE])
-    async with ActivityWorker(opened, QUEUE, [charge]):
+    async with ActivityWorker(opened, QUEUE, [charge, weigh], data_converter=converter(log, namespace)):
         yield
     log.close()
 

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from odradek.cli import main
 from odradek.envconfig import ClientConfig, ConnectionSettings
 from odradek.log import SettingsInvalid, open_log
-from odradek.log.kafka_security import ENVIRONMENT, oauth_callback
+from odradek.log.kafka_secrets import hidden
+from odradek.log.kafka_security import ENVIRONMENT, oauth_callback, principal_of
 
 SECRET = "tweety-4711"
 NOWHERE = "kafka://127.0.0.1:1"
@@ -37,6 +38,7 @@ def test_from_variables() -> None:
         "sasl.password": SECRET,
         "security.protocol": "SASL_SSL",
     }
+    assert kafka({"ACCESS_CHECK": "off"}) == {"odradek.access.check": "off"}
     assert kafka({"SSL_CA_FILE": "/ca.pem"}) == {"ssl.ca.location": "/ca.pem", "security.protocol": "SSL"}
     assert kafka(OIDC) == {
         "sasl.oauthbearer.token.endpoint.url": "https://idp/token",
@@ -103,6 +105,26 @@ WRONG = {
     "no tokens": ({"SASL_MECHANISM": "OAUTHBEARER"}, "set ODRADEK_OAUTH_TOKEN_URL (OIDC), or ODRADEK_OAUTH_CALLBACK"),
     "half of OIDC": ({"OAUTH_TOKEN_URL": "https://idp"}, "sasl.oauthbearer.client.id (ODRADEK_OAUTH_CLIENT_ID) is not"),
     "two ways to tokens": ({**OIDC, "OAUTH_CALLBACK": "a:b"}, "oauth_cb (ODRADEK_OAUTH_CALLBACK) and the settings"),
+    "a slip in a variable": (
+        {**SCRAM, "SASL_PASWORD": SECRET},
+        "ODR-225: ODRADEK_SASL_PASWORD is no variable that anybody reads: perhaps ODRADEK_SASL_PASSWORD was meant",
+    ),
+    "a slip in a setting": (
+        {"SASL_MECHANISM": "PLAIN", "SASL_USERNAME": "shop", "LOG_CONFIG": f"sasl.pasword={SECRET}"},
+        'ODR-225: "sasl.pasword" is none that Kafka\'s client knows: perhaps "sasl.password" was meant',
+    ),
+    "a slip beside": ({**SCRAM, "LOG_CONFIG": "sasl.usernam=x"}, 'perhaps "sasl.username" was meant'),
+    "an unknown setting": (
+        {**SCRAM, "LOG_CONFIG": "no.such.key=1"},
+        '"no.such.key" is none that Kafka\'s client knows',
+    ),
+    "the rest of a password": (
+        {"SASL_MECHANISM": "PLAIN", "SASL_USERNAME": "shop", "LOG_CONFIG": f"sasl.password=a {SECRET}=b"},
+        "ODR-225: one of the settings is none that Kafka's client knows",
+    ),
+    "a wrong value": ({**SCRAM, "LOG_CONFIG": "socket.timeout.ms=soon"}, "socket.timeout.ms"),
+    "two mechanisms": ({**SCRAM, "LOG_CONFIG": "sasl.mechanisms=PLAIN"}, "and sasl.mechanisms differ"),
+    "a check of rights": ({"ACCESS_CHECK": "perhaps"}, "odradek.access.check (ODRADEK_ACCESS_CHECK) is neither"),
     "no such module": ({"OAUTH_CALLBACK": "no_such_module:token"}, "ODR-227: oauth_cb (ODRADEK_OAUTH_CALLBACK) names"),
     "no function": ({"OAUTH_CALLBACK": f"{__name__}:SECRET"}, "it is no function"),
 }
@@ -128,10 +150,75 @@ def test_commands_say_what_is_wrong_without_secrets(variables: dict[str, str]) -
 def test_settings_show_no_secret(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text(SECRET)
-    variables = {**SCRAM, "OAUTH_CLIENT_SECRET": SECRET, "SSL_KEY_PASSWORD": SECRET, "LOG_CONFIG": f"a={SECRET}"}
+    variables = {
+        **SCRAM,
+        "OAUTH_CLIENT_SECRET": SECRET,
+        "SSL_KEY_PASSWORD": SECRET,
+        "LOG_CONFIG": f"ssl.ca.pem={SECRET}",
+    }
     settings = ConnectionSettings.read({f"ODRADEK_{name}": value for name, value in variables.items()})
+    config = {**settings.kafka(), "ssl.key.pem": SECRET}
+    log = open_log(NOWHERE, {**kafka(SCRAM), "ssl.key.password": SECRET})
     for text in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
         assert SECRET not in text
+    for shown in (settings.kafka(), hidden(config), vars(log)):
+        assert SECRET not in repr(shown)
+    assert config["sasl.password"] == SECRET
+
+
+def test_names_in_a_file_of_variables_are_looked_at(tmp_path: Path) -> None:
+    file = tmp_path / "shop.env"
+    file.write_text(f"ODRADEK_LOG=kafka://k1:9093\n# ODRADEK_SSL_NONE=1\nexport ODRADEK_SSL_CA_FIEL={SECRET}\n")
+    with pytest.raises(SettingsInvalid, match="perhaps ODRADEK_SSL_CA_FILE") as caught:
+        kafka({"ENV_FILE": str(file)})
+    assert SECRET not in str(caught.value)
+
+
+def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes makes such for each service."""
+    monkeypatch.setenv("ODRADEK_ORCHESTRATOR_PORT", "tcp://10.0.0.1:80")
+    monkeypatch.setenv("ODRADEK_SERVICE_HOST", "10.0.0.1")
+    assert kafka({}) == {}
+
+
+RISKS = {
+    "a password": ({**SCRAM, "SASL_MECHANISM": "PLAIN", "SECURITY_PROTOCOL": "SASL_PLAINTEXT"}, "PLAIN without TLS"),
+    "anybody's certificate": ({**SCRAM, "LOG_CONFIG": "enable.ssl.certificate.verification=false"}, "nobody looks at"),
+    "any host's": ({**SCRAM, "LOG_CONFIG": "ssl.endpoint.identification.algorithm=none"}, "whoever has any certif"),
+}
+
+
+@pytest.mark.parametrize(("variables", "said"), RISKS.values(), ids=RISKS)
+def test_what_protects_less_than_it_seems_is_said(
+    variables: dict[str, str], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_log(NOWHERE, kafka(SCRAM))
+    assert caplog.text == ""
+    open_log(NOWHERE, kafka(variables))
+    assert said in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_a_secret_in_the_command_line_is_warned_of() -> None:
+    for option, warned in ((f"sasl.password={SECRET}", True), ("client.id=shop", False)):
+        done = CliRunner().invoke(main, ["--log", "kafka://", "--log-config", option, "topics", "check"])
+        assert ("whoever lists this host's processes sees sasl.password" in done.stderr) is warned
+        assert SECRET not in done.output
+
+
+@pytest.mark.parametrize(
+    ("settings", "principal"),
+    [
+        ({}, "User:ANONYMOUS"),
+        ({"security.protocol": "SSL"}, "User:ANONYMOUS"),
+        ({"security.protocol": "SSL", "ssl.certificate.location": "/c"}, "User:NAME"),
+        ({"security.protocol": "sasl_ssl", "sasl.username": "shop"}, "User:shop"),
+        ({"security.protocol": "sasl_ssl", "oauth_cb": "a:b"}, "User:NAME"),
+    ],
+)
+def test_who_asks(settings: dict[str, str], principal: str) -> None:
+    """Where nobody can be known, nobody asks what they may do."""
+    assert principal_of(settings) == principal
 
 
 def broken(_: str) -> tuple[str, float]:
