@@ -15,8 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from benchmarks.app import STEPS, Chain
 from benchmarks.processes import Meter, await_ready, running
 from benchmarks.raw_loop import RawClient
 from odradek.client import Client
-from odradek.log import open_log
+from odradek.log import Log, open_log
 from odradek.log.namespace import create_namespace
 from odradek.schemas.topics import Topics
 from odradek.testing.broker import LocalBroker, free_port
@@ -39,21 +39,38 @@ PATIENCE = timedelta(minutes=2)  # more calls than have room begin at once
 
 
 @dataclass
-class Measured:
-    """One side of the comparison."""
-
+class Burst:
     seconds: float
     steps: int
     cpu: dict[str, float]
-    latencies_ms: list[float]
-
-    @property
-    def steps_per_second(self) -> float:
-        return self.steps / self.seconds
 
     def cpu_per_1000(self, process: str | None = None) -> float:
         total = sum(self.cpu.values()) if process is None else self.cpu.get(process, 0.0)
         return total / self.steps * 1000
+
+
+@dataclass
+class Measured:
+    """One side of the comparison."""
+
+    bursts: list[Burst] = field(default_factory=list)
+    latencies_ms: list[float] = field(default_factory=list)
+
+    @property
+    def middle(self) -> Burst:
+        """Half of the bursts cost no more."""
+        return sorted(self.bursts, key=Burst.cpu_per_1000)[len(self.bursts) // 2]
+
+    @property
+    def steps_per_second(self) -> float:
+        return statistics.median(burst.steps / burst.seconds for burst in self.bursts)
+
+    def cpu_per_1000(self, process: str | None = None) -> float:
+        return self.middle.cpu_per_1000(process)
+
+
+Sides = tuple[Measured, Measured]
+"""The engine, and the raw loop."""
 
 
 @contextmanager
@@ -69,29 +86,6 @@ def broker(address: str, folder: Path) -> Iterator[tuple[str, int | None]]:
         yield address, int(pid) if pid else None
 
 
-async def engine(address: str, namespace: str, options: argparse.Namespace, pids: dict[str, int]) -> Measured:
-    client = await Client.connect(address, namespace=namespace)
-    try:
-        await burst(client, options.warm_up, "warm")
-        found = []
-        for number in range(options.bursts):
-            meter = Meter({**pids, "client": os.getpid()})
-            seconds = await burst(client, options.workflows, f"burst-{number}")
-            found.append((seconds, meter.read()))
-        found.sort(key=lambda item: sum(item[1].values()))
-        per_1000 = [sum(cpu.values()) / options.workflows / STEPS * 1000 for _, cpu in found]
-        print("CPU s per 1,000 steps of each burst, sorted:", ", ".join(f"{value:.3f}" for value in per_1000))
-        seconds, cpu = found[len(found) // 2]
-        latencies = []
-        for number in range(options.latency):
-            began = time.perf_counter()
-            await client.execute_workflow(Chain.run, VALUE, id=f"one-{number}", task_queue=QUEUE)
-            latencies.append((time.perf_counter() - began) * 1000)
-        return Measured(seconds, options.workflows * STEPS, cpu, latencies)
-    finally:
-        await client.close()
-
-
 async def burst(client: Client, count: int, prefix: str) -> float:
     began = time.perf_counter()
     runs = [
@@ -103,48 +97,67 @@ async def burst(client: Client, count: int, prefix: str) -> float:
     return time.perf_counter() - began
 
 
-def measure_engine(address: str, broker_pid: int | None, options: argparse.Namespace, logs: Path) -> Measured:
+@contextmanager
+def engine(log: Log, options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, dict[str, int]]]:
+    """Its namespace, and its processes."""
     namespace = f"bench{time.time_ns()}"
+    create_namespace(log, namespace, partitions=options.partitions, queues=(QUEUE,))
+    common = ["-m", "odradek.cli", "--log", log.address, "--namespace", namespace]
+    roles = {
+        "orchestrator": (["benchmarks.app", "--store", str(folder / "store")], free_port()),
+        "worker": (["benchmarks.app", "--queue", QUEUE, "--max-concurrent", "1000"], free_port()),
+    }
+    pids = {}
     with ExitStack() as stack:
-        log = open_log(address)
-        create_namespace(log, namespace, partitions=options.partitions, queues=(QUEUE,))
-        log.close()
-        common = ["-m", "odradek.cli", "--log", address, "--namespace", namespace]
-        roles = {
-            "orchestrator": (["benchmarks.app", "--store", str(logs / "store")], free_port()),
-            "worker": (["benchmarks.app", "--queue", QUEUE, "--max-concurrent", "1000"], free_port()),
-        }
-        pids = {"broker": broker_pid} if broker_pid else {}
         for role, (arguments, port) in roles.items():
             command = [*common, role, *arguments, "--health-port", str(port)]
-            process = stack.enter_context(running(role, command, logs))
+            process = stack.enter_context(running(role, command, folder))
             await_ready(port, process)
             pids[role] = process.pid
-        return asyncio.run(engine(address, namespace, options, pids))
+        yield namespace, pids
 
 
-def measure_raw(address: str, broker_pid: int | None, options: argparse.Namespace, logs: Path) -> Measured:
+@contextmanager
+def raw_loop(log: Log, options: argparse.Namespace, folder: Path) -> Iterator[tuple[RawClient, dict[str, int]]]:
+    """Its client, and its processes."""
     namespace = f"raw{time.time_ns()}"
-    log = open_log(address)
     create_namespace(log, namespace, partitions=options.partitions, queues=(QUEUE,))
-    pids = {"broker": broker_pid} if broker_pid else {}
+    pids = {}
     with ExitStack() as stack:
         for role in ("orchestrator", "worker"):
-            command = ["-m", "benchmarks.raw_loop", role, "--log", address, "--namespace", namespace, "--queue", QUEUE,
-                       "--steps", str(STEPS)]  # fmt: skip
-            pids[role] = stack.enter_context(running(f"raw-{role}", command, logs)).pid
-            await_line(logs / f"raw-{role}.log")
-        client = RawClient(log, Topics(namespace), VALUE.encode() * 2)
+            command = ["-m", "benchmarks.raw_loop", role, "--log", log.address, "--namespace", namespace,
+                       "--queue", QUEUE, "--steps", str(STEPS)]  # fmt: skip
+            pids[role] = stack.enter_context(running(f"raw-{role}", command, folder)).pid
+            await_line(folder / f"raw-{role}.log")
+        yield RawClient(log, Topics(namespace), VALUE.encode() * 2), pids
+
+
+async def compared(log: Log, broker_pid: int | None, options: argparse.Namespace, folder: Path) -> Sides:
+    """Burst by burst in turn: the speed of a machine changes from one minute to the next."""
+    found, limit, common = Measured(), Measured(), {"client": os.getpid()}
+    if broker_pid:
+        common["broker"] = broker_pid
+    with raw_loop(log, options, folder) as (raw, raw_pids), engine(log, options, folder) as (namespace, pids):
         warm_until = time.monotonic() + options.warm_seconds
         while time.monotonic() < warm_until:
-            client.run(5_000)
-        meter = Meter({**pids, "client": os.getpid()})
-        count = options.workflows * 4
-        seconds = client.run(count)
-        cpu = meter.read()
-        latencies = [client.run(1) * 1000 for _ in range(options.latency)]
-    log.close()
-    return Measured(seconds, count * STEPS, cpu, latencies)
+            raw.run(5_000)
+        async with await Client.connect(log.address, namespace=namespace) as client:
+            await burst(client, options.warm_up, "warm")
+            for number in range(options.bursts):
+                count, meter = options.workflows * 4, Meter({**common, **raw_pids})
+                limit.bursts.append(Burst(raw.run(count), count * STEPS, meter.read()))
+                count, meter = options.workflows, Meter({**common, **pids})
+                found.bursts.append(Burst(await burst(client, count, f"burst-{number}"), count * STEPS, meter.read()))
+            for number in range(options.latency):
+                limit.latencies_ms.append(raw.run(1) * 1000)
+                found.latencies_ms.append(await burst(client, 1, f"one-{number}") * 1000)
+    return found, limit
+
+
+def times_raw(found: Measured, raw: Measured) -> float:
+    """The CPU time of a step over that of the raw loop right before it; the median over the bursts."""
+    pairs = zip(found.bursts, raw.bursts, strict=True)
+    return statistics.median(mine.cpu_per_1000() / limit.cpu_per_1000() for mine, limit in pairs)
 
 
 def await_line(path: Path) -> None:
@@ -171,6 +184,7 @@ def report(found: Measured, raw: Measured, options: argparse.Namespace) -> None:
     row("workflows/s", found.steps_per_second / STEPS, raw.steps_per_second / STEPS)
     row("steps/s", found.steps_per_second, raw.steps_per_second)
     row("CPU s per 1,000 steps", found.cpu_per_1000(), raw.cpu_per_1000(), "{:.3f}")
+    table.add_row("  of each pair of bursts, the median", "", "", f"{times_raw(found, raw):.2f}")
     for process in ("broker", "orchestrator", "worker", "client"):
         row(f"  {process}", found.cpu_per_1000(process), raw.cpu_per_1000(process), "{:.3f}")
     for name, at in (("p50", 50), ("p99", 99)):
@@ -181,18 +195,17 @@ def report(found: Measured, raw: Measured, options: argparse.Namespace) -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {memory} GiB; the broker on the same cores")
 
 
-def measure(options: argparse.Namespace) -> tuple[Measured, Measured]:
+def measure(options: argparse.Namespace) -> Sides:
     """The engine and the raw loop, on the same broker. Shows the processes' last words on failure."""
     with (
         tempfile.TemporaryDirectory(prefix="odradek-bench-") as scratch,
         broker(options.log, Path(scratch)) as (address, pid),
+        closing(open_log(address)) as log,
     ):
-        folder = Path(scratch)
         try:
-            raw = measure_raw(address, pid, options, folder)
-            return measure_engine(address, pid, options, folder), raw
+            return asyncio.run(compared(log, pid, options, Path(scratch)))
         except (RuntimeError, TimeoutError, subprocess.SubprocessError):
-            for path in folder.glob("*.log"):
+            for path in Path(scratch).glob("*.log"):
                 print(f"--- {path.name}", path.read_text()[-3000:], sep="\n", file=sys.stderr)
             raise
 

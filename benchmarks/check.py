@@ -1,7 +1,7 @@
 """Whether a step costs more than it did: CPU of the engine as a multiple of the raw loop's, both measured in this run.
 
 The figure of each commit is kept in ``benchmarks/history.jsonl``; more than 15 % above the median of the last ones
-fails. That multiple moves far less between machines, and with what else runs on them, than seconds do.
+fails. Bursts of both take turns, and the median of their ratios moves far less than seconds do.
 """
 
 from __future__ import annotations
@@ -15,16 +15,12 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.chain import Measured, arguments, measure
+from benchmarks.chain import arguments, measure, times_raw
 
 HISTORY: Final = Path(__file__).with_name("history.jsonl")
 COMPARED: Final = 5
 """With so many of the last commits."""
 WORSE_MAX: Final = 1.15
-
-
-def times_raw(found: Measured, raw: Measured) -> float:
-    return found.cpu_per_1000() / raw.cpu_per_1000()
 
 
 def verdict(ratio: float, before: list[float]) -> str | None:
@@ -67,7 +63,7 @@ def main() -> int:
     ratio, now = times_raw(found, raw), commit()
     before = [line["times_raw"] for line in recorded(HISTORY) if line["commit"] != now]
     wrong = verdict(ratio, before)
-    split = {name: round(found.cpu_per_1000(name), 4) for name in found.cpu}
+    split = {name: round(found.cpu_per_1000(name), 4) for name in found.middle.cpu}
     print(f"{now}: {ratio:.2f} times the raw loop; CPU s per 1,000 steps {found.cpu_per_1000():.3f}, {split}")
     if wrong is None or options.accept:
         machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import time
@@ -49,6 +50,19 @@ def loop_ms(rounds: int = 100_000, repeats: int = 5) -> float:
             _Item(number).put(into)
         took.append(time.thread_time() - began)
     return min(took) * 1000
+
+
+class WarmUp:
+    """Of brokers that have just started and still compile themselves: over once a step costs hardly less, twice."""
+
+    def __init__(self, seconds_max: float) -> None:
+        self._until, self._best, self._no_better = time.monotonic() + seconds_max, math.inf, 0
+
+    def is_over(self, cost: float) -> bool:
+        """To be told what a step has cost since the last call."""
+        self._no_better = 0 if cost < 0.9 * self._best else self._no_better + 1
+        self._best = min(cost, self._best)
+        return self._no_better == 2 or time.monotonic() >= self._until
 
 
 def _cpu_model() -> str:

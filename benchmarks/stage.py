@@ -96,11 +96,11 @@ class Served:
     """A process that serves, and its metrics."""
 
     def __init__(self, name: str, port: int, process: Popen[bytes]) -> None:
-        self.name, self._port, self.process = name, port, process
+        self.name, self.port, self.process = name, port, process
 
     def metric(self, name: str, label: str = "") -> float:
         """The sum of a metric over all its labels, or over those that say this."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
             text = answer.read().decode()
         return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*{label}.*}})? (\S+)$", text, re.MULTILINE))
 

@@ -1,6 +1,9 @@
 """How long a new owner takes until it serves: with the store, with a copy of it in Redis, with nothing but the log.
 
-So many workflows wait. The orchestrator is killed (SIGKILL), and the next one takes over what the case leaves to it.
+First, what callers notice: entities on all partitions of two orchestrators get one signal after the other; one of the
+two hands over in order (SIGTERM), or is killed (SIGKILL). The longest time without a decision anywhere.
+
+Then so many workflows wait. The orchestrator is killed, and the next one takes over what the case leaves to it.
 Measured from its claims, since when a group notices a death is a setting (``--session-timeout``).
 """
 
@@ -10,16 +13,18 @@ import argparse
 import asyncio
 import random
 import re
+import signal
 import sys
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 
 import redis
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.app import Patient
+from benchmarks.app import Customer, Patient
 from benchmarks.processes import cpu_seconds
 from benchmarks.stage import QUEUE, Served, Stage, machine, positive, print_json, stage
 from odradek.client import Client
@@ -28,6 +33,10 @@ from odradek.testing.redis import redis_server
 
 PROBES = 20
 OPEN = 500
+PATIENCE = timedelta(minutes=1)
+SHARING_SECONDS = 5
+"""For the two to share out the partitions."""
+GAP_SECONDS_MAX = 15
 SETTLING_SECONDS = 30
 """For stores and copies to be brought up, which happens every 20 s."""
 
@@ -71,6 +80,38 @@ def measured(where: Stage, served: Served, cpu: float, answered: int) -> Case:
     return Case(served.name, seconds, cpu, sum(int(claim) - int(first) for claim, first in claims), answered)
 
 
+async def longest_gap(client: Client, id: str, over: asyncio.Event) -> float:
+    """Seconds between two decisions of an entity that is told something all the time."""
+    handle = await client.start_workflow(Customer.run, id=id, task_queue=QUEUE)
+    gap, last = 0.0, time.perf_counter()
+    while not over.is_set():
+        await handle.signal(Customer.order, "something", rpc_timeout=PATIENCE)
+        gap, last = max(gap, time.perf_counter() - last), time.perf_counter()
+        await asyncio.sleep(0.01)
+    return gap
+
+
+async def noticed(where: Stage, partitions: int, how: signal.Signals) -> float:
+    """The longest gap anywhere when one of two orchestrators goes."""
+    topics = where.namespace("gap", partitions)
+    over = asyncio.Event()
+    async with await Client.connect(where.address, namespace=topics.namespace) as client:
+        with ExitStack() as stack:
+            first, _ = (
+                stack.enter_context(
+                    where.serving("orchestrator", topics, ["benchmarks.app", "--store", str(where.folder / name)], name)
+                )
+                for name in (f"goes-{how.name}", f"stays-{how.name}")
+            )
+            await asyncio.sleep(SHARING_SECONDS)
+            callers = [asyncio.create_task(longest_gap(client, f"e{n}", over)) for n in range(4 * partitions)]
+            await asyncio.sleep(2)
+            first.process.send_signal(how)
+            await asyncio.sleep(GAP_SECONDS_MAX)
+            over.set()
+            return max(await asyncio.gather(*callers))
+
+
 async def run(where: Stage, topics: Topics, url: str, options: argparse.Namespace) -> tuple[float, list[Case], float]:
     ids = random.Random(0).sample(range(options.workflows), 3 * PROBES)
     session = ["--session-timeout", "3"]
@@ -105,6 +146,9 @@ def main() -> int:
     options = parser.parse_args()
     with stage(options.log) as where, ExitStack() as stack:
         url = stack.enter_context(redis_server(where.folder / "redis"))
+        gaps = {
+            how.name: asyncio.run(noticed(where, options.partitions, how)) for how in (signal.SIGTERM, signal.SIGKILL)
+        }
         topics = where.namespace("takeover", options.partitions)
         rate, cases, mib = asyncio.run(run(where, topics, url, options))
         history = sum(
@@ -117,9 +161,12 @@ def main() -> int:
     for case in cases:
         table.add_row(case.name, f"{case.live_seconds:.2f}", f"{case.cpu_seconds:.2f}", f"{case.records_read:,}")
     Console(width=120).print(table)
+    print(", ".join(f"{how}: {gap:.2f} s without a decision" for how, gap in gaps.items()), "(sessions of 6 s)")
     print(f"{history:,} records of history; {rate:,.0f} starts/s; {mib:,.0f} MiB of copies in Redis")
     print(machine())
-    print_json({"takeover": [asdict(case) for case in cases], "records": history, "copies_mib": round(mib)})
+    print_json(
+        {"takeover": [asdict(case) for case in cases], "records": history, "copies_mib": round(mib), "gaps": gaps}
+    )
     if any(case.answered != PROBES for case in cases):
         print("workflows were lost", file=sys.stderr)
         return 1

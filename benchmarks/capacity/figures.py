@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-FORMAT = 1
+FORMAT = 2
 STEPS = 5
 """Of the chains in which loads, latencies and turns are measured."""
 PASSES = 2 * (STEPS + 1)
@@ -100,6 +100,7 @@ class Figures:
     one: Load = field(default_factory=lambda: Load(0, 0, 0, 0, 1))
     limit: Load = field(default_factory=lambda: Load(0, 0, 0, 0))
     half: Load = field(default_factory=lambda: Load(0, 0, 0, 0))
+    quarter: Load = field(default_factory=lambda: Load(0, 0, 0, 0))
 
     def copy_bytes(self, steps: float) -> float:
         """What is appended for a step of workflows of so many, keys and values, one copy."""
@@ -138,7 +139,7 @@ def _figures(found: Mapping[str, Any]) -> Figures:
                 name: Topic(Line(**topic["records"]), Line(**topic["bytes"])) for name, topic in found["topics"].items()
             },
             "live_bytes": Line(**found["live_bytes"]),
-            **{name: Load(**found[name]) for name in ("one", "limit", "half")},
+            **{name: Load(**found[name]) for name in ("one", "limit", "half", "quarter")},
         }
     )
 

@@ -19,6 +19,7 @@ from benchmarks.capacity.figures import APPENDS, PASSES, STEPS, Figures, Line, L
 from benchmarks.capacity.threads import python_seconds
 from benchmarks.capacity.volume import Ends, Written, disk_factor, ends, segment_bytes, written
 from benchmarks.cost import Bench
+from benchmarks.machine import WarmUp
 from benchmarks.stage import QUEUE, Stage, resident_mib
 from odradek.cli.collector import collect_rarely
 from odradek.client import Client
@@ -45,16 +46,17 @@ class Plan:
     bursts: int = 3
     open_workflows: int = 500
     alone: int = 200
-    half_seconds: float = 15.0
+    random_seconds: float = 15.0
     appends: int = 1000
-    warm_seconds: float = 45.0
-    """A broker's compiler needs them."""
+    warm_seconds: float = 15.0
+    """A broker's compiler needs them, again and again until a step costs no less."""
+    warm_seconds_max: float = 120.0
     counted: int = 2000
     """Steps whose records are read."""
 
     @classmethod
     def quick(cls) -> Plan:
-        return cls(steps=5_000, bursts=1, alone=60, half_seconds=6, appends=300, warm_seconds=40, counted=1_000)
+        return cls(steps=5_000, bursts=1, alone=60, random_seconds=6, appends=300, counted=1_000)
 
 
 @dataclass
@@ -131,6 +133,15 @@ class Measuring:
         latencies = [each for one in callers for each in one]
         return Burst(count, seconds, cpu, python, cores, latencies, (before, after), grown)
 
+    async def warm_up(self) -> None:
+        warm_up, is_over = WarmUp(self.plan.warm_seconds_max), False
+        while not is_over:
+            watch, count, began = Watch(self._where), 0, time.monotonic()
+            while time.monotonic() < began + self.plan.warm_seconds:
+                await self.burst(self.plan.open_workflows, STEPS, self.plan.open_workflows)
+                count += 1
+            is_over = warm_up.is_over(watch.read()[1]["broker"] / count)
+
     async def at_random(self, rate: float, seconds: float) -> Burst:
         """Workflows that come at random, so many per second."""
         dice, watch, calls = random.Random(0), Watch(self._where), list[asyncio.Task[float]]()
@@ -176,9 +187,7 @@ async def _measure_fleet(where: Stage, topics: Topics, found: Figures, plan: Pla
         for serving in (where.orchestrating(topics), where.working(topics)):
             stack.enter_context(serving)
         measuring = Measuring(where, topics, client, plan)
-        warm_at = time.monotonic() + plan.warm_seconds
-        while time.monotonic() < warm_at:
-            await measuring.burst(plan.open_workflows, STEPS, plan.open_workflows)
+        await measuring.warm_up()
         _say("warm")
         found.idle_cores = await measuring.idle()
         found.resident = {name: mib * 2**20 for name, mib in resident_mib(where.pids).items()}
@@ -194,8 +203,9 @@ async def _measure_fleet(where: Stage, topics: Topics, found: Figures, plan: Pla
         most = await measuring.burst(plan.steps // STEPS, STEPS, plan.open_workflows)
         found.limit = most.load(plan.open_workflows)
         _say(f"limit {found.limit.steps_per_second:,.0f} steps/s")
-        half = await measuring.at_random(found.limit.steps_per_second / STEPS / 2, plan.half_seconds)
-        found.half = half.load(0)
+        rate = found.limit.steps_per_second / STEPS
+        found.quarter = (await measuring.at_random(rate / 4, plan.random_seconds)).load(0)
+        found.half = (await measuring.at_random(rate / 2, plan.random_seconds)).load(0)
         found.topics, found.live_bytes = await _volume(measuring)
         fullest = max(bursts[STEPS], key=lambda burst: burst.segment_bytes)
         values = STEPS * found.copy_bytes(STEPS) * fullest.workflows
@@ -217,11 +227,14 @@ def _costs(found: Figures, alone: Burst, bursts: dict[int, list[Burst]]) -> None
         idle = found.idle_cores["worker"] * burst.seconds if burst is alone else 0.0
         return max(0.0, burst.python["worker"] - idle) / burst.workflows / STEPS
 
-    # What appends that come alone take more of the brokers is in the measured time of one.
-    log = sum(crowded.cpu.values()) - crowded.python["orchestrator"] - crowded.python["worker"]
+    def log(burst: Burst) -> float:
+        idle = (found.idle_cores["broker"] + found.idle_cores["client"]) * burst.seconds if burst is alone else 0.0
+        spent = sum(burst.cpu.values()) - burst.python["orchestrator"] - burst.python["worker"] - idle
+        return max(0.0, spent) / burst.workflows / APPENDS
+
     found.turns = {
         "worker": Turn.through(worker(alone), worker(crowded), CROWD),
-        "log": Turn(0.0, max(0.0, log) / crowded.workflows / APPENDS),
+        "log": Turn.through(log(alone), log(crowded), CROWD),
     }
 
 

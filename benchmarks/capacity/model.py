@@ -74,7 +74,7 @@ class Needs:
     """Of all brokers together, copies included."""
     mb_out: float
     disk_tb: dict[str, float]
-    """All copies, by topic, with the retention chosen; visibility aside, which keeps runs until they are pruned."""
+    """All copies, by topic, with the retention chosen; visibility aside, which keeps runs as long as summaries."""
     visibility_tb_a_day: float
     retention_days: float
     disk_tb_default: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.capacity.figures import STEPS, Figures, Turn
+from benchmarks.capacity.figures import STEPS, Figures, Load, Turn
 from benchmarks.capacity.model import Needs, orchestrator_steps_max
 from benchmarks.capacity.simulate import Fleet, Outcome, Simulation
 
@@ -59,16 +59,23 @@ def small_fleet(figures: Figures, cores: float) -> Fleet:
 
 def checked(figures: Figures) -> list[Compared]:
     """The simulation of what was measured beside it."""
-    one, half, limit = figures.one, figures.half, figures.limit
+    one, limit = figures.one, figures.limit
     alone = Simulation(small_fleet(figures, one.cores), SEED, open_workflows=1).run(5, 0.1)
     full = Simulation(small_fleet(figures, limit.cores), SEED, open_workflows=limit.open_workflows).run(4, 2)
-    rate = half.steps_per_second / STEPS
-    halved = Simulation(small_fleet(figures, half.cores), SEED, rate=rate).run(max(3.0, 1_000 / rate), 1)
     return [
         Compared("limit, steps/s", full.steps_per_second, limit.steps_per_second),
-        Compared("half of it: p50 of a step, ms", halved.p(0.5), half.p50_ms),
-        Compared("half of it: p99 of a step, ms", halved.p(0.99), half.p99_ms, judged=False),
+        *_at_random("a quarter of it", figures, figures.quarter, judged=True),
+        *_at_random("half of it", figures, figures.half, judged=False),
         Compared("one workflow at a time: p50 of a step, ms", alone.p(0.5), one.p50_ms, judged=False),
+    ]
+
+
+def _at_random(name: str, figures: Figures, measured: Load, *, judged: bool) -> list[Compared]:
+    rate = measured.steps_per_second / STEPS
+    found = Simulation(small_fleet(figures, measured.cores), SEED, rate=rate).run(max(3.0, 1_000 / rate), 1)
+    return [
+        Compared(f"{name}: p50 of a step, ms", found.p(0.5), measured.p50_ms, judged),
+        Compared(f"{name}: p99 of a step, ms", found.p(0.99), measured.p99_ms, judged=False),
     ]
 
 

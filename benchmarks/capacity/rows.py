@@ -53,7 +53,7 @@ def fleets(result: Result) -> Shown:
         ("retention chosen, days", *(f"{n.retention_days:g}" for n in found)),
         ("TB of disk, all copies", *(_count(sum(n.disk_tb.values())) for n in found)),
         ("  with seven days", *(_count(n.disk_tb_default) for n in found)),
-        ("  visibility, more each day until it is pruned", *(f"{n.visibility_tb_a_day:.3g}" for n in found)),
+        ("  visibility, for each day of --retention", *(f"{n.visibility_tb_a_day:.3g}" for n in found)),
         ("open workflows", *(f"{n.open_workflows:,.0f}" for n in found)),
         ("GiB of memory: orchestrators; workers", *(_memory(n) for n in found)),
     ]

@@ -25,7 +25,13 @@ GROUPS = {
     "peers": tuple(name for name in CONTESTANTS if name not in (*OURS, LIMIT)),
 }
 """Names that stand for several contestants."""
-ALIASES = {"fanout": "fan_out", "fan-out": "fan_out", "half-load": "half_load", "signals": "sleepers"}
+ALIASES = {
+    "fanout": "fan_out",
+    "fan-out": "fan_out",
+    "half-load": "half_load",
+    "equal-load": "equal_load",
+    "signals": "sleepers",
+}
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -37,7 +43,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", type=contestants, default=list(CONTESTANTS), metavar="NAME,…", help=NAMES)
     parser.add_argument("--work", type=works, default=frozenset(WORKS), metavar="WORK,…", help=", ".join(WORKS))
     parser.add_argument("--quick", action="store_true", help="less of everything: 8 minutes at most, and coarser")
-    parser.add_argument("--minutes", type=float, help="what has not begun then is left out; default: 20, quick: 8")
+    parser.add_argument("--minutes", type=float, help="what has not begun then is left out; default: 27, quick: 8")
     parser.add_argument("--fan-out", type=int, metavar="STEPS", help="default: 1,000")
     cache = Path.home() / ".cache" / "odradek" / "peers"
     parser.add_argument("--cache", type=Path, default=cache, help="where the peers are installed; default: %(default)s")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.peers.client import WorkFailed
 from benchmarks.peers.contestants.base import Contestant
 from benchmarks.peers.load import CALLS_MAX, STEPS
@@ -20,7 +21,7 @@ KILL_AT = 0.4
 FAN_OUT_SECONDS_MAX = 20.0
 """Slower ones are not repeated."""
 CHAINS_MIN = 40
-OF_STEPS = ("chain", "latency", "half_load", "fan_out", "load", "history")
+OF_STEPS = ("chain", "latency", "half_load", "equal_load", "fan_out", "load", "history")
 """In this order, for each kind of step."""
 OF_THE_FIRST_KIND = ("crowd",)
 """What shows the same with the other kind, and takes long to prepare."""
@@ -56,7 +57,7 @@ class Measuring:
         """``trouble`` is why it cannot be done."""
         if work not in self._works:
             return
-        measurement = Measurement(self._contestant.name, work, kind)
+        measurement = Measurement(self._contestant.name, work, kind, loop_ms=machine.loop_ms())
         self.found.append(measurement)
         say(f"  {work} {kind}")
         measurement.error = f"the {self._plan.minutes:g} minutes were over" if self._plan.over() else trouble
@@ -81,8 +82,12 @@ class Measuring:
         return Sample(answer["seconds"], count(answer), cpu, thinned(answer.get("latencies_ms", [])), facts)
 
     def _warm_broker_up(self) -> None:
-        kind = next(iter(self._contestant.kinds))
-        self._contestant.client.ask("closed", kind=kind, open=CALLS_MAX, seconds=self._plan.broker_warm_seconds)
+        kind, plan = next(iter(self._contestant.kinds)), self._plan
+        warm_up, is_over = machine.WarmUp(plan.broker_warm_seconds_max), False
+        while not is_over:
+            sample = self._ask("closed", steps_done, kind=kind, open=CALLS_MAX, seconds=plan.broker_warm_seconds)
+            cpu = sum(seconds for name, seconds in sample.cpu_seconds.items() if name.startswith("broker"))
+            is_over = warm_up.is_over(cpu / sample.count)
         if "sleepers" in self._works:
             # Among processes that are new: closed workflows stay in the memory of the old ones.
             self._contestant.stop()
@@ -116,10 +121,17 @@ class Measuring:
         yield self._ask("latency", steps_done, kind=kind, **arguments)
 
     def _half_load(self, kind: str) -> Iterator[Sample]:
-        rate = self._rates[kind] / 2
+        yield self._paced(kind, self._rates[kind] / 2)
+
+    def _equal_load(self, kind: str) -> Iterator[Sample]:
+        if self._rates[kind] < self._plan.equal_per_second:
+            raise WorkFailed(f"it can do no more than {self._rates[kind]:.0f} workflows per second")
+        yield self._paced(kind, self._plan.equal_per_second)
+
+    def _paced(self, kind: str, rate: float) -> Sample:
         sample = self._ask("paced", steps_done, kind=kind, per_second=rate, seconds=self._plan.half_load_seconds)
         sample.facts["offered_per_second"] = rate
-        yield sample
+        return sample
 
     def _fan_out(self, kind: str) -> Iterator[Sample]:
         width = self._plan.fan_out

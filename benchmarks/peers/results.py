@@ -51,6 +51,8 @@ class Measurement:
     samples: list[Sample] = field(default_factory=list)
     error: str = ""
     """Why there are none, or not all."""
+    loop_ms: float = 0
+    """How quick the machine was just before: CPU time of ``machine.loop_ms``; 0: not measured."""
 
     def values(self, name: str) -> list[float]:
         """A property of ``Sample``, or one of its facts, of each sample."""

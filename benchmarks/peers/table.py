@@ -105,12 +105,14 @@ def of_steps(run: Run, kind: str) -> Iterator[Section]:
             chain.row("workflows/s", lambda m: [v / STEPS for v in m.values("per_second")], more_is_better=True),
             chain.row("CPU s per 1,000 steps", lambda m: m.values("cpu_per_1000"), form="{:.3f}"),
             *chain.cpu_by_process(),
+            chain.row("reference loop before, ms", lambda m: [m.loop_ms] if m.loop_ms else [], compared=False),
         ],
     )
-    alone, half = Rows(run, "latency", kind), Rows(run, "half_load", kind)
+    alone, half, equal = (Rows(run, work, kind) for work in ("latency", "half_load", "equal_load"))
+    paces = ((alone, "one at a time"), (half, "at half its load"), (equal, "at the same load"))
     yield Section(
         f"Latency of a step, {where}, ms",
-        [row for rows, name in ((alone, "one at a time"), (half, "half load")) for row in latencies(rows, name)],
+        [row for rows, name in paces for row in latencies(rows, name)],
     )
     fan_out = Rows(run, "fan_out", kind)
     yield Section(

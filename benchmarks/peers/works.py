@@ -10,6 +10,7 @@ WORKS: Final = {
     "chain": "five steps one after the other, as many workflows as take some seconds, started at once",
     "latency": "the same workflow, one at a time",
     "half_load": "the same workflow, starts as they come (Poisson) at half the rate of chain",
+    "equal_load": "the same workflow, 20 starts per second as they come, for whoever can do more in chain",
     "fan_out": "one workflow with 1,000 steps at once",
     "load": "the same workflow, a growing number of callers",
     "history": "one workflow with a growing number of steps",
@@ -26,14 +27,16 @@ class Plan:
     """How long each work takes, at most about; ``quick`` is a smoke test with figures."""
 
     warm_seconds: float = 3
-    broker_warm_seconds: float = 15
-    """A broker that has just started is still compiling itself."""
+    broker_warm_seconds: float = 8
+    """A broker that has just started is still compiling itself: so long again and again, until a step costs no less."""
+    broker_warm_seconds_max: float = 100
     repeats: int = 3
     chain_seconds: float = 3.5
     chains_max: int = 20_000
     latency_count: int = 200
     latency_seconds: float = 8
     half_load_seconds: float = 6
+    equal_per_second: float = 20
     fan_out: int = 1_000
     callers: tuple[int, ...] = (1, 8, 64, 256)
     callers_seconds: float = 2
@@ -46,7 +49,7 @@ class Plan:
     """Before memory is read."""
     recovered: int = 300
     crowd_processes: int = 200
-    minutes: float = 20
+    minutes: float = 27
     """What has not begun then is left out, loudly."""
     began: float = field(default_factory=time.monotonic)
 
@@ -54,7 +57,8 @@ class Plan:
     def quick(cls) -> Plan:
         return cls(
             warm_seconds=1.5,
-            broker_warm_seconds=5,
+            broker_warm_seconds=4,
+            broker_warm_seconds_max=8,
             repeats=2,
             chain_seconds=1.2,
             latency_count=50,

@@ -28,6 +28,7 @@ def figures(brokers: int = 3) -> Figures:
         one=Load(500, 2, 3, 2, 1),
         limit=Load(5000, 30, 60, 2, 200),
         half=Load(2500, 5, 9, 2),
+        quarter=Load(1250, 4, 7, 2),
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.capacity.__main__ import PAGE, arguments, assumptions, is_complete, show
-from benchmarks.capacity.figures import Line, Load, Run, Turn, quantile, quantiles
+from benchmarks.capacity.figures import FORMAT, Line, Load, Run, Turn, quantile, quantiles
 from benchmarks.capacity.model import (
     Assumptions,
     disk_tb,
@@ -193,7 +193,10 @@ def test_the_small_fleet_is_simulated_as_it_was_measured() -> None:
     limit = found["limit, steps/s"]
     assert limit.measured == 9_000
     assert limit.simulated == pytest.approx(2 / (12 / 5 * 25e-6 + 20e-6 + 18 / 5 * 10e-6), rel=0.25)
-    assert found["half of it: p50 of a step, ms"].judged
+    quarter = found["a quarter of it: p50 of a step, ms"]
+    assert quarter.judged
+    assert quarter.measured == 4
+    assert not found["half of it: p50 of a step, ms"].judged, "two shared cores are almost full"
 
 
 def test_more_load_keeps_threads_busier_and_turns_fuller() -> None:
@@ -211,8 +214,8 @@ def test_a_run_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "other.json").write_text('{"format": 1}')
-    with pytest.raises(ValueError, match=r"other\.json holds no capacity figures of format 1"):
+    (tmp_path / "other.json").write_text(f'{{"format": {FORMAT}}}')
+    with pytest.raises(ValueError, match=rf"other\.json holds no capacity figures of format {FORMAT}"):
         Run.load(tmp_path / "other.json")
 
 

@@ -30,6 +30,7 @@ TINY = Plan(
     fan_out=10,
     callers=(1, 2),
     callers_seconds=0.1,
+    equal_per_second=1,
     histories=(2, 4),
     sleepers_max=5,
     settle_seconds=0,
@@ -54,7 +55,7 @@ def test_our_chain_through_the_harness(tmp_path: Path) -> None:
     assert [(found.work, found.error) for found in run.measurements if found.error] == []
     assert run.entrants[0].left_out == ""
     for kind in ("remote", "local"):
-        for work in ("chain", "latency", "half_load", "fan_out", "load", "history"):
+        for work in ("chain", "latency", "half_load", "equal_load", "fan_out", "load", "history"):
             found = run.find("odradek-sqlite", work, kind)
             assert found is not None, (work, kind)
             assert all(sample.count > 0 for sample in found.samples)

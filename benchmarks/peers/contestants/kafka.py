@@ -21,7 +21,8 @@ from odradek.testing.cluster import LocalCluster
 
 APP = "benchmarks.peers.apps.odradek"
 QUEUE = "bench"
-PARTITIONS = 8
+PARTITIONS = 4
+"""As many as Restate's server has here."""
 STEPS = {
     "remote": "activity: through the log to a worker process and back",
     "local": "workflow.step: an async function in the orchestrator, its result appended",
@@ -59,6 +60,7 @@ class Odradek(Contestant):
     """What all of ours have in common: a namespace, an orchestrator, a worker and a client on some log."""
 
     kinds: ClassVar[Mapping[str, str]] = STEPS
+    partitions: ClassVar[int] = PARTITIONS
     replication: ClassVar[int | None] = None
 
     def start(self) -> None:
@@ -66,7 +68,9 @@ class Odradek(Contestant):
         self.namespace = f"{self.name.replace('-', '')}{time.time_ns()}"
         log = open_log(self.address)
         try:
-            create_namespace(log, self.namespace, partitions=PARTITIONS, queues=(QUEUE,), replication=self.replication)
+            create_namespace(
+                log, self.namespace, partitions=self.partitions, queues=(QUEUE,), replication=self.replication
+            )
         finally:
             log.close()
         self.configure()
@@ -128,7 +132,7 @@ class Flushed(OnBroker):
     name = "odradek-fsync"
     title = "odradek on Kafka, flushed"
     durability = "one broker, acks=all, every append flushed to the disk before it is acknowledged (flush.messages=1)"
-    works = frozenset({"chain", "latency", "half_load"})
+    works = frozenset({"chain", "latency", "half_load", "equal_load"})
 
     def configure(self) -> None:
         from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
@@ -146,7 +150,9 @@ class Replicated(Odradek):
     name = "odradek-3"
     title = "odradek on three brokers"
     durability = "three brokers on this machine, three copies, acks=all, min.insync.replicas=2; flushed later"
-    works = frozenset({"chain", "latency", "half_load"})
+    works = frozenset({"chain", "latency", "half_load", "equal_load"})
+    partitions = 3 * PARTITIONS
+    """With a single one on each connection, clients spin while they wait for the acknowledgement: decision 0004."""
     replication = 3
 
     def is_cold(self) -> bool:

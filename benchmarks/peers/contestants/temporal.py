@@ -83,7 +83,7 @@ class TemporalOnPostgres(Temporal):
     name = "temporal-pg"
     title = "Temporal on PostgreSQL"
     durability = "one PostgreSQL, default settings: flushed to the disk at every commit"
-    works = frozenset({"chain", "latency", "half_load"})
+    works = frozenset({"chain", "latency", "half_load", "equal_load"})
 
     def install(self) -> dict[str, str]:
         self._program, self._schema_tool = self.cache.temporal_server()
