@@ -23,7 +23,7 @@ SEED ?= 0
 MODULE ?=
 COUNT ?= 600
 
-.PHONY: bench-check cost golden help venv demo test lint format types imports pytest schemas reference properties simulate models nemesis fuzz mutants bench crowd blocking million fan-out takeover overload sleepers capacity compare clean
+.PHONY: api-server bench-check cost golden help venv demo test lint format types imports pytest schemas reference properties simulate models nemesis fuzz mutants collector bench crowd blocking million fan-out takeover overload sleepers scale capacity compare clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -70,6 +70,9 @@ reference: $(STAMP) ## Make the generated parts of docs/reference anew
 golden: $(STAMP) ## Write the manifests anew that the Helm chart's are compared with; read the difference
 	$(BIN)/python -m tests.helm.golden
 
+api-server: $(STAMP) ## Build the API server that the Helm chart is installed on in tests; once, and some minutes
+	nice $(BIN)/python -m tests.helm.control_plane
+
 properties: $(STAMP) ## Random workflows: make properties SEEDS=10000 [FIRST=0]
 	$(BIN)/python -m tests.orchestrator.random_workflows $(FIRST) $(SEEDS)
 
@@ -81,6 +84,9 @@ simulate: $(STAMP) ## The whole system, simulated, with trouble: make simulate S
 
 nemesis: $(STAMP) ## Everything goes wrong on three brokers, under load: make nemesis MINUTES=10 [SEED=7]
 	$(BIN)/python -m tests.nemesis.scenario --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+collector: $(STAMP) ## Build the OpenTelemetry Collector that tests of traces use, once; needs Go, and minutes
+	$(BIN)/python -m tests.tracing.collector
 
 models: $(STAMP) ## Models of the protocol, in larger bounds than the tests: make models [ARGS="chunks stores"]
 	$(BIN)/python -m tests.protocol.bounds $(ARGS)
@@ -117,6 +123,9 @@ takeover: $(STAMP) ## Until a new owner serves, with its store, a copy in Redis,
 
 sleepers: $(STAMP) ## A million workflows that sleep: starts, memory, cost beside them, waking, takeover: make sleepers ARGS="--workflows 100000"
 	$(BIN)/python -m benchmarks.sleepers --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
+
+scale: $(STAMP) ## What a second orchestrator process brings on this machine: make scale ARGS="--processes 1 2 4"
+	$(BIN)/python -m benchmarks.scale --log $(if $(filter sqlite,$(LOG)),kafka,$(LOG)) $(ARGS)
 
 capacity: $(STAMP) ## Cores, partitions and brokers for 10,000 to 1,000,000 steps/s: make capacity ARGS="--quick"
 	$(BIN)/python -m benchmarks.capacity $(ARGS)

@@ -16,14 +16,17 @@ SERVERS = "k1:9093"
 
 
 def text() -> str:
-    return "\n\n".join(_of_role(role) for role in Role)
+    parts = [_part(str(role), str(role), rights_of(role, TOPICS, QUEUES)) for role in Role]
+    without = rights_of(Role.CLIENT, TOPICS)
+    keys = [right for right in rights_of(Role.CLIENT, TOPICS, keys=True) if right not in without]
+    parts.append(_part("with keys of workflows: client, orchestrator and worker, too", "NAME", keys))
+    return "\n\n".join(parts)
 
 
-def _of_role(role: Role) -> str:
-    rights = rights_of(role, TOPICS, QUEUES)
+def _part(title: str, user: str, rights: list[Right]) -> str:
     rows = [_row(right) for right in rights]
-    commands = "\n".join(f"    {right.command(SERVERS, f'User:{role}')}" for right in rights)
-    return f"### {role}\n\n{table(['resource', 'operation', 'else'], rows)}\n\n{commands}"
+    commands = "\n".join(f"    {right.command(SERVERS, f'User:{user}')}" for right in rights)
+    return f"### {title}\n\n{table(['resource', 'operation', 'else'], rows)}\n\n{commands}"
 
 
 def _row(right: Right) -> tuple[str, str, str]:

@@ -35,8 +35,11 @@ class Link:
             self._accept, "127.0.0.1", self.door.advertised_port, limit=READ_BYTES_MAX
         )
 
-    def close(self) -> None:
+    async def close(self) -> None:
         assert self._server is not None
+        for listener in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        await asyncio.sleep(0)  # asyncio leaves a connection open that it has accepted and whose server is gone by then
         self._server.close()
         self.cut()
 
@@ -136,7 +139,7 @@ class Network:
 
     async def _close(self) -> None:
         for link in self._links.values():
-            link.close()
+            await link.close()
         await asyncio.sleep(CLOSE_SECONDS)
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
