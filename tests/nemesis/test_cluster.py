@@ -100,6 +100,17 @@ def _lagging(log: Log) -> int:
     return len(info.under_replicated)
 
 
+def test_what_is_there_can_be_asked_whichever_broker_dies(cluster: LocalCluster) -> None:
+    """Also when it is the one that the admin client asks, which hears of no other by itself."""
+    with closing(open_log(f"kafka://{cluster.bootstrap}")) as log:
+        log.create_topics([replace(TOPIC, name="described")])
+        for broker in cluster.brokers:
+            broker.kill()
+            assert log.topic("described") is not None
+            broker.launch()
+            cluster.await_all()
+
+
 def test_asking_where_groups_stand_survives_the_loss_of_their_coordinators(cluster: LocalCluster) -> None:
     """The admin client's way to ask ends the process with SIGSEGV when a coordinator has just moved."""
     with closing(open_log(f"kafka://{cluster.bootstrap}")) as log:

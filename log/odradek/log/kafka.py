@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from functools import partial
 from threading import Lock
 from typing import Any, Final, TypeVar, cast
@@ -67,6 +68,8 @@ ADMIN_SECONDS_MAX: Final = 30
 ADMIN_REQUEST_SECONDS: Final = 10
 FIRST_REQUEST_SECONDS: Final = 1.0
 """Of a listing, which hears of nothing meanwhile; the next try has twice as much."""
+LATE_SECONDS: Final = 1.0
+"""Until the client is made to look which brokers there are, for an answer; the next time after twice as long."""
 HEAR_SECONDS: Final = 0.25
 SPREAD_SECONDS_MAX: Final = 10
 """Until every broker has heard of a new topic."""
@@ -250,7 +253,7 @@ class KafkaLog(Log):
         resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=changes)
         asked = self._admin.incremental_alter_configs([resource], request_timeout=ADMIN_REQUEST_SECONDS)
         try:
-            asked[resource].result(ADMIN_SECONDS_MAX)
+            self._answer(asked[resource])
         except KafkaException as exception:
             error = error_of(exception)
             if error.code() in DENIED:
@@ -348,7 +351,7 @@ class KafkaLog(Log):
         while True:
             future = self._admin.create_topics([topic], request_timeout=ADMIN_REQUEST_SECONDS)[spec.name]
             try:
-                future.result(ADMIN_SECONDS_MAX)
+                self._answer(future)
             except KafkaException as exception:
                 error = error_of(exception)
                 if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
@@ -426,13 +429,8 @@ class KafkaLog(Log):
                 self._give_up_or_wait(passing.error, deadline)
 
     def _result(self, future: Future[_T], right: Right) -> _T:
-        deadline = time.monotonic() + ADMIN_SECONDS_MAX
         try:
-            while not wait([future], HEAR_SECONDS).done:
-                self._hear()
-                if time.monotonic() >= deadline:
-                    raise LogUnavailable(self.address, f"no answer within {ADMIN_SECONDS_MAX} s")
-            answer = future.result()
+            answer = self._answer(future)
         except KafkaException as exception:
             error = error_of(exception)
             if error.code() in DENIED:
@@ -444,6 +442,20 @@ class KafkaLog(Log):
             raise LogUnavailable(self.address, error.str()) from None
         self._complaints.answered()
         return answer
+
+    def _answer(self, future: Future[_T]) -> _T:
+        """The client asks the controller that it knows, and does not look for another one when that is lost."""
+        begun, late_seconds = time.monotonic(), LATE_SECONDS
+        while not wait([future], HEAR_SECONDS).done:
+            self._hear()
+            waited_seconds = time.monotonic() - begun
+            if waited_seconds >= ADMIN_SECONDS_MAX:
+                raise LogUnavailable(self.address, f"no answer within {ADMIN_SECONDS_MAX} s")
+            if waited_seconds >= late_seconds:
+                late_seconds *= 2
+                with suppress(KafkaException):
+                    self._admin.list_topics(timeout=FIRST_REQUEST_SECONDS)
+        return future.result()
 
     def _denied(self, right: Right) -> AccessDenied:
         return denied(self.address, self.principal, [right])
