@@ -209,7 +209,7 @@ async def alarms(where: Stage, topics: Topics, options: argparse.Namespace) -> M
             if (woken := sum(closed_workflows(orchestrator).values())) > 0:
                 found.wrong.append(f"alarms: {woken:g} fired before all slept: the machine has other work, repeat it")
                 return found
-            orchestrator.process.kill()
+            orchestrator.kill()
             found.figures["asleep before they were due, s"] = due_ms / 1000 - time.time()
         await asyncio.sleep(max(0.0, due_ms / 1000 - time.time()) + OUTAGE_SECONDS)
         results = [asyncio.create_task(handle.result()) for handle in watched]

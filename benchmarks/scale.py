@@ -19,11 +19,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.processes import Meter, await_ready
+from benchmarks.processes import Meter
 from benchmarks.stage import QUEUE, Stage, machine, positive, print_json, stage
 from benchmarks.steps import VALUE, Steps
 from odradek.client import Client
@@ -59,17 +58,15 @@ def measure(where: Stage, fleet: Fleet, options: argparse.Namespace) -> None:
     """One burst, by processes that are new but have worked for a while."""
     topics = where.namespace("scale", options.partitions)
     store = str(where.folder / f"store-{topics.namespace}")
-    command = ["benchmarks.steps", "--store", store, "--processes", str(fleet.processes)]
+    command = ["benchmarks.steps", "--store", store]
     with ExitStack() as stack:
-        served = stack.enter_context(where.serving("orchestrator", topics, command))
-        for number in range(1, fleet.processes):
-            await_ready(served.port + number, served.process)
+        stack.enter_context(where.serving("orchestrator", topics, command, processes=fleet.processes))
         if options.kind == "activity":
             worker = ["benchmarks.steps", "--queue", QUEUE, "--max-concurrent", str(OPEN_MAX)]
             stack.enter_context(where.serving("worker", topics, worker))
-        parent = where.pids.pop("orchestrator")
-        own = {f"orchestrator {child.pid}": child.pid for child in psutil.Process(parent).children()} or {"one": parent}
-        others = {**where.pids, "client": os.getpid()}
+        all_pids = {**where.pids, "client": os.getpid()}
+        own = {name: pid for name, pid in all_pids.items() if name.startswith("orchestrator")}
+        others = {name: pid for name, pid in all_pids.items() if name not in own}
         cores = range(os.cpu_count() or 1)
         for pid in others.values():
             pin(pid, cores[-1:])
@@ -77,7 +74,6 @@ def measure(where: Stage, fleet: Fleet, options: argparse.Namespace) -> None:
             fleet.bursts.append(asyncio.run(burst(where.address, topics.namespace, own, others, options)))
         finally:
             pin(os.getpid(), cores)  # the processes that it starts next are where it is
-            where.pids["orchestrator"] = parent
 
 
 async def burst(

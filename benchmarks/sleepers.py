@@ -1,6 +1,6 @@
 """A million workflows that sleep: what starting one takes, what they cost while others work, how quickly they wake.
 
-One namespace, one orchestrator command, one worker process. In this order:
+One namespace, one orchestrator command of one process or several, one worker process. In this order:
 
   cost    chains of activities, while hardly anything sleeps
   sleep   so many workflows fall asleep for a year: starts per second from first to last, memory
@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -27,7 +28,6 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.app import STEPS, Alarm, Chain, Child, Patient
-from benchmarks.processes import cpu_seconds
 from benchmarks.stage import QUEUE, Curves, Served, Stage, machine, positive, print_json, resident_mib, sparkline, stage
 from benchmarks.starts import Starts
 from benchmarks.takeover import Case, ask, measured
@@ -74,23 +74,22 @@ class Bench:
             )
             await asyncio.gather(*calls)
             cpu = {name: seconds / CHAINS / STEPS * 1000 for name, seconds in meter.read().items()}
-            costs.append((sum(cpu.values()), cpu["orchestrator"]))
+            costs.append((sum(cpu.values()), of_orchestrators(cpu)))
         total, own = min(costs)
         self.found.figures |= {f"CPU s for 1,000 steps, {when}": total, f"  of the orchestrator, {when}": own}
 
-    async def long_runs(self) -> None:
+    async def long_runs(self, orchestrator: Served) -> None:
         """CPU time of the orchestrator for 1,000 steps of runs that grow: of their first tenth, and of their last."""
         steps = self.options.long_steps
         handles: list[WorkflowHandle[Any, int]] = [
             await self.client.start_workflow(Child.run, args=[steps, VALUE], id=f"long-{n}", task_queue=QUEUE)
             for n in range(LONG_RUNS)
         ]
-        pid = self.where.pids["orchestrator"]
-        marks = [(0, cpu_seconds(pid))]
+        marks = [(0, orchestrator.cpu_seconds())]
         while marks[-1][0] < LONG_RUNS * steps:
             done = sum([(await handle.describe()).history_length // 2 for handle in handles])
             if done >= len(marks) * LONG_RUNS * steps / 10:
-                marks.append((done, cpu_seconds(pid)))
+                marks.append((done, orchestrator.cpu_seconds()))
             await asyncio.sleep(0.05)
         costs = [(after - before) / (last - first) * 1000 for (first, before), (last, after) in pairwise(marks)]
         self.found.figures[f"orchestrator, CPU s for 1,000 steps of runs of {2 * steps:,} events: first tenth"] = costs[
@@ -115,9 +114,9 @@ class Bench:
         self.found.figures |= {
             "asleep": count, "starts/s": count / seconds,
             "starts/s, the slowest tenth": min(self.found.starts_per_second),
-            "CPU ms for a start: orchestrator": cpu["orchestrator"] / count * 1000,
+            "CPU ms for a start: orchestrator": of_orchestrators(cpu) / count * 1000,
             "CPU ms for a start: broker": cpu.get("broker", 0.0) / count * 1000,
-            "MiB of the orchestrator": curves.points["orchestrator"][-1],
+            "MiB of the orchestrator": of_orchestrators({name: points[-1] for name, points in curves.points.items()}),
         }  # fmt: skip
 
     async def wake(self, orchestrator: Served) -> None:
@@ -155,28 +154,34 @@ class Bench:
             self.found.wrong.append(f"{served.name}: {answered} of {PROBES} workflows went on")
 
 
+def of_orchestrators(figures: Mapping[str, float]) -> float:
+    """Of all processes of that command."""
+    return sum(figure for name, figure in figures.items() if name.startswith("orchestrator"))
+
+
 def _completed(orchestrator: Served) -> float:
     return orchestrator.metric("odradek_workflow_events_total", 'what="completed"')
 
 
 async def run(where: Stage, topics: Topics, options: argparse.Namespace) -> Measured:
     store = str(where.folder / "store")
+    orchestrator = partial(where.serving, "orchestrator", topics, processes=options.processes)
     async with await Client.connect(where.address, namespace=topics.namespace) as client:
         bench = Bench(where, topics, client, options)
         with where.working(topics):
-            with where.serving("orchestrator", topics, ["benchmarks.app", "--store", store]) as served:
+            with orchestrator(["benchmarks.app", "--store", store]) as served:
                 await bench.chains("warming up")
                 await bench.chains("nothing asleep")
                 await bench.sleep()
                 await bench.chains("beside all that sleep")
-                await bench.long_runs()
+                await bench.long_runs(served)
                 await bench.wake(served)
                 await asyncio.sleep(SETTLING_SECONDS)
-                served.process.kill()
+                served.kill()
             for name, folder in (("its store", store), ("an empty store", f"{store}-2")):
-                with where.serving("orchestrator", topics, ["benchmarks.app", "--store", folder], name) as served:
-                    await bench.take_over(served, cpu_seconds(served.process.pid))
-                    served.process.kill()
+                with orchestrator(["benchmarks.app", "--store", folder], name) as served:
+                    await bench.take_over(served, served.cpu_seconds())
+                    served.kill()
     return bench.found
 
 
@@ -206,6 +211,7 @@ def main() -> int:
     parser.add_argument("--long-steps", type=positive, default=5_000, help="of each run that grows long")
     parser.add_argument("--bursts", type=positive, default=5, help="of 1,000 chains each")
     parser.add_argument("--partitions", type=positive, default=8)
+    parser.add_argument("--processes", type=positive, default=1, help="of the orchestrator")
     options = parser.parse_args()
     with stage(options.log) as where:
         found = asyncio.run(run(where, where.namespace("sleepers", options.partitions), options))

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import signal
 import sys
 import tempfile
 import threading
@@ -22,7 +23,7 @@ from typing import Any, Final, Self
 import psutil
 
 from benchmarks.machine import loop_ms
-from benchmarks.processes import Meter, await_ready, running
+from benchmarks.processes import Meter, await_ready, cpu_seconds, running
 from odradek.log import Log, open_log
 from odradek.log.namespace import create_namespace
 from odradek.schemas.topics import Topics
@@ -64,16 +65,25 @@ class Stage:
             yield served
 
     @contextmanager
-    def serving(self, role: str, topics: Topics, arguments: Sequence[str], name: str = "") -> Iterator[Served]:
+    def serving(
+        self, role: str, topics: Topics, arguments: Sequence[str], name: str = "", processes: int = 1
+    ) -> Iterator[Served]:
+        """Several ``processes`` are those of one command, and in ``pids`` without that, which only waits for them."""
         name, port = name or role, free_port()
         command = ["-m", "odradek.cli", "--log", self.address, "--namespace", topics.namespace, role, *arguments]
+        command += ["--processes", str(processes)] if processes > 1 else []
         with running(name, [*command, "--health-port", str(port)], self.folder) as process:
-            await_ready(port, process)
-            self.pids[name] = process.pid
+            ports = range(port, port + processes)
+            for each in ports:
+                await_ready(each, process)
+            own = [child.pid for child in psutil.Process(process.pid).children()] if processes > 1 else [process.pid]
+            names = [f"{name} {number}" for number in range(processes)] if processes > 1 else [name]
+            self.pids.update(zip(names, own, strict=True))
             try:
-                yield Served(name, port, process)
+                yield Served(name, ports, process, own)
             finally:
-                del self.pids[name]
+                for each_name in names:
+                    del self.pids[each_name]
 
     @contextmanager
     def raw(self, role: str, topics: Topics) -> Iterator[None]:
@@ -93,16 +103,28 @@ class Stage:
 
 
 class Served:
-    """A process that serves, and its metrics."""
+    """A command that serves, with one process or several, and its metrics."""
 
-    def __init__(self, name: str, port: int, process: Popen[bytes]) -> None:
-        self.name, self.port, self.process = name, port, process
+    def __init__(self, name: str, ports: Sequence[int], process: Popen[bytes], pids: Sequence[int]) -> None:
+        self.name, self.ports, self.process, self.pids = name, ports, process, pids
 
     def metric(self, name: str, label: str = "") -> float:
         """The sum of a metric over all its labels, or over those that say this."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
-        return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*{label}.*}})? (\S+)$", text, re.MULTILINE))
+        found: list[str] = []
+        for port in self.ports:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                text = answer.read().decode()
+            found += re.findall(rf"^{name}(?:{{.*{label}.*}})? (\S+)$", text, re.MULTILINE)
+        return sum(map(float, found))
+
+    def cpu_seconds(self) -> float:
+        return sum(map(cpu_seconds, self.pids))
+
+    def kill(self) -> None:
+        """SIGKILL to all of them."""
+        for pid in self.pids:
+            os.kill(pid, signal.SIGKILL)
+        self.process.kill()
 
 
 @contextmanager

@@ -25,7 +25,6 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.app import Customer, Patient
-from benchmarks.processes import cpu_seconds
 from benchmarks.stage import QUEUE, Served, Stage, machine, positive, print_json, stage
 from odradek.client import Client
 from odradek.schemas.topics import Topics
@@ -122,17 +121,17 @@ async def run(where: Stage, topics: Topics, url: str, options: argparse.Namespac
         with where.serving("orchestrator", topics, arguments, "owner") as served:
             rate = await start(client, options.workflows)
             await asyncio.sleep(SETTLING_SECONDS)
-            served.process.kill()
+            served.kill()
         for name, more in (
             ("store", ["--store", first]),
             ("copy", ["--store", second, "--redis", url]),
             ("log", ["--store", third]),
         ):
             with where.serving("orchestrator", topics, ["benchmarks.app", *more, *session], name) as served:
-                cpu = cpu_seconds(served.process.pid)
+                cpu = served.cpu_seconds()
                 asked, ids = ids[:PROBES], ids[PROBES:]
                 cases.append(measured(where, served, cpu, await ask(client, asked, name)))
-                served.process.kill()
+                served.kill()
     with redis.Redis.from_url(url) as connection:
         mib = sum(connection.memory_usage(key, samples=1000) for key in connection.scan_iter()) / 2**20
     return rate, cases, mib
