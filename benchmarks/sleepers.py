@@ -110,9 +110,10 @@ class Bench:
             await asyncio.sleep(SETTLING_SECONDS)
         cpu = meter.read()
         self.found.resident_mib = curves.points
+        one = await self.client.get_workflow_handle(ids[0]).describe()
         self.found.starts_per_second = [(b - a) / (till - since) for (a, since), (b, till) in pairwise(marks)]
         self.found.figures |= {
-            "asleep": count, "starts/s": count / seconds,
+            "asleep": count, "events of each": one.history_length, "starts/s": count / seconds,
             "starts/s, the slowest tenth": min(self.found.starts_per_second),
             "CPU ms for a start: orchestrator": of_orchestrators(cpu) / count * 1000,
             "CPU ms for a start: broker": cpu.get("broker", 0.0) / count * 1000,
@@ -194,9 +195,11 @@ def report(found: Measured) -> None:
         table.add_row(f"MiB: {name}", f"{sparkline(points)} {points[0]:.0f} to {max(points):.0f}")
     for case in found.takeovers:
         rate = case.records_read / case.live_seconds
+        events = rate * found.figures["events of each"]
         table.add_row(
             f"takeover with {case.name}",
-            f"{case.live_seconds:.2f} s, {case.cpu_seconds:.2f} CPU s, {case.records_read:,} records ({rate:,.0f}/s)",
+            f"{case.live_seconds:.2f} s, {case.cpu_seconds:.2f} CPU s, {case.records_read:,} records ({rate:,.0f}/s, "
+            f"or {events:,.0f} events/s)",
         )
     Console(width=150).print(table)
     print(machine())
