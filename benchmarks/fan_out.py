@@ -83,6 +83,7 @@ def measure(where: Stage, width: int, payload_bytes: int, options: argparse.Name
     with where.orchestrating(topics), where.working(topics):
         asyncio.run(run(where, topics, options.rounds, found))
         look(where, topics, found)
+    found.history_bytes //= options.rounds + 1
     return found
 
 
