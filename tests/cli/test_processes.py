@@ -6,12 +6,13 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from odradek.log import open_log
-from odradek.log.namespace import FACTS_KEY, create_namespace
+from odradek.log.namespace import FACTS_KEY, create_namespace, open_namespace
 from odradek.orchestrator.registry import workflows_in
 from odradek.schemas.codec import Codec
 from odradek.schemas.records import SCHEMA_VERSION, NamespaceFacts, WorkersRecord
@@ -37,12 +38,14 @@ def test_dev_runs_a_workflow_and_stops_on_interrupt(spawn: Spawn, tmp_path: Path
     assert "Stopped." in dev.err.read_text()
 
 
-def test_several_orchestrators_have_a_store_each(spawn: Spawn, tmp_path: Path) -> None:
+def test_several_orchestrators_share_the_folder_of_the_stores(spawn: Spawn, tmp_path: Path) -> None:
     where = ("--log", f"sqlite:///{tmp_path}/log.db", "orchestrator", "tests.cli.shop")
     parent = spawn(*where, "--processes", "2", "--store", str(tmp_path / "store"), "--session-timeout", "2", *FREE)
     urls = parent.await_ready(2)
     assert len(set(urls)) == 2
-    parent.wait_for(lambda: {path.name for path in (tmp_path / "store").iterdir()} == {"0", "1"})
+    with closing(open_log(f"sqlite:///{tmp_path}/log.db")) as log:
+        stores = {f"partition-{number}" for number in range(open_namespace(log, "default").partitions)}
+    parent.wait_for(lambda: {path.name for path in (tmp_path / "store").iterdir()} == stores)
     assert parent.stop() == 0
     assert all(get(f"{url}/healthz")[0] == 0 for url in urls)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -73,11 +75,44 @@ def test_a_store_without_a_stamp_is_emptied() -> None:
 
 
 def test_a_store_that_another_process_holds_is_left_alone(tmp_path: Path) -> None:
-    """The partition is rebuilt in memory instead."""
+    """The partition has a spare one meanwhile, which goes when it is closed, or when the other is free again."""
     held = open_store(tmp_path, 7)
-    assert isinstance(held, RocksStore)
-    assert isinstance(open_store(tmp_path, 7), MemoryStore)
+    held.write({b"a": b"b"})
+    spare = open_store(tmp_path, 7)
+    assert isinstance(spare, RocksStore)
+    assert spare.get(b"a") is None
+    assert {path.name for path in tmp_path.iterdir()} == {"partition-7", "partition-7-spare"}
+    spare.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"partition-7"}
+    (tmp_path / "partition-7-spare").mkdir()  # of a process that was killed
     held.close()
+    again = open_store(tmp_path, 7)
+    assert again.get(b"a") == b"b"
+    assert {path.name for path in tmp_path.iterdir()} == {"partition-7"}
+    again.close()
+
+
+def test_a_store_that_is_found_damaged_while_it_is_read_is_made_anew(tmp_path: Path) -> None:
+    """It opens, since blocks are looked at when they are read; whoever reads is told, and the next one is another."""
+    store = open_store(tmp_path, 7)
+    store.write({b"h%06d" % number: random.randbytes(50) for number in range(10_000)})
+    store.close()
+    _damage(tmp_path)
+    read = open_store(tmp_path, 7)
+    with pytest.raises(StoreFailed, match=r"ODR-157.*partition-7 cannot be used: Corruption"):
+        list(read.scan(b"h", b"i"))
+    read.close()
+    wait_until(lambda: not (tmp_path / "partition-7").exists())
+    anew = open_store(tmp_path, 7)
+    assert list(anew.scan(b"h", b"i")) == []
+    anew.close()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_damaged_store_is_made_anew(tmp_path: Path) -> None:
@@ -145,6 +180,33 @@ async def test_deleting_the_stores_in_use_stops_nobody(tmp_path: Path) -> None:
             _delete_content(tmp_path)
             await handle.signal(Adder.add, 1)
         assert await handle.result() == 2
+
+
+async def test_damaged_stores_lose_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A workflow whose block cannot be read is not one that does not exist: the store is made anew from the log."""
+    settings = OrchestratorSettings(store=tmp_path, claim_again_seconds=0.02)
+    address, ids = f"memory://{tmp_path.name}", [f"adder-{number}" for number in range(200)]
+    async with await Client.connect(address, namespace="stores", request_policy=ASK_AGAIN) as client:
+        async with Worker(client, task_queue="stores", workflows=[Adder], orchestrator_settings=settings):
+            for id in ids:
+                memo = {"text": random.randbytes(1_000).hex()}
+                await client.start_workflow(Adder.run, 1, id=id, task_queue="stores", memo=memo)
+        _damage(tmp_path)
+        async with Worker(client, task_queue="stores", workflows=[Adder], orchestrator_settings=settings):
+            handles = [client.get_workflow_handle_for(Adder.run, id) for id in ids]
+            for handle in handles:
+                await handle.signal(Adder.add, 1)
+            assert [await handle.result() for handle in handles] == [1] * len(ids)
+    assert "Corruption: block checksum mismatch" in caplog.text
+
+
+def _damage(folder: Path) -> None:
+    """One block of each table that has more of them."""
+    for table in folder.rglob("*.sst"):
+        content = bytearray(table.read_bytes())
+        if len(content) > 30_000:
+            content[20_000:21_000] = b"?" * 1_000
+            table.write_bytes(content)
 
 
 def _delete_content(folder: Path) -> None:

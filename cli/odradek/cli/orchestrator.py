@@ -96,14 +96,14 @@ def orchestrator(
     """Run the workflows of the MODULEs, dotted names or .py files, and the activities that clients start.
 
     The latter need no MODULE. Every orchestrator of a namespace must host all of its workflow types. SIGTERM and Ctrl-C
-    hand the partitions over and end with 0. With --processes each process has a store folder, and a health port, of its
-    own (PORT, PORT+1, …); when one fails all are stopped.
+    hand the partitions over and end with 0. With --processes all share the folder of the stores, and each has a health
+    port of its own (PORT, PORT+1, …); when one fails all are stopped.
     """
     messages.set_up(common)
     if processes > 1:
         from odradek.cli.processes import run_processes
 
-        sys.exit(run_processes(sys.argv[1:], processes, store, health))
+        sys.exit(run_processes(sys.argv[1:], processes, health))
     from odradek.cli import modules as loading
 
     found = loading.load(modules)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from odradek.cli.errors import ProcessEnded
@@ -22,7 +21,7 @@ _POLL_SECONDS: Final = 0.1
 _log = logging.getLogger("odradek.cli")
 
 
-def run_processes(arguments: Sequence[str], count: int, store: Path | None, health: HealthOptions) -> int:
+def run_processes(arguments: Sequence[str], count: int, health: HealthOptions) -> int:
     """Run the command line in ``count`` processes until SIGTERM or SIGINT. Raises ``ProcessEnded``."""
     stopping = False
 
@@ -31,7 +30,7 @@ def run_processes(arguments: Sequence[str], count: int, store: Path | None, heal
         stopping = True
 
     on_stop_signal(stop)
-    children = [_start(arguments, number, store, health) for number in range(count)]
+    children = [_start(arguments, number, health) for number in range(count)]
     _log.info("started %d processes: %s", count, ", ".join(str(child.pid) for child in children))
     try:
         while not stopping:
@@ -45,10 +44,8 @@ def run_processes(arguments: Sequence[str], count: int, store: Path | None, heal
     return next((abs(status) for status in statuses if status), 0)
 
 
-def _start(arguments: Sequence[str], number: int, store: Path | None, health: HealthOptions) -> subprocess.Popen[bytes]:
+def _start(arguments: Sequence[str], number: int, health: HealthOptions) -> subprocess.Popen[bytes]:
     own = ["--processes", "1", "--parent", str(os.getpid())]
-    if store is not None:
-        own += ["--store", str(store / str(number))]
     if health.port is not None and health.asked_for:
         own += ["--health-port", str(health.port + number if health.port else 0)]
     command = [sys.executable, "-m", "odradek.cli", *arguments, *own]

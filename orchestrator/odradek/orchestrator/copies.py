@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from odradek.common.redis_link import RedisLink
 from odradek.orchestrator.core.store import Store
-from odradek.orchestrator.rocks import StoreIdentity, discard_if_unfit, open_store, position_of
+from odradek.orchestrator.rocks import StoreFailed, StoreIdentity, discard_if_unfit, open_store, position_of
 
 Owner = TypeVar("Owner")
 _log = logging.getLogger("odradek.orchestrator.store")
@@ -73,7 +73,11 @@ class ToOpen:
     def store(self) -> Store:
         """The local one, emptied if it does not fit."""
         store = open_store(self.directory, self.partition)
-        self.discard_if_unfit(store)
+        try:
+            self.discard_if_unfit(store)
+        except StoreFailed:
+            store.close()
+            raise
         return store
 
     def discard_if_unfit(self, store: Store) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,6 +34,8 @@ _IDENTITY, _META = b"i", b"m"
 _WRITE_BUFFERS = WriteBufferManager(128 * 1024 * 1024, allow_stall=False)
 _BLOCKS = BlockBasedOptions()
 _BLOCKS.set_block_cache(Cache(64 * 1024 * 1024))
+_IN_USE = re.compile(r"/LOCK: (Resource temporarily unavailable|No locks available)")
+"""RocksDB's words where another process, or this one, has it open."""
 _log = logging.getLogger("odradek.orchestrator.store")
 
 
@@ -62,11 +65,16 @@ class StoreFailed(Exception):
         )
 
 
+class StoreInUse(StoreFailed):
+    """Another process holds it."""
+
+
 class RocksStore:
     """Ordered keys and values in one directory; owned by one process at a time. Raises ``StoreFailed``."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, is_spare: bool = False) -> None:
+        """``is_spare``: deleted when it is closed, as one that has been found damaged is."""
+        self.path, self._goes_when_closed = path, is_spare
         self._options = WriteOptions()
         self._options.disable_wal = True  # type: ignore[method-assign, assignment]
         self.has_failed = False
@@ -83,7 +91,12 @@ class RocksStore:
         options = ReadOptions()
         options.set_iterate_upper_bound(end)
         try:
-            yield from self._db.items(read_opt=options, from_key=first)
+            found = self._db.iter(options)
+            found.seek(first)
+            while found.valid():
+                yield found.key(), found.value()
+                found.next()
+            found.status()  # at a damaged block it is at its end, too, and ``items`` of rocksdict says nothing
         except Exception as error:
             raise self._failed(error) from error
 
@@ -120,13 +133,18 @@ class RocksStore:
         finally:
             if self.has_failed:
                 # RocksDB waits a second for itself then, and nobody should wait with it.
-                threading.Thread(target=self._abandon, daemon=True).start()
+                threading.Thread(target=self._abandon).start()
             else:
-                self._db.close()
+                self._end()
 
     def _abandon(self) -> None:
         with contextlib.suppress(Exception):
-            self._db.close()
+            self._end()
+
+    def _end(self) -> None:
+        self._db.close()
+        if self._goes_when_closed:
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def _open(self) -> None:
         try:
@@ -138,7 +156,9 @@ class RocksStore:
 
     def _failed(self, error: Exception) -> StoreFailed:
         self.has_failed = True
-        return StoreFailed(str(self.path), str(error))
+        self._goes_when_closed |= "Corruption" in str(error)
+        kind = StoreInUse if _IN_USE.search(str(error)) else StoreFailed
+        return kind(str(self.path), str(error))
 
 
 def _options() -> Options:
@@ -153,24 +173,45 @@ def _options() -> Options:
     return options
 
 
+def stores_of(directory: Path, partitions: Iterable[int]) -> Iterator[Path]:
+    """Where the stores of these partitions are, or would be."""
+    for partition in partitions:
+        yield directory / f"partition-{partition}"
+        yield directory / f"partition-{partition}-spare"
+
+
 def open_store(directory: Path | None, partition: int) -> Store:
-    """The partition's store; in memory where there is no directory, another process holds it, or its disk fails."""
+    """The partition's store; in memory where there is no directory, or its disk fails.
+
+    While another process holds it, as one that hangs may although the partition has left it: a spare one.
+    """
     if directory is None:
         return MemoryStore()
-    path = directory / f"partition-{partition}"
+    path, spare = stores_of(directory, [partition])
     try:
-        return RocksStore(path)
-    except StoreFailed as error:
-        if "lock" in error.reason.lower():
-            _log.warning("the store %s is in use elsewhere: this partition is rebuilt in memory", path)
-            return MemoryStore()
-        _log.warning("%s It is made anew from the log", error)
-    shutil.rmtree(path, ignore_errors=True)
-    try:
-        return RocksStore(path)
+        try:
+            store = _open_or_make_anew(path)
+        except StoreInUse:
+            _log.warning("the store %s is in use elsewhere: this partition has a spare one meanwhile", path)
+            return _open_or_make_anew(spare, is_spare=True)
+        if spare.exists():
+            with contextlib.suppress(StoreFailed):
+                RocksStore(spare, is_spare=True).close()
     except StoreFailed as error:
         _log.warning("%s This partition is rebuilt in memory", error)
         return MemoryStore()
+    return store
+
+
+def _open_or_make_anew(path: Path, *, is_spare: bool = False) -> RocksStore:
+    try:
+        return RocksStore(path, is_spare=is_spare)
+    except StoreInUse:
+        raise
+    except StoreFailed as error:
+        _log.warning("%s It is made anew from the log", error)
+    shutil.rmtree(path, ignore_errors=True)
+    return RocksStore(path, is_spare=is_spare)
 
 
 def discard_if_unfit(store: Store, now: StoreIdentity, history_end: int, age_ms_max: int) -> None:

@@ -21,6 +21,7 @@ from odradek.log.namespace import Namespace
 from odradek.orchestrator import metrics
 from odradek.orchestrator.backlogs import Backlogs
 from odradek.orchestrator.core.shard import Shard
+from odradek.orchestrator.rocks import stores_of
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.orchestrator.unserved import UnservedQueues
 
@@ -106,7 +107,7 @@ class Watch:
         standing = {partition: one for partition, one in standing.items() if partition in serving}
         self._show({partition: one.lag for partition, one in standing.items()})
         if self._looks % SELDOM == 0:
-            metrics.STORE_BYTES.labels(topics.namespace).set(_size(self._store))
+            metrics.STORE_BYTES.labels(topics.namespace).set(_size(self._store, serving))
             self._guarded(lambda: self._backlogs.inbox(standing))
             self._guarded(lambda: self._backlogs.queues(serving.keys()))
             self._guarded(lambda: self._backlogs.replication(serving.keys()))
@@ -165,13 +166,12 @@ class Watch:
         self._shown = set(lags)
 
 
-def _size(folder: Path | None) -> int:
-    """Of the files in it."""
-    if folder is None:
-        return 0
+def _size(folder: Path | None, partitions: Iterable[int]) -> int:
+    """Of the files in the stores of these partitions: other processes may have theirs beside them."""
     total = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):  # RocksDB has just replaced it
-                total += os.stat(os.path.join(root, name)).st_size  # noqa: PTH116, PTH118 - walked by the thousand
+    for path in () if folder is None else stores_of(folder, partitions):
+        for root, _, names in os.walk(path):
+            for name in names:
+                with suppress(OSError):  # RocksDB has just replaced it
+                    total += os.stat(os.path.join(root, name)).st_size  # noqa: PTH116, PTH118 - walked by the thousand
     return total
