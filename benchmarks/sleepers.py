@@ -18,6 +18,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -166,11 +167,17 @@ def _completed(orchestrator: Served) -> float:
 
 async def run(where: Stage, topics: Topics, options: argparse.Namespace) -> Measured:
     store = str(where.folder / "store")
-    orchestrator = partial(where.serving, "orchestrator", topics, processes=options.processes)
+    memory = ["--max-workflows", str(options.max_workflows)] if options.max_workflows else []
+
+    def orchestrator(store: str, name: str = "") -> AbstractContextManager[Served]:
+        return where.serving(
+            "orchestrator", topics, ["benchmarks.app", "--store", store, *memory], name, options.processes
+        )
+
     async with await Client.connect(where.address, namespace=topics.namespace) as client:
         bench = Bench(where, topics, client, options)
         with where.working(topics):
-            with orchestrator(["benchmarks.app", "--store", store]) as served:
+            with orchestrator(store) as served:
                 await bench.chains("warming up")
                 await bench.chains("nothing asleep")
                 await bench.sleep()
@@ -180,7 +187,7 @@ async def run(where: Stage, topics: Topics, options: argparse.Namespace) -> Meas
                 await asyncio.sleep(SETTLING_SECONDS)
                 served.kill()
             for name, folder in (("its store", store), ("an empty store", f"{store}-2")):
-                with orchestrator(["benchmarks.app", "--store", folder], name) as served:
+                with orchestrator(folder, name) as served:
                     await bench.take_over(served, served.cpu_seconds())
                     served.kill()
     return bench.found
@@ -215,6 +222,7 @@ def main() -> int:
     parser.add_argument("--bursts", type=positive, default=5, help="of 1,000 chains each")
     parser.add_argument("--partitions", type=positive, default=8)
     parser.add_argument("--processes", type=positive, default=1, help="of the orchestrator")
+    parser.add_argument("--max-workflows", type=positive, help="that each of them keeps in memory")
     options = parser.parse_args()
     with stage(options.log) as where:
         found = asyncio.run(run(where, where.namespace("sleepers", options.partitions), options))
