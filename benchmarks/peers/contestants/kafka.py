@@ -150,7 +150,7 @@ class Replicated(Odradek):
     name = "odradek-3"
     title = "odradek on three brokers"
     durability = "three brokers on this machine, three copies, acks=all, min.insync.replicas=2; flushed later"
-    works = frozenset({"chain", "latency", "half_load", "equal_load"})
+    works = frozenset({"chain", "latency", "half_load", "equal_load", "crowd"})
     partitions = 3 * PARTITIONS
     """With a single one on each connection, clients spin while they wait for the acknowledgement: decision 0004."""
     replication = 3
