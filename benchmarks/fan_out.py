@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.app import FanOut
+from benchmarks.peers.results import spread
 from benchmarks.stage import QUEUE, Stage, machine, positive, print_json, stage
 from odradek.client import Client
 from odradek.log.namespace import read_to_end
@@ -87,18 +87,18 @@ def measure(where: Stage, width: int, payload_bytes: int, options: argparse.Name
     return found
 
 
-def spread(figures: list[float]) -> str:
-    return f"{min(figures):.2f} / {statistics.median(figures):.2f} / {max(figures):.2f}"
+def shown(figures: list[float]) -> str:
+    return " / ".join(f"{figure:.2f}" for figure in spread(figures))
 
 
 def report(found: list[Measured]) -> None:
     table = Table("", *(f"{m.payload_bytes:,} B payloads" for m in found), title=f"{found[0].activities:,} activities")
-    table.add_row("seconds, start to result", *(spread(m.seconds) for m in found))
-    table.add_row("activities/s", *(f"{m.activities / statistics.median(m.seconds):,.0f}" for m in found))
+    table.add_row("seconds, start to result", *(shown(m.seconds) for m in found))
+    table.add_row("activities/s", *(f"{m.activities / spread(m.seconds)[1]:,.0f}" for m in found))
     table.add_row("events", *(f"{m.events:,}" for m in found))
     table.add_row("history, MiB", *(f"{m.history_bytes / 2**20:.1f}" for m in found))
     for process in found[0].cpu_seconds:
-        table.add_row(f"CPU s, {process}", *(spread(m.cpu_seconds[process]) for m in found))
+        table.add_row(f"CPU s, {process}", *(shown(m.cpu_seconds[process]) for m in found))
     for topic in sorted({topic for m in found for topic in m.largest_bytes}):
         cells = (f"{m.largest_bytes.get(topic, 0):,} of {m.records.get(topic, 0):,}" for m in found)
         table.add_row(f"largest record, bytes: {topic}", *cells)

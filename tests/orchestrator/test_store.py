@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from odradek.orchestrator.rocks import (
 from odradek.orchestrator.settings import OrchestratorSettings
 from odradek.worker import Worker
 from tests.orchestrator.partition import Owner, Partition
+from tests.orchestrator.test_host import eventually
 from tests.orchestrator.test_shard import Sleeper, Waiter, signal
 
 NOW = StoreIdentity("topic", 3, 10_000_000)
@@ -102,17 +102,10 @@ def test_a_store_that_is_found_damaged_while_it_is_read_is_made_anew(tmp_path: P
     with pytest.raises(StoreFailed, match=r"ODR-157.*partition-7 cannot be used: Corruption"):
         list(read.scan(b"h", b"i"))
     read.close()
-    wait_until(lambda: not (tmp_path / "partition-7").exists())
+    eventually(lambda: not (tmp_path / "partition-7").exists(), "the damaged store to be deleted", 10)
     anew = open_store(tmp_path, 7)
     assert list(anew.scan(b"h", b"i")) == []
     anew.close()
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_damaged_store_is_made_anew(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ _WRITE_BUFFERS = WriteBufferManager(128 * 1024 * 1024, allow_stall=False)
 _BLOCKS = BlockBasedOptions()
 _BLOCKS.set_block_cache(Cache(64 * 1024 * 1024))
 _IN_USE = re.compile(r"/LOCK: (Resource temporarily unavailable|No locks available)")
-"""RocksDB's words where another process, or this one, has it open."""
+"""RocksDB's words, where another process has it and where this one has."""
 _log = logging.getLogger("odradek.orchestrator.store")
 
 
@@ -66,7 +66,7 @@ class StoreFailed(Exception):
 
 
 class StoreInUse(StoreFailed):
-    """Another process holds it."""
+    """Another process has it open, or this one still has."""
 
 
 class RocksStore:
